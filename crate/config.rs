@@ -1,0 +1,168 @@
+//! `config.json` of a Hugging Face folder, read key by key with a range for every number.
+//!
+//! Nothing here knows an architecture: `arch/` asks for the keys that its configuration class writes.
+//! Every number is bounded here, before anything is allocated from it.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// Largest accepted sizes. They bound memory before a weight is read.
+pub mod limit {
+    /// Columns of a hidden state.
+    pub const HIDDEN: usize = 4096;
+    /// Columns inside the feed-forward network.
+    pub const INNER: usize = 16_384;
+    /// Encoder layers.
+    pub const LAYERS: usize = 64;
+    /// Rows of the token table.
+    pub const VOCAB: usize = 1_000_000;
+    /// Tokens in one sequence.
+    pub const POSITIONS: usize = 32_768;
+    /// Bytes of any JSON file of a model folder.
+    pub const JSON_BYTES: usize = 32 << 20;
+}
+
+/// One JSON object of a model folder, with typed and bounded access.
+#[derive(Debug, Clone)]
+pub struct Config {
+    path: String,
+    keys: Map<String, Value>,
+}
+
+impl Config {
+    /// Parses a JSON object. Errors name `path`.
+    pub fn parse(path: &str, bytes: &[u8]) -> Result<Self> {
+        match json(path, bytes)? {
+            Value::Object(keys) => Ok(Self { path: path.into(), keys }),
+            _ => Err(Error::file(path, "expected a JSON object")),
+        }
+    }
+
+    /// The value of `key` unless it is absent or null.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.keys.get(key).filter(|value| !value.is_null())
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> Error {
+        let found = self.get(key).map_or("nothing".into(), Value::to_string);
+        Error::file(&self.path, format!("{key} must be {expected}, found {found}"))
+    }
+
+    /// A whole number from 1 to `most`, or `default` where the key is absent.
+    pub fn size_or(&self, key: &str, default: usize, most: usize) -> Result<usize> {
+        if self.get(key).is_some() { self.size(key, most) } else { Ok(default) }
+    }
+
+    /// A whole number from 1 to `most`.
+    pub fn size(&self, key: &str, most: usize) -> Result<usize> {
+        let found = self.get(key).and_then(Value::as_u64).filter(|&n| n > 0);
+        let found = found.ok_or_else(|| self.wrong(key, "a whole number above zero"))?;
+        match usize::try_from(found) {
+            Ok(size) if size <= most => Ok(size),
+            _ => Err(Error::LimitExceeded { what: format!("{} {key}", self.path), found, limit: most as u64 }),
+        }
+    }
+
+    /// A finite number above zero and at most `most`, or `default` where the key is absent.
+    pub fn number_or(&self, key: &str, default: f32, most: f32) -> Result<f32> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let number = value.as_f64().map(|number| number as f32).filter(|number| *number > 0.0 && *number <= most);
+        number.ok_or_else(|| self.wrong(key, &format!("a number above 0, at most {most}")))
+    }
+
+    /// A string, or `default` where the key is absent.
+    pub fn text_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_str().ok_or_else(|| self.wrong(key, "a string")),
+        }
+    }
+
+    /// True or false, or `default` where the key is absent.
+    pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
+        match self.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
+        }
+    }
+
+    /// Refuses any value but `only`. For settings that would change the vectors.
+    pub fn require(&self, key: &str, only: &Value) -> Result<()> {
+        match self.get(key) {
+            None => Ok(()),
+            Some(value) if value == only => Ok(()),
+            Some(_) => Err(self.unsupported(key)),
+        }
+    }
+
+    /// Refuses anything but an absent, null or empty value.
+    pub fn require_empty(&self, key: &str) -> Result<()> {
+        match self.get(key) {
+            None => Ok(()),
+            Some(Value::Object(map)) if map.is_empty() => Ok(()),
+            Some(Value::Array(list)) if list.is_empty() => Ok(()),
+            Some(_) => Err(self.unsupported(key)),
+        }
+    }
+
+    /// An [`Error::UnsupportedOption`] for the value found at `key`.
+    pub fn unsupported(&self, key: &str) -> Error {
+        let found = self.get(key).map_or("nothing".into(), Value::to_string);
+        Error::option(format!("{} {key}", self.path), found)
+    }
+}
+
+/// Parses JSON from a model folder, telling a web page from a broken file.
+pub fn json(path: &str, bytes: &[u8]) -> Result<Value> {
+    if bytes.len() > limit::JSON_BYTES {
+        let (found, limit) = (bytes.len() as u64, limit::JSON_BYTES as u64);
+        return Err(Error::LimitExceeded { what: format!("bytes of {path}"), found, limit });
+    }
+    if looks_like_html(bytes) {
+        return Err(Error::HtmlInsteadOfFile { path: path.into() });
+    }
+    serde_json::from_slice(bytes).map_err(|error| Error::file(path, error))
+}
+
+/// Whether the first bytes are those of a web page. No model file starts with `<`.
+pub fn looks_like_html(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse("config.json", text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let c = config(r#"{"a": 12, "zero": 0, "huge": 1000000000, "text": "12", "float": 1.5, "null": null}"#);
+        assert_eq!(c.size("a", 100), Ok(12));
+        assert_eq!(c.size("huge", 4096).unwrap_err().code(), "limit-exceeded");
+        for key in ["zero", "text", "float", "null", "absent"] {
+            assert_eq!(c.size(key, 4096).unwrap_err().code(), "invalid-file", "{key}");
+        }
+        assert_eq!(c.size_or("null", 7, 100), Ok(7));
+    }
+
+    #[test]
+    fn numbers_are_finite_and_positive() {
+        let c = config(r#"{"eps": 1e-12, "negative": -1, "huge": 1e300, "text": "x"}"#);
+        assert_eq!(c.number_or("eps", 1.0, 0.1), Ok(1e-12));
+        assert_eq!(c.number_or("absent", 0.5, 0.1), Ok(0.5));
+        for key in ["negative", "huge", "text"] {
+            assert!(c.number_or(key, 1.0, 0.1).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn html_and_garbage_are_told_apart() {
+        assert_eq!(json("config.json", b"  <!doctype html>").unwrap_err().code(), "html-instead-of-file");
+        assert_eq!(json("config.json", b"{").unwrap_err().code(), "invalid-file");
+        assert_eq!(Config::parse("config.json", b"[]").unwrap_err().code(), "invalid-file");
+    }
+}

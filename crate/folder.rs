@@ -1,0 +1,339 @@
+//! The small files of a model folder: which are wanted, and what a sentence-transformers folder says.
+//!
+//! Reading is left to the caller (a directory natively, a network in the browser), so this is a set of files
+//! that knows, from those it has, which it still wants. Weights are not among them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::config::{Config, json, limit, looks_like_html};
+use crate::error::{Error, Result};
+use crate::head::{Dense, Head, Pooling};
+
+const MODULES: &str = "modules.json";
+const SENTENCE: &str = "config_sentence_transformers.json";
+
+/// The small files of a model folder, by path.
+#[derive(Debug, Default)]
+pub struct Folder {
+    files: BTreeMap<String, Option<Vec<u8>>>,
+}
+
+/// What follows the encoder and how texts are prepared, as sentence-transformers writes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sentence {
+    /// Pooling, projections, normalisation.
+    pub head: Head,
+    /// `max_seq_length`, special tokens included.
+    pub max_seq_length: Option<usize>,
+    /// Lowercase texts before they are tokenized.
+    pub lowercase: bool,
+    /// Texts put in front of the input, by name.
+    pub prompts: BTreeMap<String, String>,
+    /// The prompt used where the caller names none.
+    pub default_prompt_name: Option<String>,
+    /// `cosine`, `dot`, `euclidean` or `manhattan`.
+    pub similarity: String,
+    /// Columns that vectors are cut to where the caller does not say.
+    pub truncate_dim: Option<usize>,
+}
+
+struct Module {
+    kind: String,
+    path: String,
+}
+
+impl Folder {
+    /// A folder of which nothing is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives a file, or says that the folder does not have it.
+    pub fn put(&mut self, path: &str, bytes: Option<Vec<u8>>) -> Result<()> {
+        if let Some(bytes) = &bytes {
+            if bytes.len() > limit::JSON_BYTES {
+                let (found, limit) = (bytes.len() as u64, limit::JSON_BYTES as u64);
+                return Err(Error::LimitExceeded { what: format!("bytes of {path}"), found, limit });
+            }
+            if looks_like_html(bytes) {
+                return Err(Error::HtmlInsteadOfFile { path: path.into() });
+            }
+        }
+        self.files.insert(path.into(), bytes);
+        Ok(())
+    }
+
+    /// The files still wanted; ask again after giving them. Empty when the folder is complete.
+    pub fn wanted(&self) -> Result<Vec<String>> {
+        let missing = |paths: Vec<String>| paths.into_iter().filter(|path| !self.files.contains_key(path)).collect();
+        let first: Vec<String> = missing(vec![MODULES.into(), SENTENCE.into()]);
+        if !first.is_empty() {
+            return Ok(first);
+        }
+        let modules = self.modules()?;
+        let mut second: Vec<String> =
+            ["config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json"]
+                .map(|name| join(&modules[0].path, name))
+                .into();
+        second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
+        Ok(missing(second))
+    }
+
+    /// Bytes of a file that must be there.
+    fn bytes(&self, path: &str) -> Result<&[u8]> {
+        let bytes = self.files.get(path).and_then(Option::as_deref);
+        bytes.ok_or_else(|| Error::MissingFile { path: path.into() })
+    }
+
+    fn optional(&self, path: &str) -> Result<Option<Config>> {
+        let bytes = self.files.get(path).and_then(Option::as_deref);
+        bytes.map(|bytes| Config::parse(path, bytes)).transpose()
+    }
+
+    /// The modules in order; the first is the encoder. A plain Hugging Face folder has only that.
+    fn modules(&self) -> Result<Vec<Module>> {
+        let Some(bytes) = self.files.get(MODULES).and_then(Option::as_deref) else {
+            return Ok(vec![Module { kind: "Transformer".into(), path: String::new() }]);
+        };
+        let value = json(MODULES, bytes)?;
+        let list = value.as_array().filter(|list| !list.is_empty() && list.len() <= 16);
+        let list = list.ok_or_else(|| Error::file(MODULES, "expected a list of 1 to 16 modules"))?;
+        let module = |value: &Value| {
+            let field = |name: &str| value.get(name).and_then(Value::as_str);
+            let kind = field("type").ok_or_else(|| Error::file(MODULES, "a module has no type"))?;
+            let path = field("path").unwrap_or_default();
+            if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains(['\\', ':', '?', '#'])
+            {
+                return Err(Error::option("modules.json path", path));
+            }
+            // Old and new spellings differ in the package path only: the class is the last segment.
+            let kind = kind.rsplit('.').next().unwrap_or(kind);
+            Ok(Module { kind: kind.into(), path: path.trim_end_matches('/').into() })
+        };
+        let modules = list.iter().map(module).collect::<Result<Vec<_>>>()?;
+        if modules[0].kind != "Transformer" {
+            return Err(Error::option("modules.json first module", &modules[0].kind));
+        }
+        Ok(modules)
+    }
+
+    /// `config.json` of the encoder.
+    pub fn config(&self) -> Result<Config> {
+        let path = join(&self.modules()?[0].path, "config.json");
+        Config::parse(&path, self.bytes(&path)?)
+    }
+
+    /// `tokenizer.json`.
+    pub fn tokenizer(&self) -> Result<&[u8]> {
+        self.bytes(&join(&self.modules()?[0].path, "tokenizer.json"))
+    }
+
+    fn tokenizer_config(&self) -> Result<Option<Config>> {
+        self.optional(&join(&self.modules()?[0].path, "tokenizer_config.json"))
+    }
+
+    /// `model_max_length` of `tokenizer_config.json`. Absent, or the huge number that stands for "no limit": none.
+    pub fn model_max_length(&self) -> Result<Option<usize>> {
+        let config = self.tokenizer_config()?;
+        let length = config.as_ref().and_then(|config| config.get("model_max_length")).and_then(Value::as_u64);
+        Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
+    }
+
+    /// Which end of a long text is cut off: `truncation_side` of `tokenizer_config.json`.
+    pub fn truncates_left(&self) -> Result<bool> {
+        let Some(config) = self.tokenizer_config()? else { return Ok(false) };
+        match config.text_or("truncation_side", "right")? {
+            "right" => Ok(false),
+            "left" => Ok(true),
+            _ => Err(config.unsupported("truncation_side")),
+        }
+    }
+
+    /// The file that holds the encoder's weights.
+    pub fn weights(&self) -> Result<String> {
+        Ok(join(&self.modules()?[0].path, "model.safetensors"))
+    }
+
+    /// Everything around the encoder, for an encoder of `hidden` columns.
+    pub fn sentence(&self, hidden: usize) -> Result<Sentence> {
+        let modules = self.modules()?;
+        let mut sentence = Sentence {
+            head: Head { pooling: vec![Pooling::Mean], include_prompt: true, dense: Vec::new(), normalize: false },
+            max_seq_length: None,
+            lowercase: false,
+            prompts: BTreeMap::new(),
+            default_prompt_name: None,
+            similarity: "cosine".into(),
+            truncate_dim: None,
+        };
+        // Transformer, Pooling, any Dense, perhaps Normalize: the order in which these can be recorded.
+        let order =
+            |kind: &str| ["Transformer", "Pooling", "Dense", "Normalize"].iter().position(|known| *known == kind);
+        let mut last = 0;
+        let mut width = hidden;
+        for module in &modules[1..] {
+            let place = order(&module.kind).filter(|&place| place > last || (place == last && module.kind == "Dense"));
+            let skipped_pooling = last == 0 && module.kind != "Pooling";
+            let Some(place) = place.filter(|_| !skipped_pooling) else {
+                return Err(Error::option("modules.json module", &module.kind));
+            };
+            last = place;
+            let path = join(&module.path, "config.json");
+            match module.kind.as_str() {
+                "Pooling" => {
+                    let config = Config::parse(&path, self.bytes(&path)?)?;
+                    sentence.head.pooling = Pooling::read(&config)?;
+                    sentence.head.include_prompt = config.flag_or("include_prompt", true)?;
+                    width = hidden * sentence.head.pooling.len();
+                }
+                "Dense" => {
+                    let config = Config::parse(&path, self.bytes(&path)?)?;
+                    let dense = Dense::read(&config, &module.path)?;
+                    if dense.inputs != width {
+                        let reason = format!("in_features is {} where {width} columns come in", dense.inputs);
+                        return Err(Error::file(path, reason));
+                    }
+                    width = dense.outputs;
+                    sentence.head.dense.push(dense);
+                }
+                _ => {
+                    if let Some(config) = self.optional(&path)? {
+                        config.require("module_input_name", &"sentence_embedding".into())?;
+                        config.require("module_output_name", &"sentence_embedding".into())?;
+                    }
+                    sentence.head.normalize = true;
+                }
+            }
+        }
+        if let Some(config) = self.optional(&join(&modules[0].path, "sentence_bert_config.json"))? {
+            if config.get("max_seq_length").is_some() {
+                sentence.max_seq_length = Some(config.size("max_seq_length", limit::POSITIONS)?);
+            }
+            sentence.lowercase = config.flag_or("do_lower_case", false)?;
+            for key in ["query_length", "document_length", "query_expansion", "processing_kwargs"] {
+                config.require_empty(key)?;
+            }
+        }
+        if let Some(config) = self.optional(SENTENCE)? {
+            sentence.read_prompts(&config)?;
+        }
+        Ok(sentence)
+    }
+}
+
+impl Sentence {
+    fn read_prompts(&mut self, config: &Config) -> Result<()> {
+        config.require("model_type", &"SentenceTransformer".into())?;
+        if config.get("truncate_dim").is_some() {
+            self.truncate_dim = Some(config.size("truncate_dim", limit::INNER)?);
+        }
+        if let Some(prompts) = config.get("prompts") {
+            let prompts = prompts.as_object().ok_or_else(|| config.unsupported("prompts"))?;
+            for (name, prompt) in prompts {
+                let prompt = prompt.as_str().ok_or_else(|| config.unsupported("prompts"))?;
+                self.prompts.insert(name.clone(), prompt.into());
+            }
+        }
+        if config.get("default_prompt_name").is_some() {
+            let name = config.text_or("default_prompt_name", "")?;
+            if !self.prompts.contains_key(name) {
+                return Err(config.unsupported("default_prompt_name"));
+            }
+            self.default_prompt_name = Some(name.into());
+        }
+        let similarity = config.text_or("similarity_fn_name", "cosine")?;
+        if !["cosine", "dot", "euclidean", "manhattan"].contains(&similarity) {
+            return Err(config.unsupported("similarity_fn_name"));
+        }
+        self.similarity = similarity.into();
+        Ok(())
+    }
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() || folder == "." { name.into() } else { format!("{folder}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> Folder {
+        let mut folder = Folder::new();
+        for (path, text) in files {
+            folder.put(path, Some(text.as_bytes().to_vec())).unwrap();
+        }
+        loop {
+            let wanted = folder.wanted().unwrap();
+            if wanted.is_empty() {
+                return folder;
+            }
+            wanted.iter().for_each(|path| folder.put(path, None).unwrap());
+        }
+    }
+
+    const OLD: &str = r#"[
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+
+    #[test]
+    fn asks_for_what_modules_name() {
+        let mut folder = Folder::new();
+        assert_eq!(folder.wanted().unwrap(), [MODULES, SENTENCE]);
+        folder.put(MODULES, Some(OLD.replace("\"path\": \"\"", "\"path\": \"0_Transformer\"").into())).unwrap();
+        folder.put(SENTENCE, None).unwrap();
+        let expected =
+            ["0_Transformer/config.json", "0_Transformer/tokenizer.json", "0_Transformer/tokenizer_config.json"];
+        let wanted = folder.wanted().unwrap();
+        assert_eq!(wanted[..3], expected);
+        let rest = ["0_Transformer/sentence_bert_config.json", "1_Pooling/config.json", "2_Normalize/config.json"];
+        assert_eq!(wanted[3..], rest);
+    }
+
+    #[test]
+    fn reads_a_sentence_transformers_folder() {
+        let sentence = folder(&[
+            (MODULES, OLD),
+            (SENTENCE, r#"{"prompts": {"query": "q: "}, "default_prompt_name": "query", "similarity_fn_name": "dot"}"#),
+            (
+                "1_Pooling/config.json",
+                r#"{"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true, "include_prompt": false}"#,
+            ),
+            ("sentence_bert_config.json", r#"{"max_seq_length": 256, "do_lower_case": true}"#),
+        ])
+        .sentence(8)
+        .unwrap();
+        assert_eq!(sentence.head.pooling, [Pooling::Cls, Pooling::Max]);
+        assert!(sentence.head.normalize && !sentence.head.include_prompt && sentence.lowercase);
+        assert_eq!((sentence.max_seq_length, sentence.similarity.as_str()), (Some(256), "dot"));
+        assert_eq!(sentence.default_prompt_name.as_deref(), Some("query"));
+    }
+
+    #[test]
+    fn a_plain_folder_has_mean_pooling() {
+        let sentence = folder(&[]).sentence(8).unwrap();
+        assert_eq!(sentence.head.pooling, [Pooling::Mean]);
+        assert!(!sentence.head.normalize);
+    }
+
+    #[test]
+    fn names_what_it_does_not_understand() {
+        let with =
+            |modules: String| folder(&[(MODULES, &modules), ("1_Pooling/config.json", "{}")]).sentence(8).unwrap_err();
+        for (old, new) in [("Normalize\"", "LayerNorm\""), ("models.Pooling", "models.WeightedLayerPooling")] {
+            assert_eq!(with(OLD.replace(old, new)).code(), "unsupported-option", "{new}");
+        }
+        let folder = |path: &str| {
+            let mut folder = Folder::new();
+            folder.put(MODULES, Some(OLD.replace("1_Pooling", path).into())).unwrap();
+            folder.put(SENTENCE, None).unwrap();
+            folder.wanted().unwrap_err().code()
+        };
+        for path in ["../secret", "/etc", "https://elsewhere"] {
+            assert_eq!(folder(path), "unsupported-option", "{path}");
+        }
+    }
+}

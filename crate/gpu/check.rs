@@ -1,0 +1,306 @@
+//! The load-time self-check: every kernel runs once on small random data with outliers, and must agree with
+//! its CPU side. A driver that miscomputes is found before it makes a single vector.
+
+use wgpu::BufferUsages as Usage;
+
+use super::{Gpu, lock};
+use crate::batch::{Batch, PoolingParams, frame_words};
+use crate::cpu::Memory;
+use crate::error::{Error, Result};
+use crate::program::{Op, Operand, Precision, Program};
+use crate::shader::Kernel;
+use crate::weights::{Layout, Weight};
+
+/// Largest error accepted, relative to the largest magnitude of the result. The CPU side and a right driver
+/// differ by about 1e-6; WGSL allows its exp and division a little more.
+pub const TOLERANCE: f32 = 1e-4;
+
+/// Texts of the load-time check: two tiles of rows, three texts in the first.
+const LENGTHS: [u32; 3] = [3, 1, 37];
+
+/// A NaN that no kernel makes: it stands behind the rows that a kernel may write.
+const GUARD: u32 = 0x7fc0_dead;
+
+/// Rows that tables have in the check, whatever the model's have; its ids and positions stay below.
+const TABLE_ROWS: usize = 64;
+
+/// What the self-check found.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SelfCheck {
+    /// Kernels compared, those compared for an earlier encoder on this device included.
+    pub kernels: usize,
+    /// Largest error found now, relative to the largest magnitude.
+    pub max_error: f32,
+    /// Always true: a device that fails is not used.
+    pub passed: bool,
+}
+
+/// Compares the kernels that this device has not been checked for.
+pub async fn run(
+    gpu: &Gpu,
+    program: &Program,
+    precision: Precision,
+    kernels: &[(Kernel, String)],
+) -> Result<SelfCheck> {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut new = Vec::new();
+    for (op, (kernel, text)) in program.ops.iter().zip(kernels) {
+        if !seen.contains(&text.as_str()) {
+            seen.push(text);
+            if !lock(&gpu.checked).contains(text) {
+                new.push((op.as_ref(), kernel, text));
+            }
+        }
+    }
+    let errors = compare(gpu, program, precision, &new, &LENGTHS).await?;
+    let mut max_error = 0.0f32;
+    for (kernel, error) in errors {
+        // Written so that a NaN fails.
+        if !(error <= TOLERANCE) {
+            return Err(Error::SelfCheckFailed { kernel: kernel.into(), error, allowed: TOLERANCE });
+        }
+        max_error = max_error.max(error);
+    }
+    lock(&gpu.checked).extend(seen.iter().map(|text| (*text).to_owned()));
+    Ok(SelfCheck { kernels: seen.len(), max_error, passed: true })
+}
+
+/// Runs each operation of a program alone, on the GPU and on the CPU, with random values and texts of these
+/// `lengths`. Returns each one's name and largest error, relative to the largest magnitude of its result;
+/// infinite where the kernel wrote past its rows.
+pub async fn compare_all(
+    gpu: &Gpu,
+    program: &Program,
+    precision: Precision,
+    lengths: &[u32],
+) -> Result<Vec<(&'static str, f32)>> {
+    let kernel = |op: &Box<dyn Op>| {
+        let kernel = op.kernel();
+        let text = super::specialise(program, &kernel, precision);
+        (kernel, text)
+    };
+    let kernels: Vec<_> = program.ops.iter().map(kernel).collect();
+    let ops = program.ops.iter().zip(&kernels).map(|(op, (kernel, text))| (op.as_ref(), kernel, text));
+    compare(gpu, program, precision, &ops.collect::<Vec<_>>(), lengths).await
+}
+
+async fn compare(
+    gpu: &Gpu,
+    program: &Program,
+    precision: Precision,
+    ops: &[(&dyn Op, &Kernel, &String)],
+    lengths: &[u32],
+) -> Result<Vec<(&'static str, f32)>> {
+    let mut cases = Vec::with_capacity(ops.len());
+    for (op, kernel, text) in ops {
+        let pipeline = gpu.pipeline(kernel, text).await?;
+        cases.push(Case::new(gpu, program, *op, kernel, precision, &pipeline, lengths)?);
+    }
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
+    // All in one submit and one map: on some browsers a map takes a tenth of a second.
+    let staging = gpu.buffer("self-check", cases.iter().map(Case::bytes).sum(), Usage::MAP_READ | Usage::COPY_DST);
+    let mut encoder = gpu.device.create_command_encoder(&Default::default());
+    let mut at = 0;
+    for case in &cases {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&case.pipeline);
+        pass.set_bind_group(0, &case.group, &[]);
+        pass.dispatch_workgroups(case.groups.0, case.groups.1, 1);
+        drop(pass);
+        encoder.copy_buffer_to_buffer(&case.buffers[case.written], 0, &staging, at, case.bytes());
+        at += case.bytes();
+    }
+    gpu.queue.submit([encoder.finish()]);
+    let found = gpu.read(&staging, at).await;
+    staging.destroy();
+    let found = found?;
+    let mut rest = found.as_slice();
+    let mut errors = Vec::with_capacity(cases.len());
+    for case in &cases {
+        let (found, next) = rest.split_at(case.elements);
+        rest = next;
+        let (found, guard) = found.split_at(case.expected.len());
+        let untouched = guard.iter().all(|value| value.to_bits() == GUARD);
+        errors.push((case.name, if untouched { relative_error(found, &case.expected) } else { f32::INFINITY }));
+    }
+    Ok(errors)
+}
+
+/// Largest difference over the largest magnitude; NaN where `found` has one.
+fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    let largest = expected.iter().fold(1e-6f32, |largest, x| largest.max(x.abs()));
+    let worst = |worst: f32, (found, expected): (&f32, &f32)| {
+        let error = (found - expected).abs();
+        if error > worst || error.is_nan() { error } else { worst }
+    };
+    found.iter().zip(expected).fold(0.0, worst) / largest
+}
+
+/// One kernel on its own buffers, and what the CPU makes of the same values.
+struct Case {
+    name: &'static str,
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    groups: (u32, u32),
+    buffers: Vec<wgpu::Buffer>,
+    /// Index of the buffer that is read back, and its elements.
+    written: usize,
+    elements: usize,
+    expected: Vec<f32>,
+}
+
+impl Case {
+    fn new(
+        gpu: &Gpu,
+        program: &Program,
+        op: &dyn Op,
+        kernel: &Kernel,
+        precision: Precision,
+        pipeline: &wgpu::ComputePipeline,
+        lengths: &[u32],
+    ) -> Result<Self> {
+        let batch = batch(program, lengths);
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut memory = Memory::scratch(program);
+        let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
+        let upload = |values: &[u8]| {
+            let buffer = gpu.buffer("self-check", values.len() as u64, usage);
+            gpu.queue.write_buffer(&buffer, 0, values);
+            buffer
+        };
+        let frame = batch.frame();
+        let mut buffers = vec![gpu.buffer("self-check", 4 * frame_words(batch.tokens()) as u64, usage)];
+        gpu.queue.write_buffer(&buffers[0], 0, bytemuck::cast_slice(&frame));
+        let mut written = None;
+        for (index, operand) in kernel.operands.iter().enumerate() {
+            let buffer = match operand {
+                Operand::Read(buf) => {
+                    let rows = super::rows(buf.rows, batch.tokens()) as usize;
+                    let values = random.activation(rows, buf.width, buf.stride);
+                    let buffer = upload(bytemuck::cast_slice(&values));
+                    memory.set(*buf, values);
+                    buffer
+                }
+                Operand::Weight(id) => {
+                    let mut weight = program.weights[id.0].clone();
+                    if let Layout::Table { rows, .. } = &mut weight.layout {
+                        *rows = TABLE_ROWS;
+                    }
+                    let values = random.weight(&weight);
+                    memory.set_weight(*id, values.clone(), weight.stored(precision));
+                    match weight.stored(precision) {
+                        Precision::F32 => upload(bytemuck::cast_slice(&values)),
+                        Precision::F16 => {
+                            let halves: Vec<u16> = values.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect();
+                            upload(bytemuck::cast_slice(&halves))
+                        }
+                    }
+                }
+                Operand::Write(buf) => {
+                    let elements = super::rows(buf.rows, batch.tokens()) as usize * buf.stride;
+                    written = Some((index + 1, elements, Some(*buf)));
+                    memory.set(*buf, vec![0.0; elements]);
+                    upload(bytemuck::cast_slice(&vec![GUARD; elements]))
+                }
+                Operand::Output => {
+                    let elements = (batch.texts() + 1) * batch.pooling.dimensions as usize;
+                    written = Some((index + 1, elements, None));
+                    upload(bytemuck::cast_slice(&vec![GUARD; elements]))
+                }
+            };
+            buffers.push(buffer);
+        }
+        let Some((written, elements, buf)) = written else {
+            return Err(Error::Shader { kernel: kernel.name.into(), reason: "it writes nothing".into() });
+        };
+        op.run(&batch, &mut memory);
+        let expected = match buf {
+            Some(buf) => memory.read(buf)[..buf.rows.of(&batch) * buf.stride].to_vec(),
+            None => memory.take_output(),
+        };
+        let group = gpu.bind(kernel, pipeline, &buffers.iter().collect::<Vec<_>>());
+        let groups = ((kernel.grid.rows.of(&batch) as u32).div_ceil(kernel.grid.per_group), kernel.grid.y);
+        Ok(Self { name: kernel.name, pipeline: pipeline.clone(), group, groups, buffers, written, elements, expected })
+    }
+
+    fn bytes(&self) -> u64 {
+        4 * self.elements as u64
+    }
+}
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        self.buffers.iter().for_each(wgpu::Buffer::destroy);
+    }
+}
+
+/// Texts of these lengths, a third of each left out of the pooling.
+fn batch(program: &Program, lengths: &[u32]) -> Batch {
+    let width = program.output.width as u32;
+    let pooling = PoolingParams {
+        modes: (0..program.output.modes as u32).collect(),
+        dimensions: width.div_ceil(2),
+        norm_dimensions: width,
+    };
+    let mut batch = Batch { starts: vec![0], pooling, ..Batch::default() };
+    for &length in lengths {
+        let start = batch.ids.len() as u32;
+        for index in 0..length {
+            batch.ids.push((start + index) * 7 % TABLE_ROWS as u32);
+            batch.positions.push(index % TABLE_ROWS as u32);
+            batch.type_ids.push((start + index) % 2);
+            batch.from.push(start);
+            batch.until.push(start + length);
+        }
+        batch.starts.push(start + length);
+        batch.pool_from.push(length / 3);
+    }
+    batch
+}
+
+/// xorshift64*: the same numbers everywhere.
+struct Random(u64);
+
+impl Random {
+    /// Between -1 and 1.
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let bits = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40;
+        bits as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    /// `[rows, stride]`, zero past `width`, one value in a hundred fifty times as large: real encoders have such
+    /// columns, and sums in half precision break on them.
+    fn activation(&mut self, rows: usize, width: usize, stride: usize) -> Vec<f32> {
+        let mut values = vec![0.0; rows * stride];
+        for row in values.chunks_exact_mut(stride) {
+            for value in &mut row[..width] {
+                let outlier = if self.next() > 0.98 { 50.0 } else { 1.0 };
+                *value = self.next() * outlier;
+            }
+        }
+        values
+    }
+
+    /// Values where the checkpoint has some, zero in the padding.
+    fn weight(&mut self, weight: &Weight) -> Vec<f32> {
+        let layout = weight.layout;
+        let (rows, columns) = match layout {
+            Layout::Vector { axis } => (axis.size(), 1),
+            Layout::Table { rows, width } => (rows, width),
+            Layout::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
+        };
+        let mut values = vec![0.0; layout.elements()];
+        for row in 0..rows {
+            for column in 0..columns {
+                values[layout.place(row, column)] = self.next();
+            }
+        }
+        values
+    }
+}

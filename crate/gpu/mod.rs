@@ -1,0 +1,501 @@
+//! Runs a program on the GPU. This folder alone names wgpu.
+//!
+//! Everything is built at load: buffers, pipelines, bind groups. A batch is then one write, one submit of one
+//! pass, and one map. Nothing counts as a result unless the map succeeded and the device is still there:
+//! after a loss most calls appear to succeed.
+
+mod check;
+#[cfg(target_arch = "wasm32")]
+mod web;
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_channel::oneshot;
+use half::f16;
+use safetensors::Dtype;
+
+pub use check::{SelfCheck, compare_all};
+
+use crate::batch::{Batch, MAX_TEXTS, frame_words};
+use crate::error::{Error, Result};
+use crate::program::{Operand, Precision, Program, Rows, WeightId};
+use crate::shader::{Grid, Kernel};
+use crate::weights::Sink;
+
+/// Native uploads are flushed when this many bytes wait, so that staging memory stays small.
+const UPLOAD_BYTES: u64 = 16 << 20;
+
+/// The adapter as people know it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Adapter {
+    /// Who made it, where the browser or the driver says so.
+    pub vendor: String,
+    /// The family of the chip.
+    pub architecture: String,
+    /// A name for people.
+    pub description: String,
+    /// Whether the CPU plays the GPU.
+    pub software: bool,
+}
+
+/// A pipeline that the browser compiled ahead.
+#[cfg(target_arch = "wasm32")]
+type Compiled = wasm_bindgen::JsValue;
+#[cfg(not(target_arch = "wasm32"))]
+type Compiled = ();
+
+/// An open device, with the pipelines that were compiled on it. Encoders share it.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    adapter: Adapter,
+    /// Why the device is no longer usable.
+    lost: Arc<Mutex<Option<String>>>,
+    /// The last error that no scope caught.
+    refused: Arc<Mutex<Option<String>>>,
+    /// By WGSL text.
+    pipelines: Mutex<HashMap<String, wgpu::ComputePipeline>>,
+    /// WGSL texts whose results were compared with the CPU's.
+    checked: Mutex<HashSet<String>>,
+}
+
+/// Locks even where a panic poisoned the lock: the values behind these locks are replaced whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// Opens the fastest adapter with all its limits.
+    pub async fn open() -> Result<Arc<Self>> {
+        #[cfg(target_arch = "wasm32")]
+        if !web::has_webgpu() {
+            return Err(Error::NoWebgpu);
+        }
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::PRIMARY,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let no_adapter = |reason: String| Error::NoAdapter { reason };
+        let adapter = instance.request_adapter(&options).await.map_err(|error| no_adapter(error.to_string()))?;
+        let descriptor =
+            wgpu::DeviceDescriptor { label: Some("embedlet"), required_limits: adapter.limits(), ..Default::default() };
+        let (device, queue) =
+            adapter.request_device(&descriptor).await.map_err(|error| no_adapter(error.to_string()))?;
+        let lost = Arc::new(Mutex::new(None));
+        let refused = Arc::new(Mutex::new(None));
+        device.set_device_lost_callback({
+            let lost = lost.clone();
+            move |reason, message| *lock(&lost) = Some(format!("{reason:?}: {message}"))
+        });
+        // Without a handler wgpu panics natively and says nothing in a browser.
+        device.on_uncaptured_error({
+            let refused = refused.clone();
+            Arc::new(move |error: wgpu::Error| *lock(&refused) = Some(error.to_string()))
+        });
+        let adapter = describe(&device, &adapter.get_info());
+        let (pipelines, checked) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked }))
+    }
+
+    /// The adapter behind the device.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// Whether the device can still be used.
+    pub fn alive(&self) -> bool {
+        lock(&self.lost).is_none()
+    }
+
+    /// Whatever went wrong since the last call: the loss of the device, or a refused call.
+    fn trouble(&self) -> Result<()> {
+        if let Some(reason) = lock(&self.lost).clone() {
+            return Err(Error::DeviceLost { reason });
+        }
+        match lock(&self.refused).take() {
+            Some(reason) => Err(Error::Shader { kernel: "device".into(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let size = bytes.max(16).next_multiple_of(4);
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Binding 0 is the frame, then the operands.
+    fn layout(&self, kernel: &Kernel) -> wgpu::BindGroupLayout {
+        let entry = |(binding, read_only)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        };
+        let entries: Vec<_> = (0..).zip(read_only(kernel)).map(entry).collect();
+        let descriptor = wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries };
+        self.device.create_bind_group_layout(&descriptor)
+    }
+
+    /// Compiles what is not compiled yet. In a browser this runs beside everything else from the moment of the
+    /// call, and the result must be kept until [`Gpu::pipeline`] was called.
+    fn compile(&self, kernels: &[(Kernel, String)]) -> impl Future<Output = Result<Vec<Compiled>>> + 'static + use<> {
+        let mut new: Vec<&(Kernel, String)> = Vec::new();
+        for kernel in kernels {
+            if !lock(&self.pipelines).contains_key(&kernel.1) && !new.iter().any(|(_, text)| *text == kernel.1) {
+                new.push(kernel);
+            }
+        }
+        #[cfg(target_arch = "wasm32")]
+        let compiled = web::compile(&self.device, &new);
+        #[cfg(not(target_arch = "wasm32"))]
+        let compiled = {
+            let _ = new; // Native compilation happens in `pipeline`, one after another.
+            std::future::ready(Ok(Vec::new()))
+        };
+        compiled
+    }
+
+    /// The pipeline of a kernel. After [`Gpu::compile`] in a browser this is a cache hit.
+    async fn pipeline(&self, kernel: &Kernel, text: &str) -> Result<wgpu::ComputePipeline> {
+        if let Some(pipeline) = lock(&self.pipelines).get(text) {
+            return Ok(pipeline.clone());
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let source = wgpu::ShaderSource::Wgsl(text.into());
+        let module =
+            self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&self.layout(kernel))],
+            immediate_size: 0,
+        });
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: Default::default(),
+            cache: None,
+        });
+        if let Some(error) = scope.pop().await {
+            return Err(Error::Shader { kernel: kernel.name.into(), reason: error.to_string() });
+        }
+        lock(&self.pipelines).insert(text.into(), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn bind(&self, kernel: &Kernel, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
+        let resources = buffers.iter().map(|buffer| buffer.as_entire_binding());
+        let entries: Vec<_> =
+            (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
+        let layout = pipeline.get_bind_group_layout(0);
+        let descriptor = wgpu::BindGroupDescriptor { label: Some(kernel.name), layout: &layout, entries: &entries };
+        self.device.create_bind_group(&descriptor)
+    }
+
+    /// Maps the first `bytes` of a buffer, copies them out and unmaps it.
+    async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<f32>> {
+        let slice = buffer.slice(..bytes);
+        let (sender, receiver) = oneshot::channel();
+        slice.map_async(wgpu::MapMode::Read, move |result| {
+            let _ = sender.send(result); // Nobody waits any more: the encoder was dropped.
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            return Err(Error::DeviceLost { reason: error.to_string() });
+        }
+        let mapped = receiver.await.map_err(|_| Error::DeviceLost { reason: "the map was dropped".into() })?;
+        self.trouble()?;
+        mapped.map_err(|error| Error::DeviceLost { reason: error.to_string() })?;
+        let range = slice.get_mapped_range().map_err(|error| Error::DeviceLost { reason: error.to_string() })?;
+        let values = bytemuck::pod_collect_to_vec::<u8, f32>(&range);
+        drop(range);
+        buffer.unmap();
+        Ok(values)
+    }
+}
+
+/// For each binding, whether its buffer is only read.
+fn read_only(kernel: &Kernel) -> impl Iterator<Item = bool> {
+    let written = |operand: &Operand| matches!(operand, Operand::Write(_) | Operand::Output);
+    std::iter::once(true).chain(kernel.operands.iter().map(move |operand| !written(operand)))
+}
+
+/// The storage type of a kernel's matrices and its text for it.
+fn specialise(program: &Program, kernel: &Kernel, precision: Precision) -> String {
+    let stored = |operand: &Operand| match operand {
+        Operand::Weight(id) => Some(program.weights[id.0].stored(precision)),
+        _ => None,
+    };
+    let rounded = kernel.operands.iter().filter_map(stored).any(|stored| stored == Precision::F16);
+    kernel.wgsl(if rounded { Precision::F16 } else { Precision::F32 })
+}
+
+fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
+    #[cfg(target_arch = "wasm32")]
+    let (vendor, architecture) = web::adapter_names(device);
+    #[cfg(not(target_arch = "wasm32"))]
+    let (vendor, architecture) = {
+        let _ = device;
+        (format!("{:#06x}", info.vendor), info.backend.to_string())
+    };
+    let names = format!("{vendor} {architecture} {}", info.name).to_lowercase();
+    let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
+    let software = info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|name| names.contains(name));
+    Adapter { vendor, architecture, description: info.name.clone(), software }
+}
+
+type Outcome = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// A program on its way to the GPU: buffers wait for values, kernels compile.
+pub struct Upload {
+    gpu: Arc<Gpu>,
+    program: Arc<Program>,
+    tokens: usize,
+    /// What the caller asked for; `None` keeps the checkpoint's own type.
+    precision: Option<Precision>,
+    allocated: Option<Allocated>,
+    waiting: u64,
+}
+
+struct Allocated {
+    precision: Precision,
+    weights: Vec<wgpu::Buffer>,
+    scopes: Vec<Outcome>,
+    compiled: Pin<Box<dyn Future<Output = Result<Vec<Compiled>>>>>,
+    kernels: Vec<(Kernel, String)>,
+}
+
+impl Upload {
+    /// For batches of at most `tokens` tokens.
+    pub fn new(gpu: Arc<Gpu>, program: Arc<Program>, tokens: usize, precision: Option<Precision>) -> Self {
+        Self { gpu, program, tokens, precision, allocated: None, waiting: 0 }
+    }
+
+    /// Refuses, before anything is allocated, what does not fit the device.
+    fn fits(&self, precision: Precision) -> Result<()> {
+        let limits = self.gpu.device.limits();
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let weights = self.program.weights.iter().map(|weight| weight.bytes(precision));
+        let slots =
+            self.program.plan().slots.into_iter().map(|slot| rows(slot.rows, self.tokens) * slot.stride as u64 * 4);
+        match weights.chain(slots).find(|bytes| *bytes > limit) {
+            Some(found) => Err(Error::LimitExceeded { what: "bytes of one buffer on this GPU".into(), found, limit }),
+            None => Ok(()),
+        }
+    }
+
+    fn allocate(&mut self, precision: Precision) -> Result<()> {
+        self.fits(precision)?;
+        self.gpu.trouble()?;
+        let kernel = |op: &Box<dyn crate::program::Op>| {
+            let kernel = op.kernel();
+            let text = specialise(&self.program, &kernel, precision);
+            (kernel, text)
+        };
+        let kernels: Vec<_> = self.program.ops.iter().map(kernel).collect();
+        let compiled = Box::pin(self.gpu.compile(&kernels));
+        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let buffer = |weight: &crate::weights::Weight| self.gpu.buffer("weight", weight.bytes(precision), usage);
+        let weights = self.program.weights.iter().map(buffer).collect();
+        let scopes: Vec<Outcome> = vec![Box::pin(validation.pop()), Box::pin(memory.pop())];
+        self.allocated = Some(Allocated { precision, weights, scopes, compiled, kernels });
+        Ok(())
+    }
+
+    /// Waits for the kernels, compares them with the CPU, and binds everything.
+    pub async fn finish(mut self) -> Result<Resident> {
+        if self.allocated.is_none() {
+            return Err(Error::argument("the weights were not loaded"));
+        }
+        self.flush();
+        let Some(allocated) = &mut self.allocated else { return Err(Error::argument("the weights were not loaded")) };
+        for scope in &mut allocated.scopes {
+            if let Some(error) = scope.await {
+                return Err(refused(error, "loading the weights"));
+            }
+        }
+        let kept = allocated.compiled.as_mut().await?;
+        let mut pipelines = Vec::with_capacity(allocated.kernels.len());
+        for (kernel, text) in &allocated.kernels {
+            pipelines.push(self.gpu.pipeline(kernel, text).await?);
+        }
+        drop(kept);
+        let precision = allocated.precision;
+        let self_check = check::run(&self.gpu, &self.program, precision, &allocated.kernels).await?;
+        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let resident = Resident::bind(&mut self, pipelines, self_check);
+        if let Some(error) = memory.pop().await {
+            return Err(refused(error, "allocating the activations"));
+        }
+        self.gpu.trouble()?;
+        resident
+    }
+
+    fn flush(&mut self) {
+        self.gpu.queue.submit([]);
+        self.waiting = 0;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // In a browser memory would wait for the garbage collector.
+        for weight in self.allocated.iter().flat_map(|allocated| &allocated.weights) {
+            weight.destroy();
+        }
+    }
+}
+
+impl Sink for Upload {
+    fn start(&mut self, stored: Dtype) -> Result<()> {
+        if self.allocated.is_some() {
+            return Ok(());
+        }
+        let exact = if stored == Dtype::F16 { Precision::F16 } else { Precision::F32 };
+        self.allocate(self.precision.unwrap_or(exact))
+    }
+
+    fn write(&mut self, weight: WeightId, at: usize, values: &[f32]) -> Result<()> {
+        let Some(allocated) = &self.allocated else { return Err(Error::argument("values before a header")) };
+        let buffer = &allocated.weights[weight.0];
+        let bytes = match self.program.weights[weight.0].stored(allocated.precision) {
+            Precision::F32 => {
+                self.gpu.queue.write_buffer(buffer, 4 * at as u64, bytemuck::cast_slice(values));
+                4 * values.len()
+            }
+            Precision::F16 => {
+                let halves: Vec<u16> = values.iter().map(|value| f16::from_f32(*value).to_bits()).collect();
+                self.gpu.queue.write_buffer(buffer, 2 * at as u64, bytemuck::cast_slice(&halves));
+                2 * values.len()
+            }
+        };
+        self.waiting += bytes as u64;
+        if self.waiting > UPLOAD_BYTES {
+            self.flush();
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a buffer: whole tiles, so that kernels may read past the batch.
+fn rows(rows: Rows, tokens: usize) -> u64 {
+    match rows {
+        Rows::Tokens => tokens.next_multiple_of(32) as u64,
+        Rows::Texts => MAX_TEXTS as u64,
+    }
+}
+
+fn refused(error: wgpu::Error, doing: &str) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { doing: doing.into() },
+        other => Error::Shader { kernel: doing.into(), reason: other.to_string() },
+    }
+}
+
+/// A program that lives on the GPU and waits for batches.
+pub struct Resident {
+    gpu: Arc<Gpu>,
+    precision: Precision,
+    self_check: SelfCheck,
+    steps: Vec<(wgpu::ComputePipeline, wgpu::BindGroup, Grid)>,
+    frame: wgpu::Buffer,
+    output: wgpu::Buffer,
+    staging: wgpu::Buffer,
+    /// Everything to be destroyed with it.
+    buffers: Vec<wgpu::Buffer>,
+}
+
+impl Resident {
+    fn bind(upload: &mut Upload, pipelines: Vec<wgpu::ComputePipeline>, self_check: SelfCheck) -> Result<Self> {
+        let Some(allocated) = upload.allocated.take() else {
+            return Err(Error::argument("the weights were not loaded"));
+        };
+        let (gpu, program) = (upload.gpu.clone(), &upload.program);
+        use wgpu::BufferUsages as Usage;
+        let plan = program.plan();
+        let slot = |slot: &crate::program::Slot| {
+            gpu.buffer("activation", rows(slot.rows, upload.tokens) * slot.stride as u64 * 4, Usage::STORAGE)
+        };
+        let slots: Vec<_> = plan.slots.iter().map(slot).collect();
+        let frame = gpu.buffer("frame", 4 * frame_words(upload.tokens) as u64, Usage::STORAGE | Usage::COPY_DST);
+        let vectors = 4 * MAX_TEXTS as u64 * program.output.width as u64;
+        let output = gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC);
+        let staging = gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST);
+        let mut steps = Vec::with_capacity(pipelines.len());
+        for ((kernel, _), pipeline) in allocated.kernels.iter().zip(pipelines) {
+            let mut bound = vec![&frame];
+            for operand in &kernel.operands {
+                bound.push(match operand {
+                    Operand::Read(buf) | Operand::Write(buf) => &slots[plan.slot_of[buf.id]],
+                    Operand::Weight(id) => &allocated.weights[id.0],
+                    Operand::Output => &output,
+                });
+            }
+            let group = gpu.bind(kernel, &pipeline, &bound);
+            steps.push((pipeline, group, kernel.grid));
+        }
+        let buffers = slots.into_iter().chain(allocated.weights).collect();
+        Ok(Self { gpu, precision: allocated.precision, self_check, steps, frame, output, staging, buffers })
+    }
+
+    /// The device that it lives on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// How its matrices are stored.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// How far its kernels were from the CPU's results.
+    pub fn self_check(&self) -> SelfCheck {
+        self.self_check
+    }
+
+    /// Runs a batch and returns the vectors, `[texts, dimensions]`.
+    pub async fn run(&self, batch: &Batch) -> Result<Vec<f32>> {
+        self.gpu.trouble()?;
+        self.gpu.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&batch.frame()));
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for (pipeline, group, grid) in &self.steps {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, group, &[]);
+            pass.dispatch_workgroups((grid.rows.of(batch) as u32).div_ceil(grid.per_group), grid.y, 1);
+        }
+        drop(pass);
+        let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
+        encoder.copy_buffer_to_buffer(&self.output, 0, &self.staging, 0, bytes);
+        self.gpu.queue.submit([encoder.finish()]);
+        self.gpu.read(&self.staging, bytes).await
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        // In a browser memory would wait for the garbage collector.
+        for buffer in self.buffers.iter().chain([&self.frame, &self.output, &self.staging]) {
+            buffer.destroy();
+        }
+    }
+}

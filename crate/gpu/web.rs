@@ -1,0 +1,104 @@
+//! What wgpu does not do in a browser: compiling pipelines without blocking, and the adapter's names.
+
+use std::future::Future;
+
+use js_sys::{Array, Object, Promise, Reflect};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+use super::read_only;
+use crate::error::{Error, Result};
+use crate::shader::Kernel;
+
+#[wasm_bindgen]
+extern "C" {
+    /// The browser's own `GPUDevice`.
+    type RawDevice;
+
+    #[wasm_bindgen(method, getter, js_name = adapterInfo)]
+    fn adapter_info(this: &RawDevice) -> JsValue;
+
+    #[wasm_bindgen(method, js_name = createShaderModule)]
+    fn create_shader_module(this: &RawDevice, descriptor: &Object) -> JsValue;
+
+    #[wasm_bindgen(method, js_name = createBindGroupLayout)]
+    fn create_bind_group_layout(this: &RawDevice, descriptor: &Object) -> JsValue;
+
+    #[wasm_bindgen(method, js_name = createPipelineLayout)]
+    fn create_pipeline_layout(this: &RawDevice, descriptor: &Object) -> JsValue;
+
+    #[wasm_bindgen(method, js_name = createComputePipelineAsync)]
+    fn create_compute_pipeline_async(this: &RawDevice, descriptor: &Object) -> Promise;
+}
+
+fn raw(device: &wgpu::Device) -> Option<&RawDevice> {
+    device.as_webgpu().map(|device| device.unchecked_ref())
+}
+
+fn object(fields: &[(&str, JsValue)]) -> Object {
+    let object = Object::new();
+    for (name, value) in fields {
+        // Setting a field of a fresh plain object cannot fail.
+        let _ = Reflect::set(&object, &(*name).into(), value);
+    }
+    object
+}
+
+fn text(object: &JsValue, field: &str) -> String {
+    Reflect::get(object, &field.into()).ok().and_then(|value| value.as_string()).unwrap_or_default()
+}
+
+/// Whether this context has `navigator.gpu`.
+pub fn has_webgpu() -> bool {
+    let navigator = Reflect::get(&js_sys::global(), &"navigator".into());
+    navigator.and_then(|navigator| Reflect::get(&navigator, &"gpu".into())).is_ok_and(|gpu| gpu.is_object())
+}
+
+/// Vendor and architecture, which wgpu does not pass on.
+pub fn adapter_names(device: &wgpu::Device) -> (String, String) {
+    let info = raw(device).map_or(JsValue::UNDEFINED, RawDevice::adapter_info);
+    if !info.is_object() {
+        return Default::default();
+    }
+    (text(&info, "vendor"), text(&info, "architecture"))
+}
+
+/// Compiles kernels, all at once and without blocking.
+///
+/// The browser keeps the result: creating the same pipeline again by the blocking call, which is the only one
+/// that wgpu has, then takes no time. So the pipelines must live until that was done, and the returned
+/// future holds them.
+pub fn compile(
+    device: &wgpu::Device,
+    kernels: &[&(Kernel, String)],
+) -> impl Future<Output = Result<Vec<JsValue>>> + 'static + use<> {
+    let start = |device: &RawDevice, (kernel, wgsl): &(Kernel, String)| {
+        let entries: Array = (0..)
+            .zip(read_only(kernel))
+            .map(|(binding, read_only): (u32, bool)| {
+                let kind = if read_only { "read-only-storage" } else { "storage" };
+                let buffer = object(&[("type", kind.into())]);
+                object(&[("binding", binding.into()), ("visibility", 4.into()), ("buffer", buffer.into())])
+            })
+            .collect();
+        let group = device.create_bind_group_layout(&object(&[("entries", entries.into())]));
+        let groups = Array::of1(&group);
+        let layout = device.create_pipeline_layout(&object(&[("bindGroupLayouts", groups.into())]));
+        let module = device.create_shader_module(&object(&[("code", wgsl.into()), ("label", kernel.name.into())]));
+        let stage = object(&[("module", module), ("entryPoint", "main".into())]);
+        let descriptor = object(&[("layout", layout), ("compute", stage.into()), ("label", kernel.name.into())]);
+        (kernel.name, device.create_compute_pipeline_async(&descriptor))
+    };
+    let started: Vec<_> =
+        raw(device).map_or(Vec::new(), |device| kernels.iter().map(|kernel| start(device, kernel)).collect());
+    async move {
+        let mut pipelines = Vec::with_capacity(started.len());
+        for (kernel, promise) in started {
+            match JsFuture::from(promise).await {
+                Ok(pipeline) => pipelines.push(pipeline),
+                Err(error) => return Err(Error::Shader { kernel: kernel.into(), reason: text(&error, "message") }),
+            }
+        }
+        Ok(pipelines)
+    }
+}

@@ -1,0 +1,37 @@
+//! Text encoders on the user's own GPU, in the browser and natively.
+//!
+//! embedlet reads a Hugging Face or sentence-transformers folder as it is and turns texts into the vectors that
+//! sentence-transformers would make of them. How a text becomes a vector, and where:
+//!
+//! 1. [`folder`] and [`config`] read the small files; [`arch`] says which encoder they describe.
+//! 2. [`encoder`] and [`head`] record it as a [`program`] of [`ops`].
+//! 3. [`weights`] streams the checkpoint to the device.
+//! 4. [`tokens`] makes ids of a text; [`batch`] packs the ids of many texts, without padding.
+//! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
+//! 6. [`model`] calls these in order; `wasm.rs` is its face to JavaScript.
+//!
+//! The npm package is the stable interface; this crate is for native use and tests, and may change.
+
+pub mod arch;
+pub mod batch;
+pub mod config;
+pub mod cpu;
+pub mod encoder;
+pub mod error;
+pub mod folder;
+pub mod gpu;
+pub mod head;
+pub mod model;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
+pub mod ops;
+mod platform;
+pub mod program;
+pub mod shader;
+mod simd;
+pub mod tokens;
+#[cfg(target_arch = "wasm32")]
+mod wasm;
+pub mod weights;
+
+pub use error::{Error, Result};

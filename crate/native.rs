@@ -1,0 +1,60 @@
+//! Loading from a directory, for the command line and the tests.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::model::{Device, Loader, Model};
+use crate::program::Precision;
+
+/// Reads the small files of a model folder.
+pub fn folder(dir: &Path) -> Result<Folder> {
+    let mut folder = Folder::new();
+    loop {
+        let wanted = folder.wanted()?;
+        if wanted.is_empty() {
+            return Ok(folder);
+        }
+        for path in wanted {
+            match std::fs::read(dir.join(&path)) {
+                Ok(bytes) => folder.put(&path, Some(bytes))?,
+                Err(error) if error.kind() == ErrorKind::NotFound => folder.put(&path, None)?,
+                Err(error) => return Err(Error::file(path, error)),
+            }
+        }
+    }
+}
+
+/// Loads a model, streaming its weights to the device. `progress` gets bytes read and bytes in all.
+pub fn load(
+    dir: &Path,
+    device: Device,
+    precision: Option<Precision>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Model> {
+    let mut loader = Loader::new(&folder(dir)?, device, precision)?;
+    let size = |path: &String| std::fs::metadata(dir.join(path)).map_or(0, |metadata| metadata.len());
+    let total = loader.files().iter().map(size).sum();
+    let mut done = 0;
+    let mut chunk = vec![0; 1 << 20];
+    for path in loader.files().to_vec() {
+        let mut file = File::open(dir.join(&path)).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::MissingFile { path: path.clone() },
+            _ => Error::file(&path, error),
+        })?;
+        loader.begin(&path, None)?;
+        loop {
+            let read = file.read(&mut chunk).map_err(|error| Error::file(&path, error))?;
+            if read == 0 {
+                break;
+            }
+            loader.push(&chunk[..read])?;
+            done += read as u64;
+            progress(done, total);
+        }
+        loader.end()?;
+    }
+    pollster::block_on(loader.finish())
+}

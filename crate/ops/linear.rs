@@ -1,0 +1,246 @@
+//! `y = epilogue(x Wᵀ + b)`. Source: `torch.nn.functional.linear`; the activations are those that
+//! `config.json` names, each by its exact formula.
+
+use crate::batch::Batch;
+use crate::cpu::{Memory, for_row_blocks};
+use crate::fragment;
+use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
+use crate::shader::{Const, Grid, Kernel};
+use crate::simd::F32x8;
+use crate::weights::{PANEL, TILE};
+
+/// An elementwise function by its name in PyTorch or transformers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `gelu`: `x/2 (1 + erf(x/√2))`
+    Gelu,
+    /// `gelu_new`, `gelu_pytorch_tanh`: `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`
+    GeluTanh,
+    /// `relu`: `max(x, 0)`
+    Relu,
+    /// `silu`, `swish`: `x / (1 + exp(-x))`
+    Silu,
+    /// `tanh`
+    Tanh,
+}
+
+/// What happens to a product before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epilogue {
+    /// Nothing more than the bias.
+    None,
+    /// An activation.
+    Activation(Activation),
+    /// A matrix of the output's shape is added.
+    Residual(Buf),
+}
+
+/// See the module.
+pub struct Linear {
+    x: Buf,
+    weight: WeightId,
+    bias: WeightId,
+    epilogue: Epilogue,
+    out: Buf,
+}
+
+impl Program {
+    /// x: `[rows, inputs]`, weight: [`Layout::Linear`](crate::weights::Layout::Linear) of `width` outputs,
+    /// bias: `[width]` to `[rows, width]`
+    pub fn linear(&mut self, x: Buf, weight: WeightId, bias: WeightId, width: usize, epilogue: Epilogue) -> Buf {
+        let out = self.buf(x.rows, width);
+        self.push(Linear { x, weight, bias, epilogue, out });
+        out
+    }
+}
+
+impl Op for Linear {
+    fn kernel(&self) -> Kernel {
+        let epilogue = match self.epilogue {
+            Epilogue::None => fragment!("epilogue/none.wgsl"),
+            Epilogue::Residual(_) => fragment!("epilogue/residual.wgsl"),
+            Epilogue::Activation(Activation::Gelu) => fragment!("epilogue/gelu.wgsl"),
+            Epilogue::Activation(Activation::GeluTanh) => fragment!("epilogue/gelu_tanh.wgsl"),
+            Epilogue::Activation(Activation::Relu) => fragment!("epilogue/relu.wgsl"),
+            Epilogue::Activation(Activation::Silu) => fragment!("epilogue/silu.wgsl"),
+            Epilogue::Activation(Activation::Tanh) => fragment!("epilogue/tanh.wgsl"),
+        };
+        let mut operands = vec![
+            Operand::Read(self.x),
+            Operand::Weight(self.weight),
+            Operand::Weight(self.bias),
+            Operand::Write(self.out),
+        ];
+        if let Epilogue::Residual(residual) = self.epilogue {
+            operands.push(Operand::Read(residual));
+        }
+        Kernel {
+            name: "linear",
+            fragments: vec![fragment!("linear.wgsl"), epilogue],
+            consts: vec![
+                ("K4", Const::Count(self.x.stride / 4)),
+                ("N4", Const::Count(self.out.stride / 4)),
+                ("ROWS_ARE_TOKENS", Const::Flag(self.x.rows == Rows::Tokens)),
+            ],
+            operands,
+            grid: Grid { rows: self.x.rows, per_group: 32, y: self.out.stride.div_ceil(TILE) as u32 },
+        }
+    }
+
+    fn run(&self, batch: &Batch, memory: &mut Memory) {
+        let (inputs, width) = (self.x.stride, self.out.stride);
+        memory.write(self.out, |memory, out| {
+            let (x, weight, bias) = (memory.read(self.x), memory.weight(self.weight), memory.weight(self.bias));
+            for_row_blocks(&mut out[..self.x.rows.of(batch) * width], width, 16, |first, rows| {
+                let x = &x[first * inputs..][..rows.len() / width * inputs];
+                product(x, inputs, weight, rows, width);
+                for row in rows.chunks_exact_mut(width) {
+                    row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+                }
+                match self.epilogue {
+                    Epilogue::None => {}
+                    Epilogue::Activation(activation) => activation.apply(rows),
+                    Epilogue::Residual(residual) => {
+                        let residual = &memory.read(residual)[first * width..][..rows.len()];
+                        rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// out = x Wᵀ, four rows by eight columns at a time: eight vector registers of sums, as many as x64 can spare.
+fn product(x: &[f32], inputs: usize, weight: &[f32], out: &mut [f32], width: usize) {
+    for (panel, weight) in weight.chunks_exact(inputs * PANEL).enumerate() {
+        let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
+        if columns.is_empty() {
+            break;
+        }
+        for (x, out) in x.chunks(4 * inputs).zip(out.chunks_mut(4 * width)) {
+            match x.len() / inputs {
+                4 => rows::<4>(x, inputs, weight, out, width, &columns),
+                3 => rows::<3>(x, inputs, weight, out, width, &columns),
+                2 => rows::<2>(x, inputs, weight, out, width, &columns),
+                _ => rows::<1>(x, inputs, weight, out, width, &columns),
+            }
+        }
+    }
+}
+
+fn rows<const M: usize>(
+    x: &[f32],
+    inputs: usize,
+    weight: &[f32],
+    out: &mut [f32],
+    width: usize,
+    columns: &std::ops::Range<usize>,
+) {
+    let x: [&[f32]; M] = std::array::from_fn(|row| &x[row * inputs..][..inputs]);
+    let mut sums = [F32x8::splat(0.0); M];
+    let (weight, _) = weight.as_chunks::<PANEL>();
+    for (k, weight) in weight[..inputs].iter().enumerate() {
+        let weight = F32x8::load(weight);
+        for row in 0..M {
+            sums[row] = sums[row].mul_add(F32x8::splat(x[row][k]), weight);
+        }
+    }
+    for (row, sums) in sums.into_iter().enumerate() {
+        let mut values = [0.0; PANEL];
+        sums.store(&mut values);
+        out[row * width..][columns.clone()].copy_from_slice(&values[..columns.len()]);
+    }
+}
+
+impl Activation {
+    /// By the name that `config.json` uses.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "gelu" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "relu" => Self::Relu,
+            "silu" | "swish" => Self::Silu,
+            "tanh" => Self::Tanh,
+            _ => return None,
+        })
+    }
+
+    /// Applies it to every value.
+    pub fn apply(self, values: &mut [f32]) {
+        let map = |values: &mut [f32], f: fn(f32) -> f32| values.iter_mut().for_each(|x| *x = f(*x));
+        match self {
+            Self::Gelu => map(values, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
+            Self::GeluTanh => map(values, |x| {
+                let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x);
+                0.5 * x * (1.0 + tanh(inner))
+            }),
+            Self::Relu => map(values, |x| x.max(0.0)),
+            Self::Silu => map(values, |x| x / (1.0 + exp(-x))),
+            Self::Tanh => map(values, tanh),
+        }
+    }
+}
+
+/// Abramowitz & Stegun 7.1.26, absolute error 5e-7 in f32: the same formula as the kernel.
+fn erf(x: f32) -> f32 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let poly = t * (0.254_829_6 + t * (-0.284_496_72 + t * (1.421_413_8 + t * (-1.453_152_1 + t * 1.061_405_4))));
+    (1.0 - poly * exp(-x * x)).copysign(x)
+}
+
+/// tanh by exp, within 2e-7 of the exact value.
+fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
+/// e^x as 2^n 2^f with a polynomial for 2^f, relative error below 2e-7. Written out so that loops over it
+/// vectorise; the library function is a call.
+pub(super) fn exp(x: f32) -> f32 {
+    let clamped = x.clamp(-87.0, 88.0);
+    let scaled = clamped * std::f32::consts::LOG2_E;
+    // Adding 1.5 · 2^23 rounds to the nearest integer and leaves it in the low bits.
+    let shifted = scaled + 12_582_912.0;
+    let whole = shifted - 12_582_912.0;
+    // ln 2 in two parts: the first has few enough bits for an exact product.
+    let f = clamped - whole * 0.693_359_4 + whole * 2.121_944_4e-4;
+    let series =
+        1.0 + f * (1.0 + f * (0.5 + f * (0.166_666_67 + f * (0.041_666_67 + f * (0.008_333_334 + f * 0.001_388_889)))));
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
+    if x < -87.0 { 0.0 } else { series * power }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activations_match_torch() {
+        // torch.nn.functional.* in float64 on these five points.
+        let x = [-3.0, -0.5, 0.0, 0.7, 20.0];
+        let cases = [
+            (Activation::Gelu, [-0.004_049_694, -0.154_268_77, 0.0, 0.530_625_4, 20.0]),
+            (Activation::GeluTanh, [-0.003_637_392, -0.154_285_99, 0.0, 0.530_570_1, 20.0]),
+            (Activation::Relu, [0.0, 0.0, 0.0, 0.7, 20.0]),
+            (Activation::Silu, [-0.142_277_62, -0.188_770_33, 0.0, 0.467_731_44, 20.0]),
+            (Activation::Tanh, [-0.995_054_75, -0.462_117_16, 0.0, 0.604_367_8, 1.0]),
+        ];
+        for (activation, expected) in cases {
+            let mut y = x;
+            activation.apply(&mut y);
+            for (found, expected) in y.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-6, "{activation:?}: {y:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn exp_is_accurate_over_its_range() {
+        for step in -8700..=8800 {
+            let x = step as f32 / 100.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 3e-7, "{x}");
+        }
+        assert_eq!((exp(-1e30), exp(0.0)), (0.0, 1.0));
+    }
+}

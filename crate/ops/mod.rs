@@ -1,0 +1,19 @@
+//! The operations, one file each: a method on [`Program`](crate::program::Program) that records it, its
+//! kernel, and its CPU side. The GPU sides are the files of the same names in `shaders/`.
+
+mod attention;
+mod embed;
+mod layer_norm;
+mod linear;
+mod normalize;
+mod pool;
+
+pub use attention::Attention;
+pub use embed::{Embed, EmbedTables};
+pub use layer_norm::{LayerNorm, Norm};
+pub use linear::{Activation, Epilogue, Linear};
+pub use normalize::Normalize;
+pub use pool::Pool;
+
+/// Invocations of a workgroup that handles one row. A power of two.
+const GROUP: usize = 64;

@@ -1,0 +1,110 @@
+//! One vector a text: the poolings of sentence-transformers, concatenated. Source: its `Pooling` module.
+
+use super::GROUP;
+use super::normalize::cut;
+use crate::batch::Batch;
+use crate::cpu::Memory;
+use crate::fragment;
+use crate::head::Pooling;
+use crate::program::{Buf, Op, Operand, Output, Program, Rows};
+use crate::shader::{Const, Grid, Kernel};
+
+/// See the module.
+pub struct Pool {
+    x: Buf,
+    /// Where projections follow; else the vectors themselves are written, normalised and cut.
+    out: Option<Buf>,
+}
+
+impl Program {
+    /// x: `[tokens, width]` to `[texts, modes · width]`
+    pub fn pool(&mut self, x: Buf, modes: usize) -> Buf {
+        let out = self.buf(Rows::Texts, modes * x.width);
+        self.output.modes = modes;
+        self.push(Pool { x, out: Some(out) });
+        out
+    }
+
+    /// x: `[tokens, width]` to the vectors that are read back, as the batch's pooling asks
+    pub fn pool_and_normalize(&mut self, x: Buf) {
+        self.output = Output { width: Pooling::COUNT * x.width, modes: Pooling::COUNT };
+        self.push(Pool { x, out: None });
+    }
+}
+
+impl Op for Pool {
+    fn kernel(&self) -> Kernel {
+        Kernel {
+            name: "pool",
+            fragments: vec![fragment!("pool.wgsl"), fragment!("lib/normalize.wgsl"), fragment!("lib/reduce.wgsl")],
+            consts: vec![
+                ("GROUP", Const::Count(GROUP)),
+                ("WIDTH", Const::Count(self.x.width)),
+                ("LAST", Const::Flag(self.out.is_none())),
+                ("OUT_STRIDE", Const::Count(self.out.map_or(0, |out| out.stride))),
+            ],
+            operands: vec![Operand::Read(self.x), self.out.map_or(Operand::Output, Operand::Write)],
+            grid: Grid { rows: Rows::Texts, per_group: 1, y: 1 },
+        }
+    }
+
+    fn run(&self, batch: &Batch, memory: &mut Memory) {
+        let width = self.x.width;
+        let pooled = |x: &[f32], text: usize, out: &mut [f32]| {
+            for (mode, out) in batch.pooling.modes.iter().zip(out.chunks_exact_mut(width)) {
+                pool(*mode, batch, text, x, self.x.stride, out);
+            }
+        };
+        let columns = batch.pooling.modes.len() * width;
+        match self.out {
+            Some(out) => memory.write(out, |memory, rows| {
+                for (text, row) in rows.chunks_exact_mut(out.stride).take(batch.texts()).enumerate() {
+                    row.fill(0.0);
+                    pooled(memory.read(self.x), text, &mut row[..columns]);
+                }
+            }),
+            None => {
+                let dimensions = batch.pooling.dimensions as usize;
+                memory.write_output(batch.texts() * dimensions, |memory, rows| {
+                    let mut vector = vec![0.0; columns];
+                    for (text, row) in rows.chunks_exact_mut(dimensions).enumerate() {
+                        pooled(memory.read(self.x), text, &mut vector);
+                        cut(&vector, &batch.pooling, row);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// See `shaders/pool.wgsl` for a text that has nothing to pool.
+fn pool(mode: u32, batch: &Batch, text: usize, x: &[f32], stride: usize, out: &mut [f32]) {
+    let (rows, width) = (batch.text(text), out.len());
+    let counted = rows.start + batch.pool_from[text] as usize..rows.end;
+    let row = |row: usize| &x[row * stride..][..width];
+    out.fill(0.0);
+    if mode == Pooling::Cls as u32 {
+        return out.copy_from_slice(row(if counted.is_empty() { rows.start } else { counted.start }));
+    }
+    if counted.is_empty() {
+        return;
+    }
+    if mode == Pooling::LastToken as u32 {
+        return out.copy_from_slice(row(rows.end - 1));
+    }
+    if mode == Pooling::Max as u32 {
+        out.fill(f32::MIN);
+        for index in counted {
+            out.iter_mut().zip(row(index)).for_each(|(out, x)| *out = out.max(*x));
+        }
+        return;
+    }
+    let mut total = 0.0;
+    for index in counted {
+        let weight = if mode == Pooling::WeightedMean as u32 { (index - rows.start + 1) as f32 } else { 1.0 };
+        out.iter_mut().zip(row(index)).for_each(|(out, x)| *out += weight * x);
+        total += weight;
+    }
+    let divisor = if mode == Pooling::MeanSqrtLen as u32 { total.sqrt() } else { total };
+    out.iter_mut().for_each(|out| *out /= divisor);
+}

@@ -1,0 +1,443 @@
+//! Parameters: which checkpoint tensors make each one, how it lies on the device, and the reader that
+//! takes safetensors bytes in chunks of any size and writes finished values to a [`Sink`].
+//!
+//! A model is never whole in memory here: matrices are gathered one at a time, tables go through in rows.
+
+use std::collections::HashMap;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata};
+use sha2::{Digest, Sha256};
+
+use crate::config::looks_like_html;
+use crate::error::{Error, Result, printable};
+use crate::program::{Precision, WeightId};
+
+/// Output columns that lie side by side in a stored matrix; see [`Layout::Linear`].
+pub const PANEL: usize = 8;
+/// Matrices are padded to whole tiles of this many output columns.
+pub const TILE: usize = 32;
+
+const HEADER_BYTES: u64 = 4 << 20;
+const TENSORS: usize = 4096;
+
+/// One dimension of a matrix: `blocks` runs of `len` values, each run padded to `stride`.
+///
+/// A plain dimension is one run. Attention heads are one run each, so that a head of 9 columns starts at
+/// a multiple of four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Axis {
+    /// Runs.
+    pub blocks: usize,
+    /// Values of a run.
+    pub len: usize,
+    /// Elements from one run to the next, a multiple of four.
+    pub stride: usize,
+}
+
+impl Axis {
+    /// One run.
+    pub fn plain(len: usize) -> Self {
+        Self::blocks(1, len)
+    }
+
+    /// `blocks` runs of `len` values.
+    pub fn blocks(blocks: usize, len: usize) -> Self {
+        Self { blocks, len, stride: len.next_multiple_of(4) }
+    }
+
+    /// Values in the checkpoint.
+    pub fn size(&self) -> usize {
+        self.blocks * self.len
+    }
+
+    /// Elements on the device.
+    pub fn padded(&self) -> usize {
+        self.blocks * self.stride
+    }
+
+    /// Where value `index` of the checkpoint lies.
+    pub fn place(&self, index: usize) -> usize {
+        index / self.len * self.stride + index % self.len
+    }
+}
+
+/// How a parameter lies on the device. What no tensor fills is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A bias or a norm: f32, padded like the columns it is added to.
+    Vector {
+        /// Its values.
+        axis: Axis,
+    },
+    /// Rows to look up: `[rows, stride]`.
+    Table {
+        /// Rows, one a token id, position or type.
+        rows: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// `weight` of a PyTorch `Linear`, `[outputs, inputs]`, stored in panels `[outputs / 8][inputs][8]`,
+    /// so that eight output columns and then the next input are side by side, whatever the tile of a kernel.
+    Linear {
+        /// Input columns.
+        inputs: Axis,
+        /// Output columns.
+        outputs: Axis,
+    },
+}
+
+impl Layout {
+    /// Elements on the device, padding included.
+    pub fn elements(&self) -> usize {
+        match self {
+            Self::Vector { axis } => axis.padded(),
+            Self::Table { rows, width } => rows * width.next_multiple_of(4),
+            Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
+        }
+    }
+
+    /// Where an element lies; `row` and `col` are those of the checkpoint, `col` is 0 for vectors.
+    pub fn place(&self, row: usize, col: usize) -> usize {
+        match self {
+            Self::Vector { axis } => axis.place(row),
+            Self::Table { width, .. } => row * width.next_multiple_of(4) + col,
+            Self::Linear { inputs, outputs } => {
+                let (row, col) = (outputs.place(row), inputs.place(col));
+                (row / PANEL * inputs.padded() + col) * PANEL + row % PANEL
+            }
+        }
+    }
+
+    /// Shape `rows` of this parameter have in the checkpoint.
+    fn shape(&self, rows: usize) -> Vec<usize> {
+        match self {
+            Self::Vector { .. } => vec![rows],
+            Self::Table { width, .. } => vec![rows, *width],
+            Self::Linear { inputs, .. } => vec![rows, inputs.size()],
+        }
+    }
+}
+
+/// Whether a smaller storage type may be used where the caller asks for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// Large matrices and tables of the encoder.
+    Allowed,
+    /// Biases, norms, and the small projections behind the pooling.
+    Never,
+}
+
+/// A parameter on the device and the tensors it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weight {
+    /// How it lies there.
+    pub layout: Layout,
+    /// The tensors, each with the first row it fills. None: the parameter is zero (an absent bias).
+    pub parts: Vec<Part>,
+    /// Whether it may be stored in less than f32.
+    pub rounding: Rounding,
+}
+
+impl Weight {
+    /// The type that a device of this precision stores it in.
+    pub fn stored(&self, precision: Precision) -> Precision {
+        let vector = matches!(self.layout, Layout::Vector { .. });
+        if vector || self.rounding == Rounding::Never { Precision::F32 } else { precision }
+    }
+
+    /// Bytes on a device of this precision.
+    pub fn bytes(&self, precision: Precision) -> u64 {
+        let size = match self.stored(precision) {
+            Precision::F32 => 4,
+            Precision::F16 => 2,
+        };
+        self.layout.elements() as u64 * size
+    }
+}
+
+/// A checkpoint tensor that fills some rows of a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// File inside the model folder.
+    pub file: String,
+    /// Tensor name without the checkpoint's prefix.
+    pub name: String,
+    /// First row it fills.
+    pub at: usize,
+    /// Rows it fills.
+    pub rows: usize,
+}
+
+/// Takes finished values on behalf of a device.
+pub trait Sink {
+    /// A file's header is read and checked; `stored` is the type of most of its wanted bytes. Values follow.
+    fn start(&mut self, stored: Dtype) -> Result<()>;
+    /// Stores `values` from element `at` of a parameter. Both count elements and are multiples of four.
+    fn write(&mut self, weight: WeightId, at: usize, values: &[f32]) -> Result<()>;
+}
+
+/// Reads the weight files of a model, one after another, in chunks of any size.
+pub struct Reader {
+    weights: Vec<Weight>,
+    prefixes: &'static [&'static str],
+    unread: Vec<String>,
+    gathering: HashMap<usize, Gathering>,
+    file: Option<File>,
+}
+
+/// A vector or matrix whose values are not all there yet.
+struct Gathering {
+    values: Vec<f32>,
+    missing: usize,
+}
+
+struct File {
+    path: String,
+    hash: Option<(Sha256, String)>,
+    received: u64,
+    state: State,
+}
+
+enum State {
+    /// The bytes so far of the length field and the JSON behind it.
+    Header(Vec<u8>),
+    Data {
+        length: u64,
+        targets: Vec<Target>,
+        current: usize,
+        pending: Vec<u8>,
+    },
+}
+
+/// A tensor of the file and the parameters that it fills.
+struct Target {
+    start: u64,
+    end: u64,
+    dtype: Dtype,
+    columns: usize,
+    /// Rows already placed.
+    rows_done: usize,
+    fills: Vec<(WeightId, usize)>,
+}
+
+impl Reader {
+    /// A reader for these parameters. Each of `prefixes` is tried on a file's list of names, once.
+    pub fn new(weights: &[Weight], prefixes: &'static [&'static str]) -> Self {
+        let mut unread: Vec<String> = Vec::new();
+        for part in weights.iter().flat_map(|weight| &weight.parts) {
+            if !unread.contains(&part.file) {
+                unread.push(part.file.clone());
+            }
+        }
+        Self { weights: weights.to_vec(), prefixes, unread, gathering: HashMap::new(), file: None }
+    }
+
+    /// The files still to be read, in order.
+    pub fn files(&self) -> &[String] {
+        &self.unread
+    }
+
+    /// Starts a file. `sha256` is 64 hex digits where the caller knows them.
+    pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
+        if self.file.is_some() || !self.unread.iter().any(|file| file == path) {
+            return Err(Error::argument(format!("{path} is not the weight file to read now")));
+        }
+        let hash = match sha256 {
+            None => None,
+            Some(hex) if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                Some((Sha256::new(), hex.to_ascii_lowercase()))
+            }
+            Some(_) => return Err(Error::argument(format!("the sha256 of {path} must have 64 hex digits"))),
+        };
+        self.file = Some(File { path: path.into(), hash, received: 0, state: State::Header(Vec::new()) });
+        Ok(())
+    }
+
+    /// Takes the next bytes of the file.
+    pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<()> {
+        let file = self.file.as_mut().ok_or_else(|| Error::argument("push before begin"))?;
+        if let Some((hash, _)) = &mut file.hash {
+            hash.update(chunk);
+        }
+        let mut rest = chunk;
+        if let State::Header(bytes) = &mut file.state {
+            rest = take_header(&file.path, bytes, rest)?;
+            file.received += (chunk.len() - rest.len()) as u64;
+            let complete = header_length(bytes).is_some_and(|length| bytes.len() as u64 == 8 + length);
+            if !complete {
+                return Ok(());
+            }
+            let (length, targets, stored) = targets(&file.path, bytes, &self.weights, self.prefixes)?;
+            sink.start(stored)?;
+            file.state = State::Data { length, targets, current: 0, pending: Vec::new() };
+        }
+        let State::Data { length, targets, current, pending } = &mut file.state else { return Ok(()) };
+        if file.received + rest.len() as u64 > *length {
+            let (path, found) = (file.path.clone(), file.received + rest.len() as u64);
+            return Err(Error::TruncatedFile { path, expected: *length, found });
+        }
+        while let Some(target) = targets.get_mut(*current) {
+            // Skip what no parameter wants, then take bytes of this tensor.
+            let skip = target.start.saturating_sub(file.received).min(rest.len() as u64) as usize;
+            let take = (target.end - file.received.max(target.start)).min((rest.len() - skip) as u64) as usize;
+            pending.extend_from_slice(&rest[skip..skip + take]);
+            file.received += (skip + take) as u64;
+            rest = &rest[skip + take..];
+            place_rows(target, pending, &self.weights, &mut self.gathering, sink)?;
+            if file.received < target.end {
+                return Ok(());
+            }
+            *current += 1;
+        }
+        file.received += rest.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the file: length and hash must be right.
+    pub fn end(&mut self) -> Result<()> {
+        let file = self.file.take().ok_or_else(|| Error::argument("end before begin"))?;
+        let expected = match &file.state {
+            State::Data { length, .. } => *length,
+            State::Header(bytes) => header_length(bytes).map_or(8, |length| 8 + length),
+        };
+        if file.received != expected || matches!(file.state, State::Header(_)) {
+            return Err(Error::TruncatedFile { path: file.path, expected, found: file.received });
+        }
+        if let Some((hash, expected)) = file.hash {
+            let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            if found != expected {
+                return Err(Error::WrongHash { path: file.path, expected, found });
+            }
+        }
+        self.unread.retain(|path| *path != file.path);
+        Ok(())
+    }
+}
+
+/// Moves bytes of the header from `chunk`, returns what is behind it.
+fn take_header<'a>(path: &str, header: &mut Vec<u8>, mut chunk: &'a [u8]) -> Result<&'a [u8]> {
+    let mut take_until = |header: &mut Vec<u8>, length: usize| {
+        let taken = length.saturating_sub(header.len()).min(chunk.len());
+        header.extend_from_slice(&chunk[..taken]);
+        chunk = &chunk[taken..];
+    };
+    take_until(header, 8);
+    let Some(length) = header_length(header) else { return Ok(chunk) };
+    if looks_like_html(&header[..8]) {
+        return Err(Error::HtmlInsteadOfFile { path: path.into() });
+    }
+    if length > HEADER_BYTES {
+        return Err(Error::file(path, format!("not a safetensors file: a header of {length} bytes")));
+    }
+    take_until(header, 8 + length as usize);
+    Ok(chunk)
+}
+
+/// The length field, once its eight bytes are there.
+fn header_length(header: &[u8]) -> Option<u64> {
+    header.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Checks a header against the parameters. Returns the file's length, its wanted tensors in order, and
+/// the type that most of their bytes are stored in.
+fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> Result<(u64, Vec<Target>, Dtype)> {
+    let metadata: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| Error::file(path, error))?;
+    let tensors = metadata.tensors();
+    if tensors.len() > TENSORS {
+        let (found, limit) = (tensors.len() as u64, TENSORS as u64);
+        return Err(Error::LimitExceeded { what: format!("number of tensors in {path}"), found, limit });
+    }
+    let wanted = || {
+        let parts =
+            weights.iter().enumerate().flat_map(|(id, weight)| weight.parts.iter().map(move |part| (id, weight, part)));
+        parts.filter(|(_, _, part)| part.file == path)
+    };
+    // Decided once from the whole list, so that every later miss is an error with its full name.
+    let found_with =
+        |prefix: &&str| wanted().filter(|(_, _, part)| tensors.contains_key(&format!("{prefix}{}", part.name))).count();
+    let prefix = prefixes.iter().copied().rev().max_by_key(found_with).unwrap_or("");
+    let data = header.len() as u64;
+    let mut targets: Vec<Target> = Vec::new();
+    for (id, weight, part) in wanted() {
+        let name = format!("{prefix}{}", part.name);
+        let info = tensors.get(&name).ok_or_else(|| Error::MissingTensor { name: printable(&name) })?;
+        let expected = weight.layout.shape(part.rows);
+        if info.shape != expected {
+            let found = info.shape.iter().copied().take(8).collect();
+            return Err(Error::WrongShape { name, expected, found });
+        }
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(Error::UnsupportedDtype { name, dtype: format!("{:?}", info.dtype) });
+        }
+        let (start, end) = (data + info.data_offsets.0 as u64, data + info.data_offsets.1 as u64);
+        let fill = (WeightId(id), part.at);
+        match targets.iter_mut().find(|target| target.start == start) {
+            Some(target) => target.fills.push(fill),
+            None => {
+                let columns = expected.get(1).copied().unwrap_or(1);
+                targets.push(Target { start, end, dtype: info.dtype, columns, rows_done: 0, fills: vec![fill] });
+            }
+        }
+    }
+    targets.sort_by_key(|target| target.start);
+    let bytes_in = |dtype| targets.iter().filter(|t| t.dtype == dtype).map(|t| t.end - t.start).sum::<u64>();
+    let stored = [Dtype::F32, Dtype::BF16, Dtype::F16].into_iter().max_by_key(|dtype| bytes_in(*dtype));
+    Ok((data + metadata.data_len() as u64, targets, stored.unwrap_or(Dtype::F32)))
+}
+
+/// Converts the whole rows in `pending` and puts them where they belong.
+fn place_rows(
+    target: &mut Target,
+    pending: &mut Vec<u8>,
+    weights: &[Weight],
+    gathering: &mut HashMap<usize, Gathering>,
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    let size = if target.dtype == Dtype::F32 { 4 } else { 2 };
+    let rows = pending.len() / (size * target.columns);
+    if rows == 0 {
+        return Ok(());
+    }
+    let used = rows * target.columns * size;
+    let values: Vec<f32> = pending[..used].chunks_exact(size).map(|bytes| decode(target.dtype, bytes)).collect();
+    pending.drain(..used);
+    for &(id, at) in &target.fills {
+        let layout = weights[id.0].layout;
+        let first = at + target.rows_done;
+        if let Layout::Table { width, .. } = layout {
+            let stride = width.next_multiple_of(4);
+            let mut padded = vec![0.0; rows * stride];
+            for (row, values) in padded.chunks_exact_mut(stride).zip(values.chunks_exact(width)) {
+                row[..width].copy_from_slice(values);
+            }
+            sink.write(id, first * stride, &padded)?;
+            continue;
+        }
+        let whole = gathering.entry(id.0).or_insert_with(|| Gathering {
+            values: vec![0.0; layout.elements()],
+            missing: weights[id.0].parts.iter().map(|part| part.rows).sum(),
+        });
+        for (row, values) in values.chunks_exact(target.columns).enumerate() {
+            for (col, value) in values.iter().enumerate() {
+                whole.values[layout.place(first + row, col)] = *value;
+            }
+        }
+        whole.missing -= rows;
+        if whole.missing == 0 {
+            sink.write(id, 0, &whole.values)?;
+            gathering.remove(&id.0);
+        }
+    }
+    target.rows_done += rows;
+    Ok(())
+}
+
+fn decode(dtype: Dtype, bytes: &[u8]) -> f32 {
+    match (dtype, bytes) {
+        (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+        (Dtype::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
+        (_, &[a, b]) => bf16::from_le_bytes([a, b]).to_f32(),
+        _ => 0.0, // `chunks_exact` gives no other lengths.
+    }
+}

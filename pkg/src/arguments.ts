@@ -1,0 +1,145 @@
+// Reads what the caller passed: checks it, so that mistakes are named here and not deep in the engine, and puts it into the
+// form that is sent there.
+
+import type { SourceSpec } from "./source.js";
+import { EmbedletError } from "./errors.js";
+import type { ClassifyOptions, EmbedOptions, EncoderInfo, FileBytes, LoadOptions, ModelSource } from "./types.js";
+
+const HUB = "https://huggingface.co";
+const HUB_ID = /^(?!\.)[\w.-]+\/[\w.-]+$/;
+
+export function invalid(message: string): EmbedletError {
+  return new EmbedletError("invalid-argument", message);
+}
+
+/** Resolves an address as the page would. */
+export function absolute(url: string | URL): string {
+  const base = typeof document !== "undefined" ? document.baseURI : typeof location !== "undefined" ? location.href : undefined;
+  try {
+    return new URL(url, base).href;
+  } catch (cause) {
+    throw new EmbedletError("invalid-argument", `"${url}" is no address of a model folder or file.`, { cause });
+  }
+}
+
+export function readSource(source: ModelSource, { revision, headers }: LoadOptions): SourceSpec {
+  const hub = typeof source === "string" && HUB_ID.test(source);
+  if (revision !== undefined && !hub) throw invalid("`revision` is for models of the hub, named \"org/name\".");
+  if (typeof source === "string" || source instanceof URL) {
+    const url = hub ? `${HUB}/${source}/resolve/${encodeURIComponent(revision ?? "main")}` : absolute(source);
+    return { kind: "url", url, headers: { ...headers } };
+  }
+  if (typeof source !== "object" || source === null) throw invalid("The model must be an address, a hub id, files, a directory handle or a map of bytes.");
+  if (isDirectory(source)) return { kind: "directory", handle: source };
+  if (isFiles(source)) return { kind: "files", files: byPath([...source]) };
+  const entries: Iterable<[string, unknown]> = source instanceof Map ? source : Object.entries(source);
+  const files = new Map<string, Uint8Array<ArrayBuffer> | Blob>();
+  for (const [path, content] of entries) files.set(path, bytesOf(path, content));
+  if (files.size === 0) throw invalid("The map of files is empty.");
+  return { kind: "files", files };
+}
+
+function isDirectory(source: object): source is FileSystemDirectoryHandle {
+  return "kind" in source && source.kind === "directory" && "getFileHandle" in source;
+}
+
+function isFiles(source: object): source is readonly File[] | FileList {
+  return Array.isArray(source) || (typeof FileList !== "undefined" && source instanceof FileList);
+}
+
+/** Picked files carry the path from the picked folder on; that folder's own name is left out. */
+function byPath(list: readonly unknown[]): Map<string, Blob> {
+  const files = new Map<string, Blob>();
+  for (const file of list) {
+    if (!(file instanceof File)) throw invalid("A list of files must hold File objects.");
+    const path = file.webkitRelativePath ? file.webkitRelativePath.slice(file.webkitRelativePath.indexOf("/") + 1) : file.name;
+    if (files.has(path)) throw invalid(`There are two files "${path}": pick the folder as a whole, so that files keep their paths.`);
+    files.set(path, file);
+  }
+  if (files.size === 0) throw invalid("The list of files is empty.");
+  return files;
+}
+
+/** A view is posted with all of the buffer behind it, so a part of a larger one is cut out first. */
+function bytesOf(path: string, content: unknown): Uint8Array<ArrayBuffer> | Blob {
+  if (content instanceof Blob) return content;
+  if (content instanceof ArrayBuffer) return new Uint8Array(content);
+  if (!ArrayBuffer.isView(content)) throw invalid(`The content of "${path}" must be an ArrayBuffer, a view of one, or a Blob.`);
+  const { buffer, byteOffset, byteLength } = content as Exclude<FileBytes, Blob | ArrayBuffer>;
+  const whole = buffer instanceof ArrayBuffer && byteLength === buffer.byteLength;
+  return whole ? new Uint8Array(buffer) : new Uint8Array(buffer, byteOffset, byteLength).slice();
+}
+
+/** Hexadecimal digests by path. */
+export function readIntegrity(integrity: LoadOptions["integrity"] = {}): Map<string, string> {
+  const digests = new Map<string, string>();
+  for (const [path, text] of Object.entries(integrity)) {
+    const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(String(text))?.[1];
+    const hex = base64 ? Array.from(atob(base64), (byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("") : String(text).toLowerCase();
+    if (!/^[0-9a-f]{64}$/.test(hex)) throw invalid(`integrity["${path}"] must be "sha256-<base64>" or 64 hexadecimal digits.`);
+    digests.set(path, hex);
+  }
+  return digests;
+}
+
+const LOAD_OPTIONS = [
+  "device", "precision", "onProgress", "signal", "revision", "integrity", "headers", "worker", "workerUrl", "wasmUrl", "wasmModule",
+] as const satisfies (keyof LoadOptions)[];
+
+export function checkLoadOptions(options: LoadOptions): void {
+  checkNames("load", options, LOAD_OPTIONS);
+  oneOf("device", options.device, ["auto", "webgpu", "wasm"]);
+  oneOf("precision", options.precision, ["auto", "f32", "f16"]);
+}
+
+const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
+
+/** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
+export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
+  checkNames("embed", options, EMBED_OPTIONS);
+  const { prompt, promptName, dimensions, normalize, pooling } = options;
+  if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
+  if (promptName !== undefined && !Object.hasOwn(info.prompts, promptName)) {
+    const names = Object.keys(info.prompts).map((name) => `"${name}"`).join(", ");
+    throw invalid(`The model has no prompt "${promptName}"; it has ${names || "none"}.`);
+  }
+  if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
+  if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
+  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, kind });
+}
+
+export function readTexts(texts: string | readonly string[]): string[] {
+  const list = typeof texts === "string" ? [texts] : texts;
+  if (!Array.isArray(list)) throw invalid("The texts must be a string or an array of strings.");
+  const wrong = list.findIndex((text) => typeof text !== "string");
+  if (wrong >= 0) throw invalid(`Text ${wrong} is not a string.`);
+  return list;
+}
+
+/** The options of `classify`, apart into what it needs itself and what it passes on to `embed`. */
+export function readClassifyOptions(options: ClassifyOptions) {
+  const { labels, temperature = 0.05, topK, ...embed } = options;
+  if (typeof labels !== "object" || labels === null) throw invalid("`labels` must be an object from label to examples.");
+  const examples = Object.entries(labels).flatMap(([label, texts]) => {
+    if (!Array.isArray(texts) || texts.length === 0) throw invalid(`Label "${label}" needs at least one example text.`);
+    return readTexts(texts).map((text) => ({ label, text }));
+  });
+  if (examples.length === 0) throw invalid("`labels` must have at least one label.");
+  if (!(temperature > 0 && temperature < Infinity)) throw invalid("`temperature` must be a positive number.");
+  if (topK !== undefined && !isCount(topK)) throw invalid("`topK` must be a positive whole number.");
+  return { examples, temperature, topK, embed };
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isInteger(value) && Number(value) > 0;
+}
+
+function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
+  if (value !== undefined && !allowed.includes(value as string)) throw invalid(`\`${name}\` must be ${allowed.map((one) => `"${one}"`).join(" or ")}.`);
+}
+
+/** An option that is not known would otherwise be an option without effect. */
+function checkNames(method: string, options: object, known: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw invalid(`${method} has no option "${unknown}"; it has ${known.join(", ")}.`);
+}

@@ -1,0 +1,61 @@
+// The private surface between TypeScript and the crate, as wasm-bindgen exposes it from crate/wasm.rs.
+// Declared by hand because the generated files are not in the repository. Types only.
+
+import type { EncoderInfo, Tokens } from "./types.js";
+
+/** JSON text of a value of type T. */
+type Json<T> = string & { readonly json?: T };
+
+/** Collects the small files of a model folder and knows from them which others it wants. */
+export interface Folder {
+  wanted(): string[];
+  put(path: string, bytes?: Uint8Array): void;
+  free(): void;
+}
+
+/** Where and how a model is to run. */
+export interface DeviceOptions {
+  device: string;
+  precision: string;
+  /** Why the CPU is taken although `auto` was asked for. */
+  reason?: string;
+}
+
+/** A model being loaded: planned, its device open, its buffers allocated; takes the weights as they come. */
+export interface Loader {
+  files(): string[];
+  begin(path: string, sha256?: string): void;
+  push(chunk: Uint8Array): void;
+  end(): void;
+  /** Consumes the loader, whatever comes of it. */
+  finish(): Promise<Model>;
+  free(): void;
+}
+
+export interface Model {
+  info(): Json<EncoderInfo>;
+  tokenize(text: string): Json<Tokens>;
+  job(texts: string[], options: string): Job;
+  free(): void;
+}
+
+/** One embed call, advanced a packed batch at a time. */
+export interface Job {
+  step(): Promise<void>;
+  readonly done: number;
+  readonly total: number;
+  readonly dimensions: number;
+  /** Consumes the job, whatever comes of it. */
+  finish(): { data: Float32Array<ArrayBuffer>; tokens: Uint32Array<ArrayBuffer>; truncated: Uint8Array<ArrayBuffer> };
+  free(): void;
+}
+
+/** The generated module. */
+export interface Glue {
+  default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+  Folder: new () => Folder;
+  Loader: {
+    /** Consumes the folder, whatever comes of it. */
+    create(folder: Folder, options: DeviceOptions): Promise<Loader>;
+  };
+}

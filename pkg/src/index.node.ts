@@ -1,0 +1,27 @@
+// The entry for Node: the CPU path on the calling thread, with the wasm read from beside this file.
+
+import { readFile } from "node:fs/promises";
+import { connect, type Entry } from "./connect.js";
+import { Encoder as Base, open } from "./encoder.js";
+import { compile } from "./instance.js";
+import type { LoadOptions, ModelSource } from "./types.js";
+
+export { Embeddings } from "./embeddings.js";
+export { EmbedletError } from "./errors.js";
+export type * from "./types.js";
+
+let wasm: Promise<WebAssembly.Module> | undefined;
+
+const entry: Entry = {
+  wasm: () => (wasm ??= readFile(new URL("./embedlet_bg.wasm", import.meta.url)).then(compile)),
+  workers: () => [],
+  elseInline: true,
+};
+
+/** A sentence-transformers model: `Encoder.load`, then `embed`. */
+export class Encoder extends Base {
+  /** Loads a model folder. Rejects with an `EmbedletError`, or with the signal's reason. */
+  static load(source: ModelSource, options: LoadOptions = {}): Promise<Encoder> {
+    return open(Encoder, (given) => connect(entry, given), source, options);
+  }
+}

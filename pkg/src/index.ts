@@ -1,0 +1,25 @@
+// The entry for browsers and bundlers: the wasm and the worker are files beside this one.
+
+import { connect, workersAt, type Entry } from "./connect.js";
+import { Encoder as Base, open } from "./encoder.js";
+import type { LoadOptions, ModelSource } from "./types.js";
+
+export { Embeddings } from "./embeddings.js";
+export { EmbedletError } from "./errors.js";
+export type * from "./types.js";
+
+// Bundlers find the two files by the literal form of these expressions.
+const entry: Entry = {
+  wasm: () => new URL("./embedlet_bg.wasm", import.meta.url).href,
+  workers: () =>
+    workersAt(new URL("./worker.js", import.meta.url).href, () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })),
+  elseInline: false,
+};
+
+/** A sentence-transformers model in the browser: `Encoder.load`, then `embed`. */
+export class Encoder extends Base {
+  /** Loads a model folder. Rejects with an `EmbedletError`, or with the signal's reason. */
+  static load(source: ModelSource, options: LoadOptions = {}): Promise<Encoder> {
+    return open(Encoder, (given) => connect(entry, given), source, options);
+  }
+}

@@ -1,0 +1,87 @@
+// One running instance of the crate: compiled, started, and watched for crashes. Knows nothing of models.
+// It is the domain of failure: after a trap nothing in its memory can be trusted, so it is given up as a whole.
+
+import { EmbedletError, fromCrate, textOf } from "./errors.js";
+import type { Glue } from "./glue.js";
+import { get } from "./source.js";
+
+/** embedlet_bg.wasm: its address, its bytes, or compiled. */
+export type WasmInput = string | Uint8Array<ArrayBuffer> | WebAssembly.Module;
+
+export class Instance {
+  /** Set once the instance has crashed; every call rejects with it from then on. */
+  crashed: EmbedletError | undefined;
+  readonly #glue: Glue;
+  readonly #pending = new Set<(error: EmbedletError) => void>();
+
+  private constructor(glue: Glue) {
+    this.#glue = glue;
+  }
+
+  /** Compiles and starts `glue` on `wasm`. */
+  static async start(glue: Glue, wasm: WasmInput): Promise<Instance> {
+    const module = await compile(wasm);
+    try {
+      await glue.default({ module_or_path: module });
+    } catch (error) {
+      throw new EmbedletError("wasm-load", `embedlet_bg.wasm does not start (${textOf(error)}): use the file of the same release.`, { cause: error });
+    }
+    return new Instance(glue);
+  }
+
+  /** Whether the crate is at work, so that a trap nobody caught can be its own. */
+  get busy(): boolean {
+    return this.#pending.size > 0;
+  }
+
+  /** Runs `work` in the crate. A crash rejects it even where its own promise would never settle. */
+  async run<T>(work: (glue: Glue) => T | Promise<T>): Promise<T> {
+    if (this.crashed) throw this.crashed;
+    let give: (error: EmbedletError) => void = () => {};
+    const crash = new Promise<never>((_, reject) => (give = reject));
+    this.#pending.add(give);
+    try {
+      return await Promise.race([work(this.#glue), crash]);
+    } catch (error) {
+      throw fromCrate(error) ?? this.crash(error);
+    } finally {
+      this.#pending.delete(give);
+    }
+  }
+
+  /** Frees one of the crate's objects. After a crash there is nothing left to free. */
+  free(object: { free(): void } | undefined): void {
+    if (!object || this.crashed) return;
+    try {
+      object.free();
+    } catch (error) {
+      if (!fromCrate(error)) this.crash(error);
+    }
+  }
+
+  /** Gives the instance up because of `cause`. */
+  crash(cause: unknown): EmbedletError {
+    const message = `embedlet's WebAssembly instance crashed (${textOf(cause)}): load the model again.`;
+    this.crashed ??= new EmbedletError("runtime-crashed", message, { cause });
+    for (const reject of this.#pending) reject(this.crashed);
+    return this.crashed;
+  }
+}
+
+/** Compiles here rather than in the generated code, so that the usual mistakes of set-up can be named. */
+export async function compile(wasm: WasmInput): Promise<WebAssembly.Module> {
+  if (wasm instanceof WebAssembly.Module) return wasm;
+  try {
+    if (typeof wasm !== "string") return await WebAssembly.compile(wasm);
+    const response = await get(wasm, {});
+    if (!response) throw new Error("HTTP 404: the file is not where it was looked for, pass its address as `wasmUrl`");
+    // Not every server knows the type, and compileStreaming insists on it.
+    const typed = response.headers.get("content-type")?.startsWith("application/wasm");
+    return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
+  } catch (error) {
+    const html = error instanceof EmbedletError && error.code === "html-instead-of-file";
+    const what = html ? "got HTML: Vite 7 or older needs optimizeDeps.exclude: ['embedlet']; elsewhere pass `wasmUrl`" : textOf(error);
+    const name = typeof wasm === "string" ? wasm : "embedlet_bg.wasm";
+    throw new EmbedletError("wasm-load", `${name} could not be loaded (${what}).`, { cause: error });
+  }
+}

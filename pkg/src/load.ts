@@ -1,0 +1,185 @@
+// One load: reads a model's folder file by file into the crate, checks what the caller wants checked, and gives the model.
+// Which files there are, and what is in them, only the crate knows. Whatever goes wrong, nothing half-loaded stays behind.
+
+import { EmbedletError } from "./errors.js";
+import type { DeviceOptions, Folder, Loader, Model } from "./glue.js";
+import type { Instance } from "./instance.js";
+import { pause } from "./pause.js";
+import { Progress } from "./progress.js";
+import type { OpenFile, Source } from "./source.js";
+import type { ErrorCode, LoadProgress } from "./types.js";
+
+/** Bytes of a small file (config, tokenizer) that are read at most; the crate's own limits are lower. */
+const SMALL_FILE_LIMIT = 64 << 20;
+
+/** Bytes of weights taken between two turns of the event loop. */
+const PAUSE_EVERY = 4 << 20;
+
+/** What can show only when the weights are on the GPU, and is no fault of the model's. */
+const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory"]);
+
+/** What a load needs besides the choice of device. */
+export interface LoadContext {
+  instance: Instance;
+  source: Source;
+  /** Hexadecimal SHA-256 by path. */
+  integrity: ReadonlyMap<string, string>;
+  onEvent: (event: LoadProgress) => void;
+  signal: AbortSignal | undefined;
+}
+
+/** Loads a model. With `device: "auto"`, a GPU that turns out not to do is given up for the CPU, which reads the files again. */
+export async function loadModel(context: LoadContext, device: string, precision: string): Promise<Model> {
+  try {
+    return await new Load(context).run({ device, precision });
+  } catch (error) {
+    if (device !== "auto" || !(error instanceof EmbedletError) || !GPU_FAULTS.has(error.code)) throw error;
+    context.signal?.throwIfAborted();
+    return new Load(context).run({ device: "wasm", precision, reason: error.message });
+  }
+}
+
+class Load {
+  /** Small files that were answered with HTML, as servers do that have a page for every path. */
+  readonly #html = new Map<string, EmbedletError>();
+  /** Paths of `integrity` not met yet. */
+  readonly #unchecked: Set<string>;
+  readonly #progress: Progress;
+
+  constructor(private readonly context: LoadContext) {
+    this.#unchecked = new Set(context.integrity.keys());
+    this.#progress = new Progress(context.onEvent);
+  }
+
+  async run(options: DeviceOptions): Promise<Model> {
+    const { instance, signal } = this.context;
+    let loader: Loader | undefined;
+    try {
+      const folder = await this.#folder();
+      loader = await instance.run((glue) => glue.Loader.create(folder, options));
+      signal?.throwIfAborted();
+      await this.#weights(loader);
+      const complete: Loader = loader;
+      loader = undefined;
+      const model = await instance.run(() => complete.finish());
+      this.#progress.ready();
+      return model;
+    } catch (error) {
+      throw this.#explained(error);
+    } finally {
+      instance.free(loader);
+    }
+  }
+
+  /** Reads the small files, in rounds: each may name others. */
+  async #folder(): Promise<Folder> {
+    const folder = await this.context.instance.run((glue) => new glue.Folder());
+    try {
+      for (;;) {
+        const wanted = await this.context.instance.run(() => folder.wanted());
+        if (wanted.length === 0) return folder;
+        const contents = await Promise.all(wanted.map((path) => this.#small(path)));
+        this.context.signal?.throwIfAborted();
+        for (const [i, path] of wanted.entries()) await this.context.instance.run(() => folder.put(path, contents[i]));
+      }
+    } catch (error) {
+      this.context.instance.free(folder);
+      throw error;
+    }
+  }
+
+  /** A file as a whole. HTML counts as absent here: the crate knows whether it can do without, see `#explained`. */
+  async #small(path: string): Promise<Uint8Array | undefined> {
+    let file: OpenFile | undefined;
+    try {
+      file = await this.#open(path);
+    } catch (error) {
+      if (!(error instanceof EmbedletError) || error.code !== "html-instead-of-file") throw error;
+      this.#html.set(path, error);
+      this.#progress.done(path);
+    }
+    if (!file) return undefined;
+    const chunks: Uint8Array<ArrayBuffer>[] = [];
+    let length = 0;
+    for await (const chunk of this.#chunks(path, file)) {
+      length += chunk.length;
+      if (length > SMALL_FILE_LIMIT) throw new EmbedletError("limit-exceeded", `${path} is longer than ${SMALL_FILE_LIMIT} bytes.`);
+      chunks.push(chunk);
+    }
+    const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
+    await this.#verify(path, bytes);
+    return bytes;
+  }
+
+  async #verify(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const expected = this.context.integrity.get(path);
+    if (expected === undefined) return;
+    this.#unchecked.delete(path);
+    if (!globalThis.crypto?.subtle) {
+      throw new EmbedletError("unsupported-option", `integrity of ${path} can only be checked on https or localhost.`);
+    }
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+    const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    if (found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
+  }
+
+  /** Streams the weight files into the device. */
+  async #weights(loader: Loader): Promise<void> {
+    const paths = await this.context.instance.run(() => loader.files());
+    for (const path of paths) this.#unchecked.delete(path);
+    for (const path of this.#unchecked) {
+      throw new EmbedletError("invalid-argument", `integrity names "${path}", which this model has no use for.`);
+    }
+    // The length of a single file comes with its first bytes; of several, the total needs all of them beforehand.
+    const sizes = paths.map(async (path) => [path, paths.length > 1 ? await this.#size(path) : undefined] as const);
+    this.#progress.list(new Map(await Promise.all(sizes)));
+    for (const path of paths) {
+      const file = await this.#open(path);
+      if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
+      await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
+      let since = 0;
+      for await (const chunk of this.#chunks(path, file)) {
+        await this.context.instance.run(() => loader.push(chunk));
+        if ((since += chunk.length) < PAUSE_EVERY) continue;
+        since = 0;
+        await pause();
+      }
+      await this.context.instance.run(() => loader.end());
+    }
+  }
+
+  async #open(path: string): Promise<OpenFile | undefined> {
+    this.#progress.initiate(path);
+    const file = await this.context.source.open(path, this.context.signal);
+    if (file) this.#progress.download(path, file.size);
+    else this.#progress.done(path);
+    return file;
+  }
+
+  async *#chunks(path: string, file: OpenFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    for await (const chunk of file.chunks) {
+      this.context.signal?.throwIfAborted();
+      this.#progress.advance(path, chunk.length);
+      yield chunk;
+    }
+    this.context.signal?.throwIfAborted();
+    this.#progress.done(path);
+  }
+
+  /** The total is a courtesy: not every server answers HEAD. */
+  async #size(path: string): Promise<number | undefined> {
+    try {
+      return await this.context.source.size(path, this.context.signal);
+    } catch {
+      this.context.signal?.throwIfAborted();
+      return undefined;
+    }
+  }
+
+  /** A file that must be there was answered with HTML: that, and not its absence, is what the user can mend. */
+  #explained(error: unknown): unknown {
+    if (!(error instanceof EmbedletError) || error.code !== "missing-file") return error;
+    for (const [path, html] of this.#html) if (error.message.includes(path)) return html;
+    return error;
+  }
+}

@@ -1,0 +1,131 @@
+// Requests, answers and events between the page and the engine in a worker, over anything that posts messages.
+// Both ends offer `Host`, so that the caller cannot tell where the engine runs. Vectors are transferred, not copied.
+
+import type { Call, Embedded, EmbedRequest, Host, Loaded, LoadRequest } from "./engine.js";
+import { EmbedletError, fromCrate, textOf } from "./errors.js";
+import type { EmbedProgress, ErrorCode, LoadProgress, Tokens } from "./types.js";
+
+/** A worker, the inside of one, or a MessagePort. */
+export interface Port {
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+}
+
+type Method = "hello" | keyof Host;
+type Request = { id: number; method: Method; argument?: unknown } | { abort: number };
+type Failure = { code: ErrorCode; message: string; cause?: string } | "aborted";
+type Reply = { id: number; event: unknown } | { id: number; result: unknown } | { id: number; error: Failure };
+
+interface Pending {
+  resolve: (result: never) => void;
+  reject: (error: unknown) => void;
+  onEvent: ((event: never) => void) | undefined;
+}
+
+/** Answers the requests that arrive at `port` with `host`. */
+export function serve(port: Port, host: Host): void {
+  const running = new Map<number, AbortController>();
+  port.addEventListener("message", async ({ data }: MessageEvent<Request>) => {
+    if ("abort" in data) return running.get(data.abort)?.abort();
+    const { id, method, argument } = data;
+    const abort = new AbortController();
+    running.set(id, abort);
+    const call = { signal: abort.signal, onEvent: (event: unknown) => port.postMessage({ id, event } satisfies Reply) };
+    try {
+      // The other end is `Remote` of the same release: it says so in "hello".
+      const result = method === "hello" ? VERSION : await host[method](argument as never, call);
+      port.postMessage({ id, result } satisfies Reply, method === "embed" ? buffersOf(result as Embedded) : []);
+    } catch (error) {
+      port.postMessage({ id, error: failureOf(error, abort.signal) } satisfies Reply);
+    } finally {
+      running.delete(id);
+    }
+  });
+}
+
+/** The other end of `serve`. */
+export class Remote implements Host {
+  readonly #port: Port;
+  readonly #pending = new Map<number, Pending>();
+  #sent = 0;
+  #failed: EmbedletError | undefined;
+
+  constructor(port: Port) {
+    this.#port = port;
+    port.addEventListener("message", ({ data }: MessageEvent<Reply>) => this.#receive(data));
+  }
+
+  /** Resolves with the version at the other end, once it listens. */
+  hello(): Promise<string> {
+    return this.#request("hello", undefined, {});
+  }
+
+  load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded> {
+    return this.#request("load", request, call);
+  }
+
+  embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Embedded> {
+    return this.#request("embed", request, call);
+  }
+
+  tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens> {
+    return this.#request("tokenize", request, call);
+  }
+
+  dispose(model: number): Promise<void> {
+    return this.#request("dispose", model, {});
+  }
+
+  /** The other end is gone: everything that waits for it, and every later request, rejects with `error`. */
+  fail(error: EmbedletError): void {
+    this.#failed ??= error;
+    for (const { reject } of this.#pending.values()) reject(this.#failed);
+    this.#pending.clear();
+  }
+
+  #request<Result, Event>(method: Method, argument: unknown, { signal, onEvent }: Call<Event>): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      if (this.#failed) throw this.#failed;
+      const id = ++this.#sent;
+      try {
+        this.#port.postMessage({ id, method, argument } satisfies Request);
+      } catch (error) {
+        throw new EmbedletError("invalid-argument", `An argument cannot be sent to the worker (${textOf(error)}).`, { cause: error });
+      }
+      const abort = () => this.#port.postMessage({ abort: id } satisfies Request);
+      signal?.addEventListener("abort", abort);
+      const settled = () => signal?.removeEventListener("abort", abort);
+      this.#pending.set(id, {
+        resolve: (result) => (settled(), resolve(result)),
+        reject: (error) => (settled(), reject(error)),
+        onEvent,
+      });
+    });
+  }
+
+  #receive(reply: Reply): void {
+    const pending = this.#pending.get(reply.id);
+    if (!pending) return;
+    if ("event" in reply) return pending.onEvent?.(reply.event as never);
+    this.#pending.delete(reply.id);
+    if ("result" in reply) return pending.resolve(reply.result as never);
+    pending.reject(errorOf(reply.error));
+  }
+}
+
+function buffersOf({ data, tokens, truncated }: Embedded): Transferable[] {
+  return [data.buffer, tokens.buffer, truncated.buffer];
+}
+
+/** Errors lose their class on the way, and a cause may be anything: only its text travels. */
+function failureOf(error: unknown, signal: AbortSignal): Failure {
+  if (signal.aborted) return "aborted";
+  const { code, message, cause } = fromCrate(error) ?? new EmbedletError("runtime-crashed", textOf(error));
+  return { code, message, ...(cause !== undefined && { cause: textOf(cause) }) };
+}
+
+function errorOf(failure: Failure): unknown {
+  if (failure === "aborted") return new DOMException("The call was aborted.", "AbortError");
+  const { code, message, cause } = failure;
+  return new EmbedletError(code, message, cause === undefined ? {} : { cause: new Error(cause) });
+}

@@ -1,0 +1,168 @@
+// Where bytes come from: every kind of model source becomes a `Source` that opens a file by its path and gives it in chunks.
+// The only file that fetches. It does not know which files a model has, and keeps none of them.
+
+import { EmbedletError, textOf } from "./errors.js";
+
+/** A model source in a form that can be posted to a worker. */
+export type SourceSpec =
+  /** A folder on a server; `url` is absolute. */
+  | { kind: "url"; url: string; headers: Record<string, string> }
+  | { kind: "directory"; handle: FileSystemDirectoryHandle }
+  | { kind: "files"; files: Map<string, Uint8Array<ArrayBuffer> | Blob> };
+
+/** An open file. */
+export interface OpenFile {
+  /** Bytes, where known before reading. */
+  size: number | undefined;
+  chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
+}
+
+/** A model folder. `undefined` means that there is no such file. */
+export interface Source {
+  open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined>;
+  /** Bytes of a file not opened yet, where that can be learnt without reading it. */
+  size(path: string, signal: AbortSignal | undefined): Promise<number | undefined>;
+}
+
+/** Bytes per chunk of what is in memory or on disk: enough to keep calls few, little to copy into the instance. */
+const CHUNK = 1 << 20;
+
+/** Opens a model source. Reads nothing yet. */
+export function openSource(spec: SourceSpec): Source {
+  switch (spec.kind) {
+    case "url":
+      return urlSource(spec.url, spec.headers);
+    case "directory":
+      return localSource((path) => fileIn(spec.handle, path));
+    case "files":
+      return localSource(async (path) => spec.files.get(path));
+  }
+}
+
+/**
+ * Fetches, and turns what can go wrong into an EmbedletError: `undefined` when the server says that there is no such file,
+ * `network` for anything else. A page in HTML where none was asked for is `html-instead-of-file`.
+ */
+export async function get(url: string, init: RequestInit): Promise<Response | undefined> {
+  let response: Response;
+  try {
+    response = await fetch(url, init);
+  } catch (error) {
+    init.signal?.throwIfAborted();
+    const hint = "check the address, the connection, and that the server allows this origin (CORS)";
+    throw new EmbedletError("network", `${url} could not be fetched (${textOf(error)}): ${hint}.`, { cause: error });
+  }
+  if (response.status === 404 || response.status === 410) return undefined;
+  if (!response.ok) {
+    const hint = response.status === 401 || response.status === 403 ? " It wants authorisation (option `headers`), or there is no such model." : "";
+    throw new EmbedletError("network", `${url} answered HTTP ${response.status}.${hint}`);
+  }
+  if (response.headers.get("content-type")?.startsWith("text/html")) {
+    const hint = "the server answers an unknown path with a page, or a sign-in stands in between; open the address to see it";
+    throw new EmbedletError("html-instead-of-file", `${url} answered with HTML instead of the file: ${hint}.`);
+  }
+  return response;
+}
+
+function urlSource(folder: string, headers: Record<string, string>): Source {
+  return {
+    async open(path, signal) {
+      const response = await get(addressOf(folder, path), { headers, signal: signal ?? null });
+      return response && { size: lengthOf(response), chunks: bodyOf(response, signal) };
+    },
+    async size(path, signal) {
+      const response = await get(addressOf(folder, path), { method: "HEAD", headers, signal: signal ?? null });
+      return response && lengthOf(response);
+    },
+  };
+}
+
+/** The folder's address may carry a query (a signed link): it goes with every file. */
+function addressOf(folder: string, path: string): string {
+  const url = new URL(folder);
+  url.pathname = `${url.pathname.replace(/\/$/, "")}/${segmentsOf(path).map(encodeURIComponent).join("/")}`;
+  return url.href;
+}
+
+/** Paths come out of the model's own files, so they must not lead out of its folder. */
+function segmentsOf(path: string): string[] {
+  const segments = path.split("/");
+  if (segments.some((segment) => segment === "" || segment === "." || segment === ".." || segment.includes("\\"))) {
+    throw new EmbedletError("invalid-file", `The model names a file outside its folder: "${path}".`);
+  }
+  return segments;
+}
+
+/** Content-Length counts what travels, which is the file only where it is not compressed on the way. */
+function lengthOf(response: Response): number | undefined {
+  const length = response.headers.get("content-length");
+  return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+}
+
+async function* bodyOf(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const reader = response.body?.getReader();
+  if (!reader) return;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new EmbedletError("network", `${response.url} broke off while it was read (${textOf(error)}): try again.`, { cause: error });
+  } finally {
+    // After the end this does nothing; otherwise it stops a download that nobody reads any more.
+    reader.cancel().catch(() => {});
+  }
+}
+
+function localSource(find: (path: string) => Promise<Uint8Array<ArrayBuffer> | Blob | undefined>): Source {
+  return {
+    async open(path) {
+      const content = await find(path);
+      return content && { size: sizeOf(content), chunks: piecesOf(content, path) };
+    },
+    async size(path) {
+      const content = await find(path);
+      return content && sizeOf(content);
+    },
+  };
+}
+
+function sizeOf(content: Uint8Array<ArrayBuffer> | Blob): number {
+  return content instanceof Blob ? content.size : content.byteLength;
+}
+
+async function* piecesOf(content: Uint8Array<ArrayBuffer> | Blob, path: string): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for (let start = 0; start < sizeOf(content); start += CHUNK) {
+    if (content instanceof Blob) {
+      const piece = await reading(path, content.slice(start, start + CHUNK).arrayBuffer());
+      yield new Uint8Array(piece);
+    } else {
+      yield content.subarray(start, start + CHUNK);
+    }
+  }
+}
+
+async function fileIn(folder: FileSystemDirectoryHandle, path: string): Promise<File | undefined> {
+  const segments = segmentsOf(path);
+  const name = segments.pop() ?? "";
+  try {
+    for (const segment of segments) folder = await folder.getDirectoryHandle(segment);
+    const handle = await folder.getFileHandle(name);
+    return await handle.getFile();
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "NotFoundError") return undefined;
+    return reading(path, Promise.reject(error));
+  }
+}
+
+/** A local file can become unreadable: changed or deleted since it was picked, or the permission withdrawn. */
+async function reading<T>(path: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    throw new EmbedletError("network", `${path} could not be read (${textOf(error)}): pick the folder again.`, { cause: error });
+  }
+}

@@ -1,0 +1,204 @@
+// The contract of the package: every public type, documented once. Nothing here runs.
+// Vectors are row-major Float32Arrays; sizes are in bytes unless a comment says otherwise.
+
+/** Where the arithmetic runs: the GPU through WebGPU, or the CPU through WebAssembly. */
+export type Device = "webgpu" | "wasm";
+
+/** How weights are stored on the device. Sums are always taken in f32. */
+export type Precision = "f32" | "f16";
+
+/** How token vectors become one text vector; several are concatenated in the order the model defines. */
+export type Pooling = "cls" | "max" | "mean" | "mean_sqrt_len_tokens" | "weightedmean" | "lasttoken";
+
+/** How two vectors are compared. The distances are negated, so that higher always means closer. */
+export type Similarity = "cosine" | "dot" | "euclidean" | "manhattan";
+
+/** The content of one file. A Blob is read piece by piece and is the cheapest to hand to the worker. */
+export type FileBytes = ArrayBuffer | ArrayBufferView | Blob;
+
+/**
+ * A model folder, as sentence-transformers or Hugging Face save it:
+ *  - `"org/name"`: a model of the Hugging Face hub, see {@link LoadOptions.revision};
+ *  - any other string, or a `URL`: the folder's address, relative to the page (write `"./models/x"`, for `"models/x"` reads as a hub id);
+ *  - the files of an `<input type="file" webkitdirectory>`, or of a drop;
+ *  - a directory handle from `showDirectoryPicker()` or from the origin private file system;
+ *  - a `Map` or plain object from path (`"1_Pooling/config.json"`) to content.
+ */
+export type ModelSource =
+  | string
+  | URL
+  | FileList
+  | readonly File[]
+  | FileSystemDirectoryHandle
+  | ReadonlyMap<string, FileBytes>
+  | Readonly<Record<string, FileBytes>>;
+
+/** Options of `Encoder.load`. */
+export interface LoadOptions {
+  /**
+   * `"auto"` (default) takes WebGPU unless there is none, it is a software adapter or its self-check fails; then the CPU,
+   * and `info.reason` says why. A named device is taken or refused, never exchanged.
+   */
+  device?: "auto" | Device;
+  /** `"auto"` (default) keeps what the model's files hold, `"f16"` halves the memory of an f32 model. */
+  precision?: "auto" | Precision;
+  /** Called while files are read. */
+  onProgress?: (event: LoadProgress) => void;
+  /** Gives the load up: the promise rejects with the signal's reason and everything loaded so far is freed. */
+  signal?: AbortSignal;
+  /** Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. */
+  revision?: string;
+  /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is not used. */
+  integrity?: Readonly<Record<string, string>>;
+  /** Sent with every request for a model file, such as `{ Authorization: "Bearer …" }`. */
+  headers?: Readonly<Record<string, string>>;
+  /**
+   * `true` (default) runs in a worker of its own, or on this thread where there is no `Worker`; `false` runs on this thread.
+   * A `Worker` that runs `embedlet/worker` is used and left running by `dispose()`.
+   */
+  worker?: boolean | Worker;
+  /** Address of `worker.js`, where the bundler or host moved it. */
+  workerUrl?: string | URL;
+  /** Address of `embedlet_bg.wasm`, where the bundler or host moved it. */
+  wasmUrl?: string | URL;
+  /** The compiled `embedlet_bg.wasm`; nothing is fetched then. */
+  wasmModule?: WebAssembly.Module;
+}
+
+/**
+ * One step of a load. For each file `initiate`, `download`, `progress`…, `done`; `progress_total` sums all files;
+ * `ready` comes last. Counts are exact; between the first and the last of a file they are reported at intervals. Where `"auto"` gives
+ * a GPU up after its check, the files are read, and counted, once more.
+ */
+export interface LoadProgress {
+  status: "initiate" | "download" | "progress" | "progress_total" | "done" | "ready";
+  /** Path inside the model folder; absent on `progress_total` and `ready`. */
+  file?: string;
+  /** Bytes read so far. */
+  loaded: number;
+  /** Bytes expected, 0 while not known. */
+  total: number;
+  /** Percent, 0 to 100; 0 while the total is not known. */
+  progress: number;
+}
+
+/** Options of `embed`, `embedQuery` and `embedDocuments`. Each default is what the model's own files say. */
+export interface EmbedOptions {
+  /** Put before every text. Wins over `promptName`. */
+  prompt?: string;
+  /** Name of one of the model's prompts, see `info.prompts`. */
+  promptName?: string;
+  /** Keeps the first so many dimensions (Matryoshka models), before normalising. */
+  dimensions?: number;
+  /** Scales every vector to length 1. */
+  normalize?: boolean;
+  /** Pooling instead of the model's own. */
+  pooling?: Pooling | readonly Pooling[];
+  /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
+  signal?: AbortSignal;
+  /** Called after every batch. */
+  onProgress?: (event: EmbedProgress) => void;
+}
+
+/** Texts done of an `embed` call. */
+export interface EmbedProgress {
+  done: number;
+  total: number;
+}
+
+/** Options of `classify`. */
+export interface ClassifyOptions extends Pick<EmbedOptions, "prompt" | "promptName" | "signal" | "onProgress"> {
+  /** At least one example text for every label. */
+  labels: Readonly<Record<string, readonly string[]>>;
+  /** Divides the similarities before the softmax. Default 0.05, the usual scale of contrastive training. */
+  temperature?: number;
+  /** Keeps the best so many labels of each text. Default: all. */
+  topK?: number;
+}
+
+/** One label of one text. */
+export interface LabelScore {
+  label: string;
+  /** Softmax over all labels, 0 to 1. */
+  score: number;
+  /** Cosine between the text and the label's nearest example. */
+  similarity: number;
+  /** That example. */
+  example: string;
+}
+
+/** The tokens of one text as the model sees them, special tokens included. */
+export interface Tokens {
+  ids: number[];
+  tokens: string[];
+  /** Start and end of each token in the text, in UTF-16 units; `[0, 0]` for special tokens. */
+  offsets: [number, number][];
+  /** Whether the text was cut at `info.maxTokens`. */
+  truncated: boolean;
+}
+
+/** What was loaded, and where it runs. */
+export interface EncoderInfo {
+  /** The model type of its `config.json`, such as `"bert"`. */
+  architecture: string;
+  /** Length of a vector, before any `dimensions` option. */
+  dimensions: number;
+  /** Tokens of a text that are read, special tokens included. */
+  maxTokens: number;
+  layers: number;
+  device: Device;
+  /** The GPU in use; `null` on the CPU. */
+  adapter: { vendor: string; architecture: string; description: string; software: boolean } | null;
+  /** Why `device: "auto"` did not take WebGPU; `null` otherwise. */
+  reason: string | null;
+  precision: Precision;
+  /** Bytes of weights held on the device. */
+  weightBytes: number;
+  /** Compute dispatches of one packed batch; 0 on the CPU. */
+  dispatches: number;
+  pooling: Pooling[];
+  normalized: boolean;
+  similarity: Similarity;
+  /** The model's prompts by name. */
+  prompts: Record<string, string>;
+  defaultPromptName: string | null;
+  /** Every kernel in use, run on the device against its CPU side at load; `null` on the CPU. */
+  selfCheck: { kernels: number; maxError: number; passed: boolean } | null;
+}
+
+/**
+ * Why something failed:
+ *  - the model's files: `missing-file`, `invalid-file`, `html-instead-of-file`, `truncated-file`, `wrong-hash`, `missing-tensor`,
+ *    `wrong-shape`, `unsupported-dtype`, `unsupported-architecture`, `unsupported-option`, `limit-exceeded`, `token-out-of-range`,
+ *    `invalid-tokenizer`;
+ *  - the caller: `invalid-argument`, `disposed`;
+ *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
+ *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
+ *    `runtime-crashed` (the WebAssembly instance trapped: load the model again).
+ */
+export type ErrorCode =
+  | "missing-file"
+  | "invalid-file"
+  | "html-instead-of-file"
+  | "truncated-file"
+  | "wrong-hash"
+  | "missing-tensor"
+  | "wrong-shape"
+  | "unsupported-dtype"
+  | "unsupported-architecture"
+  | "unsupported-option"
+  | "limit-exceeded"
+  | "token-out-of-range"
+  | "invalid-tokenizer"
+  | "invalid-argument"
+  | "no-webgpu"
+  | "no-adapter"
+  | "device-lost"
+  | "out-of-memory"
+  | "shader"
+  | "self-check-failed"
+  | "non-finite"
+  | "network"
+  | "disposed"
+  | "runtime-crashed"
+  | "wasm-load";

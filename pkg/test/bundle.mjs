@@ -1,0 +1,32 @@
+// The TypeScript sources as one module that Node can import.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { build } from "esbuild";
+
+const folder = await mkdtemp(`${tmpdir()}/embedlet-`);
+const outfile = `${folder}/sources.mjs`;
+await build({
+  stdin: {
+    contents: ["engine", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance"].map((name) => `export * from "./${name}.js";`).join("\n"),
+    resolveDir: fileURLToPath(new URL("../src", import.meta.url)),
+  },
+  bundle: true,
+  format: "esm",
+  target: "node20",
+  define: { VERSION: '"test"' },
+  outfile,
+});
+
+export const sources = await import(pathToFileURL(outfile));
+await rm(folder, { recursive: true });
+
+/** An `Encoder` class over `connect`, as each entry of the package makes one. */
+export function encoderOver(connect) {
+  return class Encoder extends sources.Encoder {
+    static load(source, options = {}) {
+      return sources.open(Encoder, connect, source, options);
+    }
+  };
+}

@@ -1,0 +1,305 @@
+// The public class over the fake crate, on this thread and across a message port: what a caller sees of queueing, aborts,
+// progress, errors, crashes and disposal.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { encoderOver, sources } from "./bundle.mjs";
+import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
+
+const { EmbedletError, Engine, Remote, serve } = sources;
+
+/** Runs a test over both ways to reach the engine. */
+function both(name, run) {
+  test(`${name}, on this thread`, async () => {
+    const crate = fakeCrate();
+    const engine = new Engine(crate.createGlue);
+    const end = (_, model) => model && engine.dispose(model);
+    await run(encoderOver(async () => ({ host: engine, wasm: WASM, end })), crate, engine);
+  });
+  test(`${name}, across a port`, async () => {
+    const crate = fakeCrate();
+    const engine = new Engine(crate.createGlue);
+    const { port1, port2 } = new MessageChannel();
+    serve(port2, engine);
+    const host = new Remote(port1);
+    port1.start();
+    port2.start();
+    const end = (_, model) => model && host.dispose(model);
+    try {
+      assert.equal(await host.hello(), "test");
+      await run(encoderOver(async () => ({ host, wasm: WASM, end })), crate, engine);
+    } finally {
+      port1.close();
+    }
+  });
+}
+
+const rejects = (promise, code) => assert.rejects(promise, (error) => error instanceof EmbedletError && error.code === code);
+const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
+
+/** A promise to be settled by the test. */
+function gate() {
+  let open;
+  const opened = new Promise((resolve) => (open = resolve));
+  return { opened, open };
+}
+
+both("embeds in order, with prompts and options", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  const e = await encoder.embed(["a", "bcd", "a longer text"]);
+  assert.deepEqual([...e.data], [1, 97, 3, 98, 13, 97]);
+  assert.deepEqual([e.count, e.dimensions, e.tokens(1), e.truncated(1), e.truncated(2)], [3, 2, 3, false, true]);
+  assert.deepEqual([...e.row(1)], [3, 98]);
+  assert.throws(() => e.row(3), { code: "invalid-argument" });
+  assert.deepEqual([...(await encoder.embedQuery("abc")).data], [6, 113]);
+  assert.deepEqual([...(await encoder.embedDocuments(["abc"])).data], [3, 97]);
+  assert.equal((await encoder.embed([])).count, 0);
+  assert.deepEqual((await encoder.tokenize("xy")).offsets, [[0, 2]]);
+  encoder.dispose();
+});
+
+both("queues calls that overlap", async (Encoder, crate) => {
+  const encoder = await Encoder.load(files());
+  crate.onStep = turn;
+  const calls = ["a", "b", "c", "d"].map((text, i) => encoder.embed(Array(i + 1).fill(text)));
+  const results = await Promise.all([...calls, encoder.tokenize("xyz")]);
+  assert.deepEqual(results.slice(0, 4).map((e) => [e.count, e.data[1]]), [[1, 97], [2, 98], [3, 99], [4, 100]]);
+  assert.deepEqual(crate.steps.join(""), "abbcccdddd");
+  assert.equal(crate.mostRunning, 1);
+});
+
+both("reports the progress of an embed", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  const seen = [];
+  await encoder.embed(["a", "b", "c"], { onProgress: (event) => seen.push(event) });
+  assert.deepEqual(seen, [1, 2, 3].map((done) => ({ done, total: 3 })));
+});
+
+both("reports a load byte for byte", async (Encoder) => {
+  const folder = files({ small: ["tokenizer.json"], weights: { "a.safetensors": 2_500_000, "b/c.safetensors": 7 } });
+  const bytes = Object.values(folder).reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const seen = [];
+  await Encoder.load(folder, { onProgress: (event) => seen.push(event) });
+  const of = (status) => seen.filter((event) => event.status === status);
+  assert.deepEqual(of("done").map(({ file, loaded }) => [file, loaded]), [
+    ["prompts.json", 0],
+    ...["config.json", "tokenizer.json", "a.safetensors", "b/c.safetensors"].map((path) => [path, folder[path].byteLength]),
+  ]);
+  assert.deepEqual(of("download").find(({ file }) => file === "a.safetensors"), {
+    status: "download", file: "a.safetensors", loaded: 0, total: 2_500_000, progress: 0,
+  });
+  assert.deepEqual(of("progress_total").at(-1), { status: "progress_total", loaded: bytes, total: bytes, progress: 100 });
+  assert.deepEqual(seen.at(-1), { status: "ready", loaded: bytes, total: bytes, progress: 100 });
+  for (const path of ["a.safetensors", "b/c.safetensors"]) {
+    const { loaded, total } = of("progress").filter(({ file }) => file === path).at(-1);
+    assert.deepEqual([loaded, total], [folder[path].byteLength, folder[path].byteLength]);
+  }
+  // A total is only given when it is all of it, and that is before the last file begins.
+  assert.ok(of("progress_total").some(({ loaded, total }) => total === bytes && loaded < bytes - 7));
+  for (const { total } of of("progress_total")) assert.ok(total === 0 || total === bytes);
+});
+
+both("aborts a load before, during and after", async (Encoder, crate) => {
+  const reason = new Error("enough");
+  await assert.rejects(Encoder.load(files(), { signal: AbortSignal.abort(reason) }), reason);
+
+  const creating = gate();
+  const held = gate();
+  crate.onCreate = () => (creating.open(), held.opened);
+  const abort = new AbortController();
+  const load = Encoder.load(files(), { signal: abort.signal });
+  await creating.opened;
+  abort.abort();
+  await assert.rejects(load, { name: "AbortError" });
+  held.open();
+  await turn();
+  assert.equal(crate.live.size, 0);
+
+  crate.onCreate = () => {};
+  const late = new AbortController();
+  const encoder = await Encoder.load(files(), { signal: late.signal });
+  late.abort();
+  assert.equal((await encoder.embed("a")).count, 1);
+});
+
+both("aborts an embed before, while waiting, and while running", async (Encoder, crate) => {
+  const encoder = await Encoder.load(files());
+  await assert.rejects(encoder.embed("a", { signal: AbortSignal.abort() }), { name: "AbortError" });
+
+  const stepping = gate();
+  const held = gate();
+  crate.onStep = () => (stepping.open(), held.opened);
+  const [first, second] = [new AbortController(), new AbortController()];
+  const running = encoder.embed(["a", "b"], { signal: first.signal });
+  const waiting = encoder.embed("c", { signal: second.signal });
+  const third = encoder.embed("d");
+  await stepping.opened;
+  second.abort();
+  await assert.rejects(waiting, { name: "AbortError" });
+  first.abort(new Error("enough"));
+  await assert.rejects(running, { message: "enough" });
+  await turn();
+  held.open();
+  assert.deepEqual([...(await third).data], [1, 100]);
+  assert.deepEqual(crate.steps, ["a", "d"]);
+  assert.equal(crate.live.size, 1);
+});
+
+both("disposes while idle, while running, and twice", async (Encoder, crate) => {
+  const idle = await Encoder.load(files());
+  idle.dispose();
+  idle.dispose();
+  await rejects(idle.embed("a"), "disposed");
+  await turn();
+  assert.equal(crate.live.size, 0);
+
+  const stepping = gate();
+  const held = gate();
+  crate.onStep = () => (stepping.open(), held.opened);
+  const busy = await Encoder.load(files());
+  const calls = [busy.embed(["a", "b"]), busy.embed("c")].map((call) => rejects(call, "disposed"));
+  await stepping.opened;
+  busy.dispose();
+  await turn();
+  assert.equal(crate.live.size, 2, "a step that runs keeps its model and job");
+  held.open();
+  await Promise.all(calls);
+  await turn();
+  assert.deepEqual(crate.steps, ["a"]);
+  assert.equal(crate.live.size, 0);
+});
+
+both("passes the crate's errors on and stays usable", async (Encoder, crate) => {
+  const encoder = await Encoder.load(files());
+  crate.onStep = () => {
+    throw Object.assign(crateError("non-finite", "not finite"), { cause: new Error("below") });
+  };
+  const error = await encoder.embed("a").catch((thrown) => thrown);
+  assert.deepEqual([error.name, error.code, error.message, error.cause.message], ["EmbedletError", "non-finite", "not finite", "below"]);
+  crate.onStep = () => {};
+  assert.equal((await encoder.embed("a")).count, 1);
+  assert.equal(crate.live.size, 1);
+
+  await rejects(Encoder.load({ ...files(), "model.safetensors": new Uint8Array(10) }), "truncated-file");
+  assert.equal(crate.live.size, 1);
+});
+
+both("gives a crashed instance up and loads into a new one", async (Encoder, crate, engine) => {
+  for (const crash of [
+    () => {
+      throw new WebAssembly.RuntimeError("unreachable");
+    },
+    () => {
+      throw new Error("recursive use of an object detected");
+    },
+    // The panic of a task: its promise stays pending, the trap comes out of the event loop.
+    () => {
+      setTimeout(() => assert.ok(engine.crash(new WebAssembly.RuntimeError("unreachable"))));
+      return new Promise(() => {});
+    },
+  ]) {
+    const before = crate.instances;
+    const encoder = await Encoder.load(files());
+    crate.onStep = crash;
+    const calls = [encoder.embed("a"), encoder.embed("b")];
+    for (const call of calls) await rejects(call, "runtime-crashed");
+    await rejects(encoder.embed("a"), "runtime-crashed");
+    crate.onStep = () => {};
+    const next = await Encoder.load(files());
+    assert.equal((await next.embed("a")).count, 1);
+    assert.ok(crate.instances > before);
+  }
+  assert.equal(engine.crash(new WebAssembly.RuntimeError("another library's")), false);
+});
+
+both("with auto, a GPU that fails its check is given up for the CPU, and only then", async (Encoder, crate) => {
+  const failOnce = (code) => {
+    crate.onFinish = () => {
+      crate.onFinish = () => {};
+      throw crateError(code, `${code} it was`);
+    };
+  };
+  failOnce("self-check-failed");
+  const seen = [];
+  await Encoder.load(files(), { precision: "f16", onProgress: (event) => seen.push(event) });
+  assert.deepEqual(crate.created, [
+    { device: "auto", precision: "f16" },
+    { device: "wasm", precision: "f16", reason: "self-check-failed it was" },
+  ]);
+  assert.equal(seen.filter(({ status }) => status === "ready").length, 1);
+  assert.equal(crate.live.size, 1);
+  failOnce("self-check-failed");
+  await rejects(Encoder.load(files(), { device: "webgpu" }), "self-check-failed");
+  failOnce("missing-tensor");
+  await rejects(Encoder.load(files()), "missing-tensor");
+  assert.equal(crate.live.size, 1);
+});
+
+both("checks integrity", async (Encoder, crate) => {
+  const folder = files();
+  const hash = async (bytes) => Buffer.from(await crypto.subtle.digest("SHA-256", bytes));
+  const config = await hash(folder["config.json"]);
+  const weights = await hash(folder["model.safetensors"]);
+  const encoder = await Encoder.load(folder, {
+    integrity: { "config.json": config.toString("hex"), "model.safetensors": `sha256-${weights.toString("base64")}` },
+  });
+  assert.equal(encoder.info.read["model.safetensors"].sha256, weights.toString("hex"));
+  encoder.dispose();
+  await rejects(Encoder.load(folder, { integrity: { "config.json": weights.toString("hex") } }), "wrong-hash");
+  await rejects(Encoder.load(folder, { integrity: { "other.json": weights.toString("hex") } }), "invalid-argument");
+  await rejects(Encoder.load(folder, { integrity: { "config.json": "sha256-short" } }), "invalid-argument");
+  await turn();
+  assert.equal(crate.live.size, 0);
+});
+
+both("classifies by the nearest example", async (Encoder, crate) => {
+  const encoder = await Encoder.load(files());
+  // Vectors are [length, code]: a text is close to those of its length and letter.
+  const labels = { long: ["a".repeat(300), "a".repeat(60)], short: ["a"] };
+  const [scores] = await encoder.classify("a", { labels, temperature: 0.1 });
+  assert.deepEqual(scores.map(({ label, example }) => [label, example]), [["short", "a"], ["long", "a".repeat(60)]]);
+  assert.ok(Math.abs(scores[0].similarity - 1) < 1e-6);
+  assert.ok(Math.abs(scores[0].score + scores[1].score - 1) < 1e-9);
+  assert.ok(Math.abs(scores[0].score / scores[1].score - Math.exp((scores[0].similarity - scores[1].similarity) / 0.1)) < 1e-6);
+  const steps = crate.steps.length;
+  assert.deepEqual((await encoder.classify(["a", "b"], { labels, topK: 1 })).map((list) => list.length), [1, 1]);
+  assert.equal(crate.steps.length, steps + 2, "the examples are embedded once");
+  for (const wrong of [{}, { labels: {} }, { labels: { x: [] } }, { labels: { x: "y" } }, { labels, temperature: 0 }, { labels, topK: 0 }]) {
+    await rejects(encoder.classify("a", wrong), "invalid-argument");
+  }
+});
+
+both("names wrong arguments", async (Encoder) => {
+  for (const [source, options] of [
+    [undefined], [null], [7], [{}], [[]], [["x"]], [{ "a.json": "text" }], ["http://["],
+    [files(), { dtype: "q8" }], [files(), { device: "gpu" }], [files(), { precision: "q4" }], [files(), { revision: "v1" }],
+  ]) {
+    await rejects(Encoder.load(source, options), "invalid-argument");
+  }
+  const encoder = await Encoder.load(files());
+  for (const [texts, options] of [
+    [undefined], [7], [["a", 7]], ["a", { promptName: "nope" }], ["a", { promptName: "constructor" }], ["a", { prompt: 7 }],
+    ["a", { dimensions: 0 }], ["a", { dimensions: 1.5 }], ["a", { normalize: "yes" }], ["a", { pool: "mean" }],
+  ]) {
+    await rejects(encoder.embed(texts, options), "invalid-argument");
+  }
+  await rejects(encoder.tokenize(["a"]), "invalid-argument");
+  assert.throws(() => encoder.similarity([1], [2]), { code: "invalid-argument" });
+});
+
+test("an answer's vectors are moved, not copied", async () => {
+  const sent = [];
+  const port = { addEventListener: (_, listener) => (port.receive = listener), postMessage: (...message) => sent.push(message) };
+  const result = { dimensions: 1, data: new Float32Array(1), tokens: new Uint32Array(1), truncated: new Uint8Array(1) };
+  serve(port, { embed: async () => result });
+  await port.receive({ data: { id: 1, method: "embed" } });
+  assert.deepEqual(sent, [[{ id: 1, result }, [result.data.buffer, result.tokens.buffer, result.truncated.buffer]]]);
+});
+
+test("a remote whose other end is gone rejects what waits and what comes", async () => {
+  const remote = new Remote({ addEventListener() {}, postMessage() {} });
+  const waiting = rejects(remote.embed({ model: 1, texts: [], options: "{}" }, {}), "runtime-crashed");
+  remote.fail(new EmbedletError("runtime-crashed", "gone"));
+  await waiting;
+  await rejects(remote.tokenize({ model: 1, text: "" }, {}), "runtime-crashed");
+});

@@ -1,0 +1,141 @@
+// A stand-in for the generated module, so that the TypeScript is tested without the crate: the same surface, a model whose
+// vector of a text is [length, first code unit], and a count of living objects that makes leaks and double frees visible.
+
+/** The smallest module there is. */
+export const WASM = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+
+export function crateError(code, message = code) {
+  return Object.assign(new Error(message), { code });
+}
+
+/** Gives `createGlue` and what a test wants to see of it: `live`, `running`, and `on`, whose functions a test may replace. */
+export function fakeCrate() {
+  const crate = {
+    live: new Set(),
+    instances: 0,
+    running: 0,
+    mostRunning: 0,
+    steps: [],
+    /** Called at the start of each step, with the text; may throw, or return a promise. */
+    onStep: () => {},
+    onCreate: () => {},
+    onPush: () => {},
+    onFinish: () => {},
+    /** The options of every load. */
+    created: [],
+    createGlue: () => glueOf(crate),
+  };
+  return crate;
+}
+
+function glueOf(crate) {
+  class Tracked {
+    constructor() {
+      crate.live.add(this);
+    }
+    free() {
+      if (!crate.live.delete(this)) throw new Error("null pointer passed to rust");
+    }
+  }
+
+  class Folder extends Tracked {
+    #files = new Map();
+    wanted() {
+      if (!this.#files.has("config.json")) return ["config.json", "prompts.json"];
+      const { small = [] } = this.config();
+      return small.filter((path) => !this.#files.has(path));
+    }
+    put(path, bytes) {
+      if (!bytes && path !== "prompts.json") throw crateError("missing-file", `There is no ${path}.`);
+      this.#files.set(path, bytes);
+    }
+    config() {
+      return JSON.parse(new TextDecoder().decode(this.#files.get("config.json")));
+    }
+  }
+
+  class Loader extends Tracked {
+    static async create(folder, options) {
+      crate.created.push(options);
+      await crate.onCreate();
+      const loader = new Loader();
+      loader.config = folder.config();
+      folder.free();
+      loader.read = {};
+      return loader;
+    }
+    files() {
+      return Object.keys(this.config.weights);
+    }
+    begin(path, sha256) {
+      this.path = path;
+      this.read[path] = { bytes: 0, sha256 };
+    }
+    push(chunk) {
+      crate.onPush();
+      this.read[this.path].bytes += chunk.length;
+    }
+    end() {
+      if (this.read[this.path].bytes !== this.config.weights[this.path]) throw crateError("truncated-file");
+    }
+    async finish() {
+      this.free();
+      crate.onFinish();
+      const model = new Model();
+      model.read = this.read;
+      return model;
+    }
+  }
+
+  class Model extends Tracked {
+    info() {
+      return JSON.stringify({ dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, read: this.read });
+    }
+    tokenize(text) {
+      return JSON.stringify({ ids: [text.length], tokens: [text], offsets: [[0, text.length]], truncated: false });
+    }
+    job(texts, options) {
+      return new Job(texts, JSON.parse(options));
+    }
+  }
+
+  class Job extends Tracked {
+    constructor(texts, options) {
+      super();
+      Object.assign(this, { texts, options, total: texts.length, done: 0, dimensions: 2 });
+    }
+    async step() {
+      crate.mostRunning = Math.max(crate.mostRunning, ++crate.running);
+      try {
+        crate.steps.push(this.texts[this.done]);
+        await crate.onStep(this.texts[this.done]);
+        this.done++;
+      } finally {
+        crate.running--;
+      }
+    }
+    finish() {
+      this.free();
+      const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
+      const texts = this.texts.map((text) => prefix + text);
+      return {
+        data: Float32Array.from(texts.flatMap((text) => [text.length, text.charCodeAt(0) || 0])),
+        tokens: Uint32Array.from(texts, (text) => text.length),
+        truncated: Uint8Array.from(texts, (text) => (text.length > 9 ? 1 : 0)),
+      };
+    }
+  }
+
+  crate.instances++;
+  return { default: async () => {}, Folder, Loader };
+}
+
+const encode = (value) => new TextEncoder().encode(JSON.stringify(value));
+
+/** A folder the fake crate can load. */
+export function files({ small = [], weights = { "model.safetensors": 3_000_000 }, ...rest } = {}) {
+  const folder = { "config.json": encode({ small, weights }) };
+  for (const path of small) folder[path] = encode({ path });
+  for (const [path, bytes] of Object.entries(weights)) folder[path] = new Uint8Array(bytes);
+  return { ...folder, ...rest };
+}

@@ -1,0 +1,227 @@
+// Every kind of model source, and everything a server can do wrong, over the fake crate and a real HTTP server.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { after, before, test } from "node:test";
+import { sources } from "./bundle.mjs";
+import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
+
+const { compile, EmbedletError, Engine, openSource, readSource } = sources;
+
+const rejects = (promise, code, pattern = /./) =>
+  assert.rejects(promise, (error) => error instanceof EmbedletError && error.code === code && pattern.test(error.message));
+
+let server;
+let origin;
+/** What the server does with a request, by path; the rest is 404. */
+const routes = new Map();
+
+before(async () => {
+  server = createServer((request, response) => {
+    const { pathname } = new URL(request.url, "http://x");
+    const answer = routes.get(pathname);
+    if (answer) return answer(request, response);
+    response.writeHead(404, { "content-type": "text/html" }).end("<h1>not found</h1>");
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  origin = `http://127.0.0.1:${server.address().port}`;
+});
+
+after(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+const give = (bytes, headers = {}) => (request, response) => {
+  response.writeHead(200, { "content-length": bytes.byteLength, ...headers });
+  response.end(request.method === "HEAD" ? undefined : bytes);
+};
+const html = give(new TextEncoder().encode("<!doctype html><title>App</title>"), { "content-type": "text/html; charset=utf-8" });
+
+/** Serves a folder that the fake crate can load, with some paths answered otherwise. */
+function host(folder, content, otherwise = {}) {
+  for (const [path, bytes] of Object.entries(content)) routes.set(`/${folder}/${path}`, give(bytes));
+  for (const [path, answer] of Object.entries(otherwise)) routes.set(`/${folder}/${path}`, answer);
+  return `${origin}/${folder}`;
+}
+
+async function load(source, { signal, onEvent, crate = fakeCrate(), ...options } = {}) {
+  const engine = new Engine(crate.createGlue);
+  const request = { wasm: WASM, source: readSource(source, options), device: "auto", precision: "auto", integrity: new Map() };
+  try {
+    return await engine.load(request, { signal, onEvent });
+  } catch (error) {
+    assert.equal(crate.live.size, 0, "nothing half-loaded stays");
+    throw error;
+  }
+}
+
+const asFile = ([path, bytes], root) => {
+  const file = new File([bytes], path.split("/").pop());
+  return root === undefined ? file : Object.defineProperty(file, "webkitRelativePath", { value: `${root}/${path}` });
+};
+
+/** As much of a directory handle as is used. */
+function directory(content) {
+  const missing = () => {
+    throw new DOMException("no such entry", "NotFoundError");
+  };
+  return {
+    kind: "directory",
+    async getDirectoryHandle(name) {
+      const inside = Object.entries(content).filter(([path]) => path.startsWith(`${name}/`));
+      if (inside.length === 0) missing();
+      return directory(Object.fromEntries(inside.map(([path, bytes]) => [path.slice(name.length + 1), bytes])));
+    },
+    async getFileHandle(name) {
+      if (!content[name]) missing();
+      return { getFile: async () => asFile([name, content[name]]) };
+    },
+  };
+}
+
+const nested = () => files({ small: ["1_Pooling/config.json"], weights: { "model.safetensors": 2_200_000, "2_Dense/model.safetensors": 5 } });
+
+test("reads every kind of source", async () => {
+  const content = nested();
+  const read = { "model.safetensors": { bytes: 2_200_000 }, "2_Dense/model.safetensors": { bytes: 5 } };
+  for (const source of [
+    content,
+    new Map(Object.entries(content)),
+    Object.fromEntries(Object.entries(content).map(([path, bytes]) => [path, new Blob([bytes])])),
+    Object.fromEntries(Object.entries(content).map(([path, bytes]) => [path, bytes.buffer])),
+    Object.entries(content).map((entry) => asFile(entry, "MiniLM")),
+    directory(content),
+    host("kinds", content),
+    new URL(`${host("kinds", content)}/`),
+  ]) {
+    assert.deepEqual((await load(source)).info.read, read);
+  }
+});
+
+test("cuts a view out of a larger buffer, so that posting it copies no more than the file", () => {
+  const large = new Uint8Array(100).fill(7);
+  const { files } = readSource({ "a.json": large.subarray(10, 20) }, {});
+  assert.deepEqual([files.get("a.json").length, files.get("a.json").buffer.byteLength], [10, 10]);
+});
+
+test("tells a hub id from an address", () => {
+  const url = (source, options = {}) => readSource(source, options).url;
+  assert.equal(url("org/name"), "https://huggingface.co/org/name/resolve/main");
+  assert.equal(url("org/name.v2", { revision: "refs/pr/1" }), "https://huggingface.co/org/name.v2/resolve/refs%2Fpr%2F1");
+  assert.equal(url("https://example.org/a/b/"), "https://example.org/a/b/");
+  assert.throws(() => url("./models/x"), { code: "invalid-argument" }, "there is no page here to resolve it against");
+  globalThis.location = { href: "https://example.org/app/index.html" };
+  assert.equal(url("./models/x"), "https://example.org/app/models/x");
+  assert.equal(url("/models/x"), "https://example.org/models/x");
+  delete globalThis.location;
+});
+
+test("keeps a signed link's query and the caller's headers, and escapes names", async () => {
+  let seen;
+  routes.set("/signed/a%20b/c%23.json", (request, response) => {
+    seen = [request.url, request.headers.authorization];
+    response.end("{}");
+  });
+  const source = openSource({ kind: "url", url: `${origin}/signed?token=1`, headers: { Authorization: "Bearer x" } });
+  assert.ok(await source.open("a b/c#.json"));
+  assert.deepEqual(seen, ["/signed/a%20b/c%23.json?token=1", "Bearer x"]);
+});
+
+test("does not leave the folder", async () => {
+  const source = openSource({ kind: "url", url: `${origin}/x`, headers: {} });
+  for (const path of ["../secret", "a/../../b", "/etc", "a//b", "a\\b", "", "."]) await rejects(source.open(path), "invalid-file");
+});
+
+test("picked files with the same name need their folders", async () => {
+  await rejects(load(["1/config.json", "2/config.json"].map((path) => asFile([path, new Uint8Array(1)]))), "invalid-argument", /config\.json/);
+});
+
+test("a missing file is named", async () => {
+  const { "config.json": _, ...rest } = files();
+  await rejects(load(host("no-config", rest)), "missing-file", /config\.json/);
+  const { "model.safetensors": __, ...small } = files();
+  await rejects(load(host("no-weights", small)), "missing-file", /model\.safetensors/);
+});
+
+test("HTML is named where a file must be, and is absence where it need not be", async () => {
+  await rejects(load(host("html-config", files(), { "config.json": html })), "html-instead-of-file", /config\.json/);
+  await rejects(load(host("html-weights", files(), { "model.safetensors": html })), "html-instead-of-file", /model\.safetensors/);
+  await load(host("html-optional", files(), { "prompts.json": html }));
+});
+
+test("a connection that breaks, a refusal and a wrong length are errors, at once", async () => {
+  const short = (announced) => (_, response) => {
+    response.writeHead(200, { "content-length": announced });
+    response.write(new Uint8Array(1000), () => response.destroy());
+  };
+  await rejects(load(host("broken", files(), { "model.safetensors": short(3_000_000) })), "network", /model\.safetensors/);
+  await rejects(load(host("cut", files(), { "model.safetensors": give(new Uint8Array(1000)) })), "truncated-file");
+  const refuse = (status) => (_, response) => response.writeHead(status).end();
+  await rejects(load(host("refused", files(), { "config.json": refuse(401) })), "network", /headers/);
+  await rejects(load(host("failing", files(), { "config.json": refuse(500) })), "network", /500/);
+  await rejects(load("http://127.0.0.1:1/model"), "network", /CORS/);
+});
+
+test("an unknown length is no error and gives no total", async () => {
+  const events = [];
+  const chunked = (_, response) => response.end(new Uint8Array(3_000_000));
+  await load(host("chunked", files(), { "model.safetensors": (request, response) => {
+    response.setHeader("transfer-encoding", "chunked");
+    chunked(request, response);
+  } }), { onEvent: (event) => events.push(event) });
+  const weights = events.filter(({ file }) => file === "model.safetensors");
+  assert.deepEqual(weights.find(({ status }) => status === "download").total, 0);
+  assert.deepEqual(weights.at(-1), { status: "done", file: "model.safetensors", loaded: 3_000_000, total: 3_000_000, progress: 100 });
+});
+
+test("an abort stops the download", async () => {
+  const abort = new AbortController();
+  const closed = new Promise((resolve) => {
+    host("endless", files(), { "model.safetensors": (request, response) => {
+      response.writeHead(200, { "content-length": 3_000_000 });
+      response.write(new Uint8Array(1000));
+      request.on("close", resolve);
+    } });
+  });
+  const onEvent = ({ status, file }) => status === "progress" && file === "model.safetensors" && abort.abort(new Error("enough"));
+  await assert.rejects(load(`${origin}/endless`, { signal: abort.signal, onEvent }), { message: "enough" });
+  await closed;
+});
+
+test("a load that fails stops its download", async () => {
+  const crate = fakeCrate();
+  crate.onPush = () => {
+    throw crateError("missing-tensor");
+  };
+  const closed = new Promise((resolve) => {
+    host("useless", files(), { "model.safetensors": (request, response) => {
+      response.writeHead(200, { "content-length": 3_000_000 });
+      response.write(new Uint8Array(1000));
+      response.on("close", resolve);
+    } });
+  });
+  await rejects(load(`${origin}/useless`, { crate }), "missing-tensor");
+  await closed;
+});
+
+test("an abort stops a load from memory, whose chunks never wait", async () => {
+  const abort = new AbortController();
+  const loading = load(files({ weights: { "model.safetensors": 64 << 20 } }), {
+    signal: abort.signal,
+    onEvent: ({ status, file }) => status === "download" && file === "model.safetensors" && setTimeout(() => abort.abort()),
+  });
+  await assert.rejects(loading, { name: "AbortError" });
+});
+
+test("the wasm's own file: each mistake of set-up is named", async () => {
+  routes.set("/html.wasm", html);
+  routes.set("/typed.wasm", give(WASM, { "content-type": "application/wasm" }));
+  routes.set("/untyped.wasm", give(WASM));
+  routes.set("/damaged.wasm", give(WASM.subarray(0, 5), { "content-type": "application/wasm" }));
+  for (const good of ["typed", "untyped"]) assert.ok((await compile(`${origin}/${good}.wasm`)) instanceof WebAssembly.Module);
+  await rejects(compile(`${origin}/html.wasm`), "wasm-load", /optimizeDeps\.exclude/);
+  await rejects(compile(`${origin}/absent.wasm`), "wasm-load", /wasmUrl/);
+  await rejects(compile(`${origin}/damaged.wasm`), "wasm-load", /damaged\.wasm/);
+  await rejects(compile(new Uint8Array(3)), "wasm-load", /embedlet_bg\.wasm/);
+});

@@ -1,0 +1,1 @@
+fn epilogue(x: vec4<f32>, at: u32) -> vec4<f32> { return max(x, vec4<f32>(0.0)); }

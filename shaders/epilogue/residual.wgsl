@@ -1,0 +1,4 @@
+// + residual
+@group(0) @binding(5) var<storage, read> residual: array<vec4<f32>>;  // [rows, N4]
+
+fn epilogue(x: vec4<f32>, at: u32) -> vec4<f32> { return x + residual[at]; }

@@ -1,0 +1,24 @@
+// What changes from batch to batch, written by `Batch::frame` in crate/batch.rs.
+@group(0) @binding(0) var<storage, read> frame: array<u32>;
+
+const FRAME_HEADER = 16u;
+
+fn frame_tokens() -> u32 { return frame[0]; }
+fn frame_texts() -> u32 { return frame[1]; }
+fn frame_dimensions() -> u32 { return frame[2]; }       // columns of the vectors
+fn frame_norm_dimensions() -> u32 { return frame[3]; }  // columns whose norm becomes one, 0 for none
+fn frame_modes() -> u32 { return frame[4]; }            // poolings to concatenate
+fn frame_mode(i: u32) -> u32 { return frame[5u + i]; }
+
+// One value a token.
+fn frame_id(row: u32) -> u32 { return frame[FRAME_HEADER + row]; }
+fn frame_position(row: u32) -> u32 { return frame[FRAME_HEADER + frame_tokens() + row]; }
+fn frame_type(row: u32) -> u32 { return frame[FRAME_HEADER + 2u * frame_tokens() + row]; }
+fn frame_from(row: u32) -> u32 { return frame[FRAME_HEADER + 3u * frame_tokens() + row]; }
+fn frame_until(row: u32) -> u32 { return frame[FRAME_HEADER + 4u * frame_tokens() + row]; }
+
+// One value a text; `frame_start(texts)` is one past the last row.
+fn frame_start(text: u32) -> u32 { return frame[FRAME_HEADER + 5u * frame_tokens() + text]; }
+fn frame_pool_from(text: u32) -> u32 {
+  return frame[FRAME_HEADER + 5u * frame_tokens() + frame_texts() + 1u + text];
+}

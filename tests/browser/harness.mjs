@@ -1,0 +1,89 @@
+// What the tests of the package share: the built package on a server, Chromium, and the golden files.
+// Nothing here can be missing: a test without its model or its browser fails and says what it needs.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { serve } from "./server.mjs";
+
+const at = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+export const DIST = at("pkg/dist");
+export const GOLDEN = at("tests/golden");
+
+/** The folder of all-MiniLM-L6-v2. */
+function modelFolder() {
+  const folder = process.env.EMBEDLET_MODEL;
+  if (folder && existsSync(join(folder, "model.safetensors"))) return folder;
+  throw new Error("EMBEDLET_MODEL must name the folder of all-MiniLM-L6-v2: `cargo xtask test` obtains it.");
+}
+
+/** A server with the package at /pkg/, the golden files at /golden/, MiniLM at /model/, and an empty page at /. */
+export async function site({ model = false } = {}) {
+  if (!existsSync(join(DIST, "index.js"))) throw new Error("pkg/dist is not built: run `cargo xtask build`.");
+  const mounts = { "/pkg/": DIST, "/golden/": GOLDEN, "/tests/": at("tests/browser") };
+  if (model) mounts["/model/"] = modelFolder();
+  const served = await serve(mounts);
+  served.routes.set("/", (_, response) => {
+    response.writeHead(200, { "content-type": "text/html" });
+    response.end('<!doctype html><html lang="en"><title>test</title><link rel="icon" href="data:,">');
+  });
+  return served;
+}
+
+/** Chromium without a head. WebGPU there is SwiftShader, and only behind a flag. */
+export function launch({ webgpu = true } = {}) {
+  const executablePath = process.env.EMBEDLET_CHROMIUM || process.env.CHROME || "/usr/bin/chromium";
+  if (!existsSync(executablePath)) throw new Error("There is no Chromium: install it, or name one in CHROME.");
+  const flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"];
+  return chromium.launch({ executablePath, args: webgpu ? [...flags, "--enable-unsafe-webgpu"] : flags });
+}
+
+/** A page of `served` with the helpers of in-page.mjs as `helpers` and the package as `embedlet`. */
+export async function open(browser, served, { init } = {}) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(0);
+  if (init) await page.addInitScript(init);
+  await page.goto(served.url);
+  await page.evaluate(async () => {
+    globalThis.embedlet = await import("/pkg/index.js");
+    globalThis.helpers = await import("/tests/in-page.mjs");
+  });
+  return page;
+}
+
+/** The tensors of a safetensors file as typed arrays. Reads F32, I32 and I64, which is what the golden files hold. */
+export function tensors(path) {
+  const file = readFileSync(join(GOLDEN, path));
+  const start = 8 + Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.subarray(8, start).toString());
+  const kinds = { F32: Float32Array, I32: Int32Array, I64: BigInt64Array };
+  const read = ([name, { dtype, shape, data_offsets: [from, to] }]) => {
+    const bytes = file.buffer.slice(file.byteOffset + start + from, file.byteOffset + start + to);
+    return [name, { shape, data: new kinds[dtype](bytes) }];
+  };
+  return Object.fromEntries(Object.entries(header).filter(([name]) => name !== "__metadata__").map(read));
+}
+
+export const golden = (path) => JSON.parse(readFileSync(join(GOLDEN, path), "utf8"));
+
+/** The largest difference and the smallest cosine, row by row. */
+export function compare(found, expected, dimensions) {
+  if (found.length !== expected.length) throw new Error(`${found.length} numbers, expected ${expected.length}`);
+  let maxAbs = 0;
+  let minCosine = Infinity;
+  for (let start = 0; start < found.length; start += dimensions) {
+    let [dot, own, other] = [0, 0, 0];
+    for (let i = start; i < start + dimensions; i++) {
+      // A NaN must not slip through a comparison.
+      const difference = Math.abs(found[i] - expected[i]);
+      maxAbs = difference <= maxAbs ? maxAbs : difference;
+      dot += found[i] * expected[i];
+      own += found[i] ** 2;
+      other += expected[i] ** 2;
+    }
+    const cosine = dot / Math.sqrt(own * other);
+    minCosine = cosine >= minCosine ? minCosine : cosine;
+  }
+  return { maxAbs, minCosine };
+}

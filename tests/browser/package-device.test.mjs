@@ -1,0 +1,139 @@
+// The choice of the device, and what the GPU path asks of WebGPU: counted by wrapping WebGPU's own objects.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, open, site } from "./harness.mjs";
+
+let browser;
+let served;
+before(async () => {
+  served = await site({ model: true });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await served?.close();
+});
+
+/** Counts calls by name into `calls`, and keeps the buffers that live in `buffers`. */
+function count() {
+  globalThis.calls = {};
+  globalThis.buffers = new Set();
+  const wrap = (prototype, name, also = () => {}) => {
+    const original = prototype[name];
+    prototype[name] = function (...given) {
+      calls[name] = (calls[name] ?? 0) + 1;
+      const result = original.apply(this, given);
+      also(this, result);
+      return result;
+    };
+  };
+  wrap(GPUDevice.prototype, "createBindGroup");
+  wrap(GPUDevice.prototype, "createBuffer", (_, buffer) => buffers.add(buffer));
+  wrap(GPUDevice.prototype, "createComputePipeline");
+  wrap(GPUQueue.prototype, "writeBuffer");
+  wrap(GPUQueue.prototype, "submit");
+  wrap(GPUComputePassEncoder.prototype, "dispatchWorkgroups");
+  wrap(GPUComputePassEncoder.prototype, "dispatchWorkgroupsIndirect");
+  wrap(GPUBuffer.prototype, "mapAsync");
+  wrap(GPUBuffer.prototype, "destroy", (buffer) => buffers.delete(buffer));
+}
+
+test("one packed batch costs few dispatches, one write, one submit, one map and no bind group", { timeout: 300_000 }, async () => {
+  const page = await open(browser, served, { init: count });
+  const { made, perBatch, info } = await page.evaluate(async () => {
+    const encoder = await embedlet.Encoder.load("./model", { device: "webgpu", worker: false });
+    const made = { ...calls };
+    const texts = ["A first text.", "A second one, somewhat longer than the first.", "", "third"];
+    const perBatch = [];
+    // Of different shapes, so that nothing prepared for one batch only would do.
+    for (const list of [texts, texts.slice(0, 1), [...texts, ...texts, "and one more"]]) {
+      for (const name in calls) calls[name] = 0;
+      let batches = 0;
+      await encoder.embed(list, { onProgress: () => batches++ });
+      perBatch.push({ ...calls, batches });
+    }
+    return { made, perBatch, info: encoder.info };
+  });
+  await page.close();
+  assert.equal(made.createComputePipeline ?? 0, 0, "pipelines are created asynchronously");
+  assert.ok(made.createBindGroup > 0 && made.createBuffer > 0, "the hooks see the load");
+  for (const { batches, dispatchWorkgroups, dispatchWorkgroupsIndirect = 0, createBindGroup, createBuffer, writeBuffer, submit, mapAsync } of perBatch) {
+    assert.equal(batches, 1);
+    const dispatches = dispatchWorkgroups + dispatchWorkgroupsIndirect;
+    assert.ok(dispatches > 6 && dispatches <= 44, `${dispatches} dispatches`);
+    assert.equal(dispatches, info.dispatches);
+    assert.deepEqual([createBindGroup, createBuffer], [0, 0]);
+    assert.ok(writeBuffer <= 1 && submit <= 1 && mapAsync === 1, `${writeBuffer} writes, ${submit} submits, ${mapAsync} maps`);
+  }
+});
+
+test("auto prefers the CPU to a software adapter, and says so", async () => {
+  const page = await open(browser, served);
+  const info = await page.evaluate(async () => {
+    const encoder = await embedlet.Encoder.load(await helpers.folder("bert-mean"));
+    encoder.dispose();
+    return encoder.info;
+  });
+  await page.close();
+  assert.deepEqual([info.device, info.adapter], ["wasm", null]);
+  assert.match(info.reason, /software/i);
+});
+
+test("without WebGPU auto takes the CPU and says why, and webgpu is refused", async () => {
+  const plain = await launch({ webgpu: false });
+  try {
+    const page = await open(plain, served);
+    const { info, refused, next } = await page.evaluate(async () => {
+      const files = await helpers.folder("bert-mean");
+      const refused = await helpers.outcome(embedlet.Encoder.load(files, { device: "webgpu" }));
+      const encoder = await embedlet.Encoder.load(files);
+      const next = (await encoder.embed("works")).count;
+      return { info: encoder.info, refused, next };
+    });
+    assert.ok(["no-webgpu", "no-adapter"].includes(refused.code), JSON.stringify(refused));
+    assert.equal(info.device, "wasm");
+    assert.match(info.reason, /WebGPU|adapter/i);
+    assert.equal(next, 1);
+  } finally {
+    await plain.close();
+  }
+});
+
+for (const device of ["wasm", "webgpu"]) {
+  test(`1,000 loads on ${device} leave no buffer and no memory behind`, { timeout: 900_000 }, async () => {
+    const page = await open(browser, served, {
+      init: `(${count})();
+        const instantiate = WebAssembly.instantiate;
+        globalThis.memories = [];
+        WebAssembly.instantiate = async (...given) => {
+          const result = await instantiate(...given);
+          memories.push((result.instance ?? result).exports.memory);
+          return result;
+        };`,
+    });
+    const { sizes, live, instances, errors } = await page.evaluate(async (device) => {
+      const files = await helpers.folder("bert-mean");
+      const [sizes, live] = [[], []];
+      let first;
+      let errors = 0;
+      for (let i = 0; i < 1000; i++) {
+        const encoder = await embedlet.Encoder.load(files, { device, worker: false });
+        const { data } = await encoder.embed(["a text", "and another that is longer"]);
+        first ??= data;
+        if (!data.every((value, k) => value === first[k])) errors++;
+        encoder.dispose();
+        live.push(buffers.size);
+        sizes.push(memories[0].buffer.byteLength);
+      }
+      return { sizes, live, instances: memories.length, errors };
+    }, device);
+    await page.close();
+    assert.equal(errors, 0, "every cycle gives the same vectors");
+    assert.equal(instances, 1);
+    assert.equal(sizes.at(-1), sizes[99], `wasm memory grew from ${sizes[99]} to ${sizes.at(-1)} bytes`);
+    // What stays after the first belongs to the device, which is kept.
+    assert.ok(live[0] < 8, `${live[0]} buffers`);
+    assert.equal(live.find((count) => count !== live[0]), undefined, "every buffer is destroyed with its model");
+  });
+}

@@ -1,0 +1,152 @@
+// The built package against sentence-transformers: MiniLM and the tiny models, on WebGPU (SwiftShader) and on wasm.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { compare, golden, launch, open, site, tensors } from "./harness.mjs";
+
+const DEVICES = ["wasm", "webgpu"];
+// SwiftShader computes on this machine's few cores.
+const SLOW = { timeout: 600_000 };
+
+let browser;
+let served;
+before(async () => {
+  served = await site({ model: true });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await served?.close();
+});
+
+const { texts: cases } = golden("texts.json");
+const texts = cases.map(({ text }) => text);
+const { embeddings: expected, tokens: expectedTokens } = tensors("minilm.safetensors");
+
+for (const device of DEVICES) {
+  test(`MiniLM on ${device}, in the worker`, SLOW, async (t) => {
+    const page = await open(browser, served);
+    const info = await page.evaluate(async (device) => {
+      globalThis.encoder = await embedlet.Encoder.load("./model", { device, precision: "f32" });
+      return encoder.info;
+    }, device);
+    const embed = (list) => page.evaluate(async (list) => helpers.plain(await encoder.embed(list)), list);
+    let all;
+
+    await t.test("says what was loaded", () => {
+      assert.equal(info.device, device);
+      assert.deepEqual([info.architecture, info.dimensions, info.maxTokens, info.layers], ["bert", 384, 256, 6]);
+      assert.deepEqual([info.pooling, info.normalized, info.similarity, info.precision], [["mean"], true, "cosine", "f32"]);
+      assert.ok(info.weightBytes > 80e6 && info.weightBytes < 100e6, `${info.weightBytes}`);
+      if (device === "webgpu") {
+        assert.equal(info.adapter.software, true);
+        assert.equal(info.selfCheck.passed, true);
+        assert.ok(info.selfCheck.kernels > 0);
+        assert.ok(info.dispatches > 0 && info.dispatches <= 44, `${info.dispatches} dispatches`);
+      } else {
+        assert.equal(info.adapter, null);
+      }
+    });
+
+    await t.test("all texts equal sentence-transformers", async () => {
+      all = await embed(texts);
+      const { minCosine, maxAbs } = compare(all.data, expected.data, 384);
+      assert.ok(minCosine >= 0.99999, `cosine ${minCosine}`);
+      assert.ok(maxAbs <= 1e-4, `difference ${maxAbs}`);
+      assert.deepEqual(all.tokens, Array.from(expectedTokens.data, Number));
+      assert.deepEqual(all.truncated, cases.map(({ group }) => Number(/^tokens-(\d+)$/.exec(group)?.[1] ?? 0) > 256));
+    });
+
+    await t.test("the same batch twice is bit-equal", async () => {
+      const some = texts.slice(0, 40);
+      assert.deepEqual(await embed(some), await embed(some));
+    });
+
+    await t.test("a text has the same vector alone as in a batch", async () => {
+      for (const i of [0, 7, 50, 99, texts.length - 1]) {
+        const alone = await embed([texts[i]]);
+        const { maxAbs } = compare(alone.data, all.data.slice(i * 384, (i + 1) * 384), 384);
+        assert.ok(maxAbs <= 1e-5, `text ${i}: ${maxAbs}`);
+      }
+    });
+
+    await t.test("the order of the texts is that of the vectors", async () => {
+      // 37 and the count have no common divisor, so this visits each text once.
+      const order = texts.slice(0, 100).map((_, i) => (i * 37) % 100);
+      const mixed = await embed(order.map((i) => texts[i]));
+      const { maxAbs } = compare(mixed.data, order.flatMap((i) => all.data.slice(i * 384, (i + 1) * 384)), 384);
+      assert.ok(maxAbs <= 1e-5, `${maxAbs}`);
+    });
+
+    await t.test("tokenize, similarity and classify", async () => {
+      const { tokens, scores, labels } = await page.evaluate(async () => {
+        const [query, documents] = await Promise.all([
+          encoder.embedQuery("How do I get my money back?"),
+          encoder.embedDocuments(["Refunds take five days.", "The museum opens at nine."]),
+        ]);
+        const labels = { sport: ["The striker scored twice.", "They won the final."], politics: ["Parliament passed the bill.", "The minister resigned."] };
+        return {
+          tokens: await encoder.tokenize("Hello, wörld 👋!"),
+          scores: [...encoder.similarity(query, documents)],
+          labels: await encoder.classify(["The goalkeeper was injured in the match.", "The senate votes on the budget."], { labels }),
+        };
+      });
+      assert.deepEqual(tokens, {
+        ids: [101, 7592, 1010, 2088, 100, 999, 102],
+        tokens: ["[CLS]", "hello", ",", "world", "[UNK]", "!", "[SEP]"],
+        offsets: [[0, 0], [0, 5], [5, 6], [7, 12], [13, 15], [15, 16], [0, 0]],
+        truncated: false,
+      });
+      assert.ok(scores.length === 2 && scores[0] > scores[1] + 0.2, `${scores}`);
+      assert.deepEqual(labels.map(([best]) => best.label), ["sport", "politics"]);
+      for (const list of labels) assert.ok(Math.abs(list.reduce((sum, { score }) => sum + score, 0) - 1) < 1e-6);
+    });
+
+    await t.test("precision f16 stays close", async () => {
+      const { data, precision } = await page.evaluate(async ([device, list]) => {
+        const half = await embedlet.Encoder.load("./model", { device, precision: "f16" });
+        const { data } = helpers.plain(await half.embed(list));
+        half.dispose();
+        return { data, precision: half.info.precision };
+      }, [device, texts]);
+      assert.equal(precision, "f16");
+      const { minCosine, maxAbs } = compare(data, expected.data, 384);
+      assert.ok(minCosine >= 0.9999, `cosine ${minCosine}`);
+      assert.ok(maxAbs > 0 && maxAbs <= 1e-3, `difference ${maxAbs}`);
+    });
+
+    await page.close();
+  });
+
+  test(`the tiny models on ${device}`, SLOW, async (t) => {
+    const page = await open(browser, served);
+    for (const name of ["bert-mean", "bert-odd", "bert-dense", "bert-plain", "bert-pooling"]) {
+      const { texts, cases } = golden(`models/${name}.json`);
+      const tensor = tensors(`models/${name}.expected.safetensors`);
+      for (const { name: title, options, files, dimensions, tokens, texts: own = texts } of cases) {
+        await t.test(`${name}: ${title}`, async () => {
+          const found = await page.evaluate(async ([name, device, files, options, texts]) => {
+            const model = await helpers.folder(name);
+            for (const [path, value] of Object.entries(files)) model[path] = helpers.bytes(value);
+            const encoder = await embedlet.Encoder.load(model, { device, precision: "f32" });
+            try {
+              const { kind, ...rest } = options;
+              const method = { query: "embedQuery", document: "embedDocuments" }[kind] ?? "embed";
+              return helpers.plain(await encoder[method](texts, rest));
+            } finally {
+              encoder.dispose();
+            }
+          }, [name, device, files, options, own]);
+          assert.equal(found.dimensions, dimensions);
+          assert.deepEqual(found.tokens, tokens);
+          // The fixtures react to a wrong constant by 1e-4; sums of vectors that are not of length 1 grow with them.
+          const expected = tensor[title].data;
+          const scale = Math.max(1, ...expected.map(Math.abs));
+          const { maxAbs } = compare(found.data, expected, dimensions);
+          assert.ok(maxAbs <= 1e-5 * scale, `difference ${maxAbs} at scale ${scale}`);
+        });
+      }
+    }
+    await page.close();
+  });
+}

@@ -1,0 +1,76 @@
+// The page's reading of files, without a browser: what becomes a document, and where its passages begin and end.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const web = join(dirname(fileURLToPath(import.meta.url)), "../../web");
+const esbuild = createRequire(join(web, "../pkg/package.json"))("esbuild");
+
+async function load(file) {
+  const { outputFiles } = await esbuild.build({ entryPoints: [join(web, "src", file)], bundle: true, format: "esm", write: false });
+  return import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`);
+}
+const { parse, split } = await load("passages.ts");
+const { parseCsv } = await load("csv.ts");
+
+const found = (text, name) => parse(text, name).map(({ title, text }) => (title === "" ? text : [title, text]));
+
+test("csv: quotes, separators, line ends, empty rows", () => {
+  const cases = [
+    ["a,b\nc,d", [["a", "b"], ["c", "d"]]],
+    ['"a, b","say ""hi"""\r\n"two\nlines",x\r\n', [["a, b", 'say "hi"'], ["two\nlines", "x"]]],
+    ["a;b;c,d\n1;2;3", [["a", "b", "c,d"], ["1", "2", "3"]]],
+    ["a\tb\n\n \t \n1\t2", [["a", "b"], ["1", "2"]]],
+    ['"open to the end, and on', [["open to the end, and on"]]],
+    ['5" pipe,ok', [['5" pipe', "ok"]]],
+    ["a,\n,b", [["a", ""], ["", "b"]]],
+    ["", []],
+  ];
+  for (const [text, rows] of cases) assert.deepEqual(parseCsv(text), rows, JSON.stringify(text));
+});
+
+test("what each kind of file holds", () => {
+  const cases = [
+    ["x.txt", "one\ntwo\r\nthree", ["one", "two", "three"]],
+    ["x.txt", "A first block\nthat goes on.\n\n\nA second.", ["A first block that goes on.", "A second."]],
+    ["x.txt", "Bread\n\nIt rises slowly, for an hour.\n\nSoup\n\nIt boils quickly.", [["Bread", "It rises slowly, for an hour."], ["Soup", "It boils quickly."]]],
+    ["x.txt", "milk\n\nbread\n\neggs", ["milk", "bread", "eggs"]],
+    ["x.txt", "The first line of a paragraph that was broken at a\nfixed column goes on here and then once more goes on\nuntil it ends.",
+      ["The first line of a paragraph that was broken at a fixed column goes on here and then once more goes on until it ends."]],
+    ["x.txt", "\uFEFF  \n ", []],
+    ["x.md", "before\n\n# One #\ntext\nmore\n\n- a\n- b\n\n## Two\n```\n# no heading\n```", ["before", ["One", "text more\n\n- a\n- b"], ["Two", "``` # no heading ```"]]],
+    ["x.csv", "id,Title,Text\n1,Bread,It rises.\n2,,Soup", [["Bread", "It rises."], "Soup"]],
+    ["x.csv", "7,The longest column is the text,x\n8,So this too,y", ["The longest column is the text", "So this too"]],
+    ["x.json", '["a", "b", 3, null, ""]', ["a", "b"]],
+    ["x.json", '{"data": {"items": [{"title": "T", "text": "a"}, {"content": "b", "id": 4}]}}', [["T", "a"], "b"]],
+    ["x.json", '{"__proto__": "a", "constructor": "b"}', [["__proto__", "a"], ["constructor", "b"]]],
+    ["x.JSON", '"alone"', ["alone"]],
+  ];
+  for (const [name, text, documents] of cases) assert.deepEqual(found(text, name), documents, text);
+});
+
+test("a file that holds nothing says why", () => {
+  assert.throws(() => parse("{", "x.json"), /x\.json is not valid JSON/);
+  assert.throws(() => parse('[{"price": 3}]', "x.json"), /x\.json holds no text/);
+});
+
+test("passages: in order, apart, whole sentences, nothing lost, none too long, no character torn", () => {
+  const sentence = "This one is of a middling length, as they mostly are. ";
+  const texts = ["Short.", sentence.repeat(40), "no end ".repeat(500), "x".repeat(5000), "😀".repeat(1000), "一句話。".repeat(200), "a\n\nb\n\nc"];
+  for (const text of texts) {
+    const passages = split(text);
+    let last = 0;
+    for (const { start, end } of passages) {
+      assert.ok(start >= last && end > start && end - start <= 800, `${start}…${end} after ${last}`);
+      assert.equal(text.slice(last, start).trim(), "");
+      assert.ok(text.slice(start, end).isWellFormed?.() ?? true);
+      last = end;
+    }
+    assert.equal(text.slice(last).trim(), "");
+  }
+  assert.deepEqual(split(sentence.repeat(4)).map(({ start, end }) => end - start), [107, 107]);
+  assert.deepEqual(split("  "), []);
+});

@@ -1,0 +1,186 @@
+// The page's own states, against an encoder that does as its script says (`page-scripted.mjs`): errors and the way out of them,
+// hostile words from a model, a device lost in use, damaged files that must not stay stored. Needs no wasm and no model.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { appendFileSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { AxeBuilder } from "@axe-core/playwright";
+import { launch } from "./harness.mjs";
+import { open, report, serve, state } from "./page-site.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const HOSTILE = '<img src=x onerror="alert(1)">';
+const INFO = {
+  architecture: "bert", dimensions: 384, maxTokens: 256, layers: 6, device: "webgpu", reason: null, precision: "f16",
+  adapter: { vendor: "acme", architecture: "roadrunner-2", description: "", software: false },
+  weightBytes: 45_000_000, dispatches: 44, pooling: ["mean"], normalized: true, similarity: "cosine", prompts: {},
+  defaultPromptName: null, selfCheck: { kernels: 9, maxError: 3.1e-6, passed: true },
+};
+
+let browser;
+let folder;
+before(async () => {
+  browser = await launch();
+  folder = mkdtempSync(join(tmpdir(), "embedlet-page-"));
+  mkdirSync(join(folder, "package"));
+  mkdirSync(join(folder, "model"));
+  copyFileSync(join(here, "page-scripted.mjs"), join(folder, "package/index.js"));
+  copyFileSync(join(here, "page-scripted-worker.mjs"), join(folder, "package/worker.js"));
+  writeFileSync(join(folder, "package/embedlet_bg.wasm"), "");
+  writeFileSync(join(folder, "model/model.safetensors"), Buffer.alloc(1_000_003, 7));
+  build();
+});
+after(async () => {
+  await browser?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function build() {
+  execFileSync(process.execPath, [join(here, "../../web/build.mjs"), "--package", join(folder, "package"), "--out", join(folder, "page")]);
+}
+
+function write(script) {
+  writeFileSync(join(folder, "model/script.json"), JSON.stringify({ ...script, info: { ...INFO, ...script.info } }));
+}
+
+/** A page of its own profile and server whose encoder follows `script`. */
+async function visit(script, body, parameters = "") {
+  write(script);
+  const site = await serve({ page: join(folder, "page"), model: join(folder, "model") });
+  const page = await open(browser);
+  try {
+    await page.goto(site.url + parameters);
+    await state(page, "ready", "error");
+    await body(page, site);
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await page.context().close();
+    await site.close();
+  }
+}
+
+const text = (page, id) => page.locator(`#${id}`).textContent();
+
+test("the device card tells what the encoder found", () => visit({}, async (page) => {
+  const rows = await page.locator("#device > div").evaluateAll((all) => all.map((row) => [...row.children].map((cell) => cell.textContent).join(": ")));
+  assert.deepEqual(rows, ["Runs on: WebGPU", "Adapter: acme roadrunner-2", "Kind: hardware", "Precision: f16 stored, f32 summed",
+    "Dispatches: 44 per batch", "Weights: 45.0 MB", "Self-check: 9 kernels agree with the processor, to 3.1e-6",
+    "Model: bert, 6 layers, 384 dimensions, 256 tokens"]);
+  assert.match(await text(page, "load-bytes"), /^1,000,003 bytes$/);
+
+  await page.getByRole("button", { name: "WebAssembly" }).click();
+  await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).device === "wasm");
+  await state(page, "ready");
+  assert.equal(await page.getByRole("button", { name: "WebAssembly" }).getAttribute("aria-pressed"), "true");
+  assert.equal(await page.locator("#device > div", { hasText: "Adapter" }).count(), 0);
+  assert.equal(await text(page, "loading-title"), "Ready on WebAssembly");
+}));
+
+test("hostile words of a model and its device are text", () => visit(
+  { info: { architecture: HOSTILE, adapter: { vendor: HOSTILE, architecture: "", description: HOSTILE, software: true }, reason: HOSTILE } },
+  async (page) => {
+    assert.ok((await text(page, "device")).split(HOSTILE).length >= 4);
+    assert.equal(await page.locator("#device img").count(), 0);
+  },
+  "?device=webgpu",
+));
+
+test("an error is shown as text with its code and advice; another device is a way out of it", () => visit(
+  { fail: { device: "wasm", code: "self-check-failed", message: `kernel ${HOSTILE} is off by 3.` } },
+  async (page) => {
+    assert.equal((await report(page)).state, "error");
+    assert.deepEqual((await report(page)).error, { code: "self-check-failed", message: `kernel ${HOSTILE} is off by 3.` });
+    assert.equal(await text(page, "loading-title"), "The model did not load");
+    assert.equal(await text(page, "error-message"), `kernel ${HOSTILE} is off by 3.`);
+    assert.match(await text(page, "error-advice"), /Choose WebAssembly under Device/);
+    assert.equal(await text(page, "error-code"), "self-check-failed");
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id} ${nodes[0].html}`), []);
+
+    await page.getByRole("button", { name: "WebAssembly" }).click();
+    await state(page, "ready");
+    assert.ok(!(await page.locator("#load-error").isVisible()));
+    assert.equal((await report(page)).error, null);
+  },
+));
+
+test("a device lost in use: the page says so, and trying again goes on", () => visit({ lostAfter: 3 }, async (page) => {
+  assert.equal((await report(page)).error.code, "device-lost");
+  assert.equal(await text(page, "loading-title"), "The encoder stopped");
+  write({});
+  // The files are not what failed, so they are still stored, and the script is one of them.
+  await page.getByRole("button", { name: "Remove the stored model" }).click();
+  await page.waitForFunction(() => document.getElementById("forget").hidden);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await state(page, "ready");
+  assert.equal((await report(page)).documents, 122);
+}));
+
+test("files that were found wrong do not stay stored", () => visit(
+  { fail: { code: "wrong-hash", message: "model.safetensors is another file." } },
+  async (page, site) => {
+    assert.equal((await report(page)).error.code, "wrong-hash");
+    write({});
+    await page.getByRole("button", { name: "Try again" }).click();
+    await state(page, "ready");
+    assert.equal(site.sent.get("model/model.safetensors"), 2 * 1_000_003);
+  },
+));
+
+test("a download that breaks off is not stored and can be tried again", async () => {
+  write({});
+  const site = await serve({ page: join(folder, "page"), model: join(folder, "model") });
+  const page = await open(browser);
+  try {
+    site.cutAt = 300_000;
+    await page.goto(site.url);
+    await state(page, "error");
+    assert.equal((await report(page)).error.code, "network");
+    assert.match(await text(page, "error-advice"), /connection/);
+    site.cutAt = Infinity;
+    page.complaints = []; // Chromium itself reports the broken download
+    await page.getByRole("button", { name: "Try again" }).click();
+    await state(page, "ready");
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await page.context().close();
+    await site.close();
+  }
+});
+
+test("a choice of device during a load gives that load up", async () => {
+  write({});
+  const site = await serve({ page: join(folder, "page"), model: join(folder, "model") });
+  site.rate = 200_000;
+  const page = await open(browser);
+  try {
+    await page.goto(site.url);
+    await page.waitForFunction(() => document.getElementById("load-bar").value > 0);
+    site.rate = Infinity;
+    await page.getByRole("button", { name: "WebGPU" }).click();
+    await state(page, "ready");
+    assert.equal((await report(page)).device, "webgpu");
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await page.context().close();
+    await site.close();
+  }
+});
+
+test("a newer version of the page is offered, and taken when the reader wants it", () => visit({}, async (page) => {
+  const version = () => page.evaluate(async () => (await (await fetch("embedlet/index.js")).text()).includes("a newer version"));
+  appendFileSync(join(folder, "package/index.js"), "// a newer version\n");
+  build();
+  await page.reload();
+  await state(page, "ready");
+  assert.equal(await version(), false, "one page must not mix two versions");
+  await page.getByRole("button", { name: "Reload now" }).click();
+  await page.waitForFunction(async () => (await caches.keys()).filter((name) => name.includes(" page ")).length === 1
+    && document.getElementById("update").hidden);
+  await state(page, "ready");
+  assert.equal(await version(), true);
+}));

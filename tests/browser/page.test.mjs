@@ -1,0 +1,303 @@
+// The built page (`web/dist`) with the real package and the real model, in headless Chromium, as its reader meets it.
+//
+// EMBEDLET_MODEL: folder of all-MiniLM-L6-v2.  EMBEDLET_PAGE: a page built elsewhere than `web/dist`.
+
+import assert from "node:assert/strict";
+import { existsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { AxeBuilder } from "@axe-core/playwright";
+import { launch } from "./harness.mjs";
+import { drop, open, report, serve, state } from "./page-site.mjs";
+
+const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
+const model = process.env.EMBEDLET_MODEL;
+assert.ok(existsSync(join(dist, "index.html")), `${dist} holds no page: run \`cargo xtask build\``);
+assert.ok(model && existsSync(join(model, "model.safetensors")), "EMBEDLET_MODEL must name a folder with all-MiniLM-L6-v2");
+const WEIGHTS = statSync(join(model, "model.safetensors")).size;
+
+let browser;
+let site;
+before(async () => {
+  browser = await launch();
+  site = await serve({ page: dist, model });
+});
+after(async () => {
+  await browser?.close();
+  await site?.close();
+});
+
+/** A page of its own profile, ready, at an address with `parameters`; closed and found without complaint after `body`. */
+async function visit(parameters, body, options) {
+  const page = await open(browser, options);
+  try {
+    await page.goto(site.url + parameters);
+    await state(page, "ready", "error");
+    await body(page);
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await page.context().close();
+  }
+}
+
+const hits = (page) => page.locator("#hits > li");
+const tab = (page, name) => page.getByRole("tab", { name });
+
+async function search(page, query) {
+  await tab(page, "Search").click();
+  await page.getByLabel("Say what you are looking for").fill(query);
+  await page.waitForFunction((query) => JSON.parse(document.getElementById("report").textContent).query === query, query);
+}
+
+/** Does what adds texts, and waits until there are `documents` more and all are embedded. */
+async function adds(page, documents, act) {
+  const wanted = (await report(page)).documents + documents;
+  await act();
+  await page.waitForFunction((wanted) => JSON.parse(document.getElementById("report").textContent).documents === wanted, wanted);
+  await state(page, "ready");
+}
+
+for (const device of ["webgpu", "wasm"]) {
+  test(`${device}: loads, answers the address's query, reports`, () => visit(`?device=${device}&query=my+bicycle+brakes+rub`, async (page) => {
+    const seen = await report(page);
+    assert.equal(seen.error, null);
+    assert.equal(seen.device, device);
+    assert.equal(seen.documents, 122);
+    assert.ok(seen.passages > 200);
+    assert.equal(seen.topHits[0].title, "Brakes that rub");
+    assert.ok(seen.topHits[0].score > seen.topHits[1].score && seen.topHits[0].score <= 1);
+    for (const figure of ["loadMs", "timeToFirstVectorMs", "textsPerSecond", "queryMs"]) assert.ok(seen[figure] > 0, figure);
+    assert.ok(seen.timeToFirstVectorMs > seen.loadMs);
+    if (device === "webgpu") assert.ok(seen.dispatches > 0 && seen.adapter.vendor !== undefined);
+
+    const shown = await page.locator("#device").textContent();
+    assert.match(shown, device === "webgpu" ? /Runs onWebGPU.*Adapter.*Self-check\d+ kernels? agree/s : /Runs onWebAssembly/);
+    assert.match(await page.locator("#timings").textContent(), /Load[\d.]+ m?s.*texts\/s/);
+    assert.match(await page.locator("#load-bytes").textContent(), /^[\d,]+ bytes$/);
+  }));
+}
+
+test("auto leaves a software adapter and says why", () => visit("", async (page) => {
+  const seen = await report(page);
+  assert.equal(seen.device, "wasm");
+  assert.ok(seen.reason.length > 10);
+  assert.match(await page.locator("#device").textContent(), /Not on WebGPU/);
+}));
+
+describe("one visit", () => {
+  let page;
+  before(async () => {
+    page = await open(browser);
+    await page.goto(`${site.url}?device=wasm`);
+    await state(page, "ready", "error");
+  });
+  after(async () => {
+    assert.deepEqual(page.complaints, []);
+    await page.context().close();
+  });
+
+  test("search as it is typed: order, bars, the best passage marked in its text", async () => {
+    await search(page, "which yellowing leaves mean hungry tomato plants");
+    const first = hits(page).first();
+    assert.equal(await first.locator("h3").textContent(), "Tomato leaves turning yellow");
+    assert.match(await first.locator("mark").textContent(), /^When the lowest leaves/);
+    assert.match(await first.locator(".hit-text").textContent(), /back to green\.$/);
+    const bars = await hits(page).locator("meter").evaluateAll((all) => all.map((bar) => bar.value));
+    assert.equal(bars.length, 10);
+    assert.deepEqual(bars, [...bars].sort((a, b) => b - a));
+    assert.ok(Math.abs(Number(await first.locator(".figures").textContent()) - bars[0]) < 0.006);
+
+    await page.getByLabel("Say what you are looking for").fill("");
+    await page.waitForFunction(() => document.querySelectorAll("#hits > li").length === 0);
+  });
+
+  test("typing fast leaves the last query's answer", async () => {
+    await page.getByLabel("Say what you are looking for").pressSequentially("why is the sky blue and the evening red", { delay: 30 });
+    await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).query.endsWith("evening red"));
+    assert.equal(await hits(page).first().locator("h3").textContent(), "Why the sky is blue");
+  });
+
+  test("dropped .csv and .json are indexed and found; what cannot be read says so", async () => {
+    await adds(page, 3, () => drop(page, [
+      { name: "notes.csv", text: 'title,text\nHarpsichord,"A harpsichord plucks its strings, so touch cannot make it ""louder""."\nOboe,"The oboe gives the orchestra its A."\n' },
+      { name: "facts.json", text: '[{"title": "Glaciers", "text": "A glacier is a river of ice that creeps downhill."}]' },
+    ]));
+    await search(page, "which instrument plucks its strings");
+    assert.equal(await hits(page).first().locator("h3").textContent(), "Harpsichord");
+    assert.equal(await hits(page).first().locator(".source").textContent(), "notes.csv");
+    await search(page, "ice that creeps like a river");
+    assert.equal(await hits(page).first().locator("h3").textContent(), "Glaciers");
+
+    await drop(page, [{ name: "broken.json", text: "{" }, { name: "photo.png", text: "x" }]);
+    await page.waitForFunction(() => document.getElementById("texts-status").textContent.includes("photo.png"));
+    assert.match(await page.locator("#texts-status").textContent(), /broken\.json is not valid JSON.*\nphoto\.png: not read/s);
+  });
+
+  test("pasted texts, and removing them", async () => {
+    await tab(page, "Your texts").click();
+    await page.getByLabel("Paste texts").fill("Beekeepers smoke the hive to calm it.\n\nA kiln fires clay until it rings.");
+    await adds(page, 2, () => page.getByRole("button", { name: "Add these texts" }).click());
+    await search(page, "a kiln for clay pots");
+    assert.match(await hits(page).first().locator("mark").textContent(), /^A kiln/);
+    await tab(page, "Your texts").click();
+    await adds(page, -2, () => page.getByRole("button", { name: "Remove Pasted text 1" }).click());
+    assert.ok(!(await page.locator("#hits").textContent()).includes("kiln"));
+  });
+
+  test("classify by labels of one's own", async () => {
+    await tab(page, "Classify").click();
+    const predicted = page.locator("#predictions .label");
+    await predicted.first().waitFor();
+    assert.deepEqual(await predicted.allTextContents(), ["Delivery", "Fault", "Refund"]);
+
+    await page.getByRole("button", { name: "Add a label" }).click();
+    await page.keyboard.type("__proto__");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type("Do you have this in red?\nIs it sold in a larger size?");
+    await page.getByLabel("Texts to sort, one per line").fill("Can I buy the green one in small?");
+    await page.waitForFunction(() => document.querySelector("#predictions .label")?.textContent === "__proto__");
+    const shares = await page.locator("#predictions meter").evaluateAll((all) => all.map((bar) => bar.value));
+    assert.equal(shares.length, 4);
+    assert.ok(Math.abs(shares.reduce((sum, share) => sum + share) - 1) < 0.01);
+    assert.match(await page.locator("#predictions .source").textContent(), /^Nearest example: (Do you have|Is it sold)/);
+  });
+
+  test("text is text", async () => {
+    const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
+    await drop(page, [
+      { name: `${hostile.replaceAll("/", "")}.json`, text: JSON.stringify([{ title: hostile, text: `${hostile} an unusual text about heraldry` }]) },
+    ]);
+    await page.waitForFunction(() => document.getElementById("texts-status").textContent.includes("1 text added"));
+    await state(page, "ready");
+    await search(page, `heraldry ${hostile}`);
+    assert.equal(await hits(page).first().locator("h3").textContent(), hostile);
+    await tab(page, "Classify").click();
+    await page.getByLabel("Label", { exact: true }).first().fill(hostile);
+    await page.getByLabel("Texts to sort, one per line").fill(hostile);
+    await page.waitForFunction((hostile) => [...document.querySelectorAll("#predictions li span")].some((span) => span.textContent === hostile), hostile);
+    assert.equal(await page.locator("main img, main script, aside img").count(), 0);
+    assert.match(await page.title(), /^embedlet/);
+  });
+});
+
+test("the page's policy stops markup and foreign scripts", () => visit("?device=wasm", async (page) => {
+  const refused = await page.evaluate(() => [
+    () => (document.body.innerHTML = "<b>x</b>"),
+    () => new Worker("https://example.org/x.js"),
+    () => new Worker("main.js"),
+  ].map((act) => {
+    try {
+      act();
+      return "let through";
+    } catch (error) {
+      return error.name;
+    }
+  }));
+  assert.deepEqual(refused, ["TypeError", "TypeError", "TypeError"]);
+  await page.waitForTimeout(500); // complaints come by way of the console
+  assert.ok(page.complaints.splice(0).some((line) => line.startsWith("policy: require-trusted-types-for")));
+}));
+
+for (const colorScheme of ["light", "dark"]) {
+  for (const width of [1280, 360]) {
+    test(`axe finds nothing: ${colorScheme}, ${width} wide`, () => visit("?device=wasm&query=how+to+sleep+well", async (page) => {
+      for (const name of ["Search", "Classify", "Your texts"]) {
+        await tab(page, name).click();
+        if (name === "Classify") await page.locator("#predictions > li").first().waitFor();
+        const { violations } = await new AxeBuilder({ page }).analyze();
+        assert.deepEqual(violations.map(({ id, impact, nodes }) => `${name}: ${impact} ${id} ${nodes[0].html}`), []);
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(overflow <= 0, `${name} is ${overflow} px wider than the window`);
+      }
+    }, { colorScheme, viewport: { width, height: 900 } }));
+  }
+}
+
+test("everything can be done with the keyboard, and the focus is seen", () => visit("?device=wasm", async (page) => {
+  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent);
+  const press = async (...keys) => {
+    for (const key of keys) await page.keyboard.press(key);
+  };
+  await press("Tab");
+  assert.equal(await focused(), "Skip to the texts");
+  await press("Enter", "Tab");
+  assert.equal(await focused(), "tab-search");
+  assert.notEqual(await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle), "none");
+
+  await press("Tab");
+  assert.equal(await focused(), "query");
+  await page.keyboard.type("bats listen for an echo");
+  await page.waitForFunction(() => document.querySelector("#hits h3")?.textContent === "How bats see with sound");
+  assert.match(await page.locator("#announcer").textContent(), /^10 texts found\. Best: How bats see with sound$/);
+
+  await press("Shift+Tab", "ArrowLeft");
+  assert.equal(await focused(), "tab-texts");
+  await press("Home", "End", "Tab");
+  assert.equal(await focused(), "paste");
+  await page.keyboard.type("Moths that hear a bat drop to the ground.");
+  await adds(page, 1, () => press("Tab", "Enter"));
+  await press("Tab");
+  assert.equal(await focused(), "files");
+  await press("Shift+Tab", "Shift+Tab", "Shift+Tab", "ArrowLeft");
+  assert.equal(await focused(), "tab-classify");
+  assert.ok(await page.locator("#room-classify").isVisible());
+}));
+
+test("a load can be cancelled, which stops the download, and tried again", async () => {
+  const slow = await serve({ page: dist, model });
+  slow.rate = WEIGHTS / 8;
+  const page = await open(browser);
+  try {
+    await page.goto(`${slow.url}?device=wasm`);
+    await page.waitForFunction(() => document.getElementById("load-bar").value > 0 && document.getElementById("load-bar").max > 1e6);
+    assert.match(await page.locator("#loading-title").textContent(), /^Loading, \d+ %$/);
+    assert.match(await page.locator("#load-bytes").textContent(), /^[\d,]+ of [\d,]+ bytes$/);
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await state(page, "cancelled");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "retry");
+    const sent = () => slow.sent.get("model/model.safetensors");
+    await page.waitForTimeout(1000);
+    const then = sent();
+    await page.waitForTimeout(1500);
+    assert.equal(sent(), then, "bytes went on being sent after the cancel");
+    assert.ok(then < WEIGHTS);
+
+    slow.rate = Infinity;
+    await page.getByRole("button", { name: "Try again" }).click();
+    await state(page, "ready", "error");
+    assert.equal((await report(page)).error, null);
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await page.context().close();
+    await slow.close();
+  }
+});
+
+test("after one load the page works without its server, and the network sees the model once", async () => {
+  const brief = await serve({ page: dist, model });
+  const page = await open(browser);
+  try {
+    await page.goto(`${brief.url}?device=wasm`);
+    await state(page, "ready", "error");
+    await page.waitForFunction(() => document.getElementById("storage").textContent.includes("work without a network"));
+    await page.reload();
+    await state(page, "ready", "error");
+    assert.equal(brief.sent.get("model/model.safetensors"), WEIGHTS);
+
+    await brief.close();
+    await page.context().setOffline(true);
+    await page.goto(`${brief.url}?device=wasm&query=why+does+the+same+side+of+the+moon+face+us`);
+    await state(page, "ready", "error");
+    const seen = await report(page);
+    assert.equal(seen.error, null);
+    assert.equal(seen.topHits[0].title, "The same face of the Moon");
+    assert.deepEqual(page.complaints, []);
+
+    await page.getByRole("button", { name: "Remove the stored model" }).click();
+    await page.waitForFunction(() => document.getElementById("storage").textContent.includes("no model is"));
+  } finally {
+    await page.context().close();
+    await brief.close().catch(() => {});
+  }
+});

@@ -1,0 +1,105 @@
+//! The binary: lines in, lines out, in order.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{fixtures, json, max_abs, tensors};
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_embedlet"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A run that refuses its arguments closes its input early.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn embed(model: &str, extra: &[&str], input: &str) -> Vec<Value> {
+    let folder = fixtures().join("models").join(model);
+    let output = run(&[&["embed", "--model", folder.to_str().unwrap()], extra].concat(), input);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    value["embedding"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn embeds_lines_in_order() {
+    let golden = json("models/bert-mean.json");
+    let expected = &tensors("models/bert-mean.expected.safetensors")["default"];
+    let texts = golden["texts"].as_array().unwrap();
+    let input: String = texts.iter().map(|text| format!("{}\n", serde_json::json!({ "text": text }))).collect();
+    for device in ["cpu", "gpu", "auto"] {
+        let lines = embed("bert-mean", &["--device", device], &input);
+        assert_eq!(lines.len(), texts.len());
+        let found: Vec<f32> = lines.iter().flat_map(floats).collect();
+        assert!(max_abs(&found, expected) <= 1e-5, "{device}");
+        let tokens: Vec<&Value> = lines.iter().map(|line| &line["tokens"]).collect();
+        let default = &golden["cases"].as_array().unwrap()[0];
+        assert_eq!(default["name"], "default");
+        assert_eq!(tokens, default["tokens"].as_array().unwrap().iter().collect::<Vec<_>>(), "{device}");
+    }
+}
+
+#[test]
+fn takes_bare_lines_and_options() {
+    let input = "a bare line\n{\"text\": \"a bare line\"}\n\"a bare line\"\n";
+    let lines = embed("bert-mean", &["--device", "cpu", "--quiet"], input);
+    assert_eq!(lines.len(), 3);
+    assert!(lines.iter().all(|line| line == &lines[0]));
+    let cut = embed("bert-mean", &["--device", "cpu", "--dimensions", "5", "--normalize"], "x\n");
+    let cut = floats(&cut[0]);
+    assert_eq!(cut.len(), 5);
+    assert!((cut.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+    let two = embed("bert-mean", &["--device", "cpu", "--pooling", "cls,mean", "--no-normalize"], "x\n");
+    assert_eq!(floats(&two[0]).len(), 64);
+}
+
+#[test]
+fn refuses_what_it_does_not_know() {
+    let model = fixtures().join("models/bert-mean");
+    let model = model.to_str().unwrap();
+    let cases: [(&[&str], &str); 8] = [
+        (&["embed"], "--model"),
+        (&["embed", "--model", "/does/not/exist"], "config.json"),
+        (&["embed", "--model", model, "--device", "tpu"], "tpu"),
+        (&["embed", "--model", model, "--pooling", "median", "--device", "cpu"], "median"),
+        (&["embed", "--model", model, "--dimensions", "many"], "many"),
+        (&["embed", "--model", model, "--colour"], "--colour"),
+        (&["embed", "--model", model, "--dimensions"], "needs a value"),
+        (&["dance"], "dance"),
+    ];
+    for (arguments, named) in cases {
+        let output = run(arguments, "x\n");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains(named), "{arguments:?}: {message}");
+    }
+    let output = run(&["embed", "--model", model, "--device", "cpu"], "fine\n{\"no\": \"text\"}\n");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 2"));
+}
+
+#[test]
+fn tells_what_it_knows() {
+    let model = fixtures().join("models/bert-mean");
+    let output = run(&["info", "--model", model.to_str().unwrap(), "--device", "gpu"], "");
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&info["architecture"], &info["maxTokens"], &info["device"]),
+        (&"bert".into(), &24.into(), &"gpu".into())
+    );
+    assert_eq!(info["selfCheck"]["passed"], true);
+    // Two layers of seven, and one dispatch before and behind.
+    assert_eq!(info["dispatches"], 16);
+}

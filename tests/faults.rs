@@ -1,0 +1,219 @@
+//! Damaged and hostile model folders: a typed error in under a second, and the next load works.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use embedlet::error::Result;
+use embedlet::folder::Folder;
+use embedlet::model::{EmbedOptions, Loader, Model};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::support::{On, fixtures};
+
+const WEIGHTS: &str = "model.safetensors";
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A model folder in memory, to be damaged.
+fn files(model: &str) -> Files {
+    fn collect(root: &Path, dir: &Path, files: &mut Files) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(root, &path, files);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let root = fixtures().join("models").join(model);
+    let mut files = Files::new();
+    collect(&root, &root, &mut files);
+    files
+}
+
+fn load(files: &Files, on: On, chunk: usize, sha256: Option<&str>) -> Result<Model> {
+    let mut folder = Folder::new();
+    loop {
+        let wanted = folder.wanted()?;
+        if wanted.is_empty() {
+            break;
+        }
+        for path in wanted {
+            folder.put(&path, files.get(&path).cloned())?;
+        }
+    }
+    let mut loader = Loader::new(&folder, on.device(), None)?;
+    for path in loader.files().to_vec() {
+        loader.begin(&path, sha256)?;
+        for chunk in files[&path].chunks(chunk) {
+            loader.push(chunk)?;
+        }
+        loader.end()?;
+    }
+    pollster::block_on(loader.finish())
+}
+
+fn embed(model: &Model, text: &str) -> Result<Vec<f32>> {
+    pollster::block_on(model.embed(&[text], &EmbedOptions::default())).map(|result| result.data)
+}
+
+fn edit(files: &mut Files, path: &str, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_slice(&files[path]).unwrap();
+    change(&mut value);
+    files.insert(path.into(), serde_json::to_vec(&value).unwrap());
+}
+
+/// Changes the header of the weights, whose length may change with it.
+fn edit_header(files: &mut Files, change: impl FnOnce(&mut Value)) {
+    let bytes = &files[WEIGHTS];
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    change(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    let changed = [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + length..]].concat();
+    files.insert(WEIGHTS.into(), changed);
+}
+
+const NORM: &str = "embeddings.LayerNorm.weight";
+
+#[test]
+fn damage_is_a_typed_error() {
+    type Damage = fn(&mut Files);
+    let cases: Vec<(&str, &str, Damage)> = vec![
+        ("no config", "missing-file", |f| drop(f.remove("config.json"))),
+        ("no tokenizer", "missing-file", |f| drop(f.remove("tokenizer.json"))),
+        ("no pooling", "missing-file", |f| drop(f.remove("1_Pooling/config.json"))),
+        ("a page for a config", "html-instead-of-file", |f| {
+            drop(f.insert("config.json".into(), b"<!DOCTYPE html>".into()))
+        }),
+        ("a page for weights", "html-instead-of-file", |f| {
+            drop(f.insert(WEIGHTS.into(), b"\n<html><body>Not found".into()))
+        }),
+        ("config cut off", "invalid-file", |f| f.get_mut("config.json").unwrap().truncate(20)),
+        ("config is a list", "invalid-file", |f| drop(f.insert("config.json".into(), b"[]".into()))),
+        ("weights empty", "truncated-file", |f| f.get_mut(WEIGHTS).unwrap().clear()),
+        ("weights cut in the header", "truncated-file", |f| f.get_mut(WEIGHTS).unwrap().truncate(100)),
+        ("weights cut in the data", "truncated-file", |f| {
+            let w = f.get_mut(WEIGHTS).unwrap();
+            w.truncate(w.len() - 1)
+        }),
+        ("weights with a tail", "truncated-file", |f| f.get_mut(WEIGHTS).unwrap().push(0)),
+        ("weights are noise", "invalid-file", |f| drop(f.insert(WEIGHTS.into(), vec![0xab; 4096]))),
+        ("header is not JSON", "invalid-file", |f| f.get_mut(WEIGHTS).unwrap()[9] = b'!'),
+        ("a tensor is missing", "missing-tensor", |f| {
+            edit_header(f, |h| {
+                let t = h[NORM].take();
+                h.as_object_mut().unwrap().remove(NORM);
+                h["other"] = t;
+            })
+        }),
+        ("a tensor has another shape", "wrong-shape", |f| edit_header(f, |h| h[NORM]["shape"] = json!([4, 8]))),
+        ("a tensor is integer", "unsupported-dtype", |f| edit_header(f, |h| h[NORM]["dtype"] = json!("I32"))),
+        ("an unknown architecture", "unsupported-architecture", |f| {
+            edit(f, "config.json", |c| c["model_type"] = json!("perceiver"))
+        }),
+        ("no architecture", "unsupported-architecture", |f| {
+            edit(f, "config.json", |c| drop(c.as_object_mut().unwrap().remove("model_type")))
+        }),
+        ("hidden_size of a billion", "limit-exceeded", |f| {
+            edit(f, "config.json", |c| c["hidden_size"] = json!(1_000_000_000))
+        }),
+        ("vocab_size of 2^63", "limit-exceeded", |f| edit(f, "config.json", |c| c["vocab_size"] = json!(1u64 << 63))),
+        ("hidden_size of another model", "wrong-shape", |f| edit(f, "config.json", |c| c["hidden_size"] = json!(64))),
+        ("heads that do not divide", "unsupported-option", |f| {
+            edit(f, "config.json", |c| c["num_attention_heads"] = json!(5))
+        }),
+        ("an unknown activation", "unsupported-option", |f| {
+            edit(f, "config.json", |c| c["hidden_act"] = json!("mish"))
+        }),
+        ("relative positions", "unsupported-option", |f| {
+            edit(f, "config.json", |c| c["position_embedding_type"] = json!("relative_key"))
+        }),
+        ("a decoder", "unsupported-option", |f| edit(f, "config.json", |c| c["is_decoder"] = json!(true))),
+        ("an eps of zero", "invalid-file", |f| edit(f, "config.json", |c| c["layer_norm_eps"] = json!(0.0))),
+        ("an unknown module", "unsupported-option", |f| edit(f, "modules.json", |m| m[1]["type"] = json!("x.CNN"))),
+        ("an unknown pooling", "unsupported-option", |f| {
+            drop(f.insert("1_Pooling/config.json".into(), br#"{"pooling_mode": "attention"}"#.into()))
+        }),
+        ("a limit with no room", "invalid-tokenizer", |f| {
+            edit(f, "sentence_bert_config.json", |c| c["max_seq_length"] = json!(2))
+        }),
+    ];
+    let text = "a small text";
+    for on in On::BOTH {
+        let expected = embed(&load(&files("bert-mean"), on, 4096, None).unwrap(), text).unwrap();
+        for (name, code, damage) in &cases {
+            let mut damaged = files("bert-mean");
+            damage(&mut damaged);
+            let start = Instant::now();
+            let error = load(&damaged, on, 4096, None).err().unwrap_or_else(|| panic!("{name} loaded"));
+            assert_eq!(error.code(), *code, "{name}: {error}");
+            assert!(start.elapsed() < Duration::from_secs(1), "{name} took {:?}", start.elapsed());
+            assert!(error.to_string().len() < 2000, "{name} floods the log");
+        }
+        let again = embed(&load(&files("bert-mean"), on, 4096, None).unwrap(), text).unwrap();
+        assert_eq!(again, expected, "the load after the faults differs");
+    }
+}
+
+#[test]
+fn hashes_are_checked() {
+    let files = files("bert-mean");
+    let hex: String = Sha256::digest(&files[WEIGHTS]).iter().map(|byte| format!("{byte:02X}")).collect();
+    assert!(load(&files, On::Cpu, 1000, Some(&hex)).is_ok());
+    let wrong = hex.replace('A', "B");
+    assert_eq!(load(&files, On::Cpu, 1000, Some(&wrong)).err().unwrap().code(), "wrong-hash");
+    assert_eq!(load(&files, On::Cpu, 1000, Some("12")).err().unwrap().code(), "invalid-argument");
+}
+
+#[test]
+fn a_token_past_the_vocabulary_is_refused() {
+    let mut files = files("bert-mean");
+    edit(&mut files, "tokenizer.json", |t| t["model"]["vocab"]["a"] = json!(5000));
+    for on in On::BOTH {
+        let model = load(&files, on, 4096, None).unwrap();
+        assert_eq!(embed(&model, "a").unwrap_err().code(), "token-out-of-range");
+        assert!(embed(&model, "b").is_ok(), "the model is unusable after the error");
+    }
+}
+
+#[test]
+fn chunks_of_any_size_give_the_same_model() {
+    for name in ["bert-odd", "bert-dense", "bert-plain"] {
+        let files = files(name);
+        let whole = embed(&load(&files, On::Cpu, 1 << 20, None).unwrap(), "chunks").unwrap();
+        for chunk in [1, 3, 7, 1021] {
+            assert_eq!(
+                embed(&load(&files, On::Cpu, chunk, None).unwrap(), "chunks").unwrap(),
+                whole,
+                "{name}, {chunk}"
+            );
+        }
+    }
+}
+
+#[test]
+fn arguments_are_checked() {
+    let model = load(&files("bert-mean"), On::Cpu, 4096, None).unwrap();
+    for options in [
+        json!({ "dimensions": 0 }),
+        json!({ "dimensions": 33 }),
+        json!({ "pooling": "median" }),
+        json!({ "pooling": [] }),
+        json!({ "pooling": ["cls", "cls"] }),
+        json!({ "promptName": "absent" }),
+    ] {
+        let parsed: EmbedOptions = serde_json::from_value(options.clone()).unwrap();
+        let error = pollster::block_on(model.embed(&["a"], &parsed)).unwrap_err();
+        assert_eq!(error.code(), "invalid-argument", "{options}");
+    }
+    assert!(serde_json::from_value::<EmbedOptions>(json!({ "dimension": 8 })).is_err(), "unknown options are refused");
+    let long = "a ".repeat(600_000);
+    assert_eq!(embed(&model, &long).unwrap_err().code(), "limit-exceeded");
+    let nothing: [&str; 0] = [];
+    assert!(pollster::block_on(model.embed(&nothing, &EmbedOptions::default())).unwrap().data.is_empty());
+}

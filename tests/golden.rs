@@ -1,0 +1,142 @@
+//! Whole models against vectors that sentence-transformers made (tests/golden/make.py), on CPU and GPU.
+
+use std::path::{Path, PathBuf};
+
+use embedlet::model::{EmbedOptions, Model};
+use embedlet::program::Precision;
+use serde_json::Value;
+
+use crate::support::{On, fixtures, json, load, max_abs, min_cosine, minilm, tensors};
+
+/// Tiny models have activations of unit size; both sides sum a few dozen terms in f32.
+const TINY_MAX_ABS: f32 = 1e-5;
+/// The promise for the real model, whose vectors have unit length.
+const MAX_ABS: f32 = 1e-4;
+const MIN_COSINE: f64 = 0.99999;
+/// Weights rounded to f16, arithmetic in f32.
+const MIN_COSINE_F16: f64 = 0.9999;
+
+/// Folders of tests/golden/models.
+const MODELS: [&str; 5] = ["bert-mean", "bert-odd", "bert-dense", "bert-plain", "bert-pooling"];
+
+fn embed(model: &Model, texts: &[String], options: &EmbedOptions) -> embedlet::model::Embeddings {
+    pollster::block_on(model.embed(texts, options)).unwrap()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// The folder of a case: the model's own, or a copy with some files replaced.
+fn folder(model: &str, case: &Value, target: &Path) -> PathBuf {
+    let original = fixtures().join("models").join(model);
+    let Some(files) = case["files"].as_object().filter(|files| !files.is_empty()) else { return original };
+    let copy = target.join(format!("{model}-{}", case["name"].as_str().unwrap()));
+    copy_folder(&original, &copy);
+    for (path, content) in files {
+        std::fs::create_dir_all(copy.join(path).parent().unwrap()).unwrap();
+        std::fs::write(copy.join(path), serde_json::to_vec(content).unwrap()).unwrap();
+    }
+    copy
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+fn check_tiny(model: &str, on: On) {
+    let golden = json(&format!("models/{model}.json"));
+    let expected = tensors(&format!("models/{model}.expected.safetensors"));
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let mut failures = Vec::new();
+    for case in golden["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let texts = strings(if case["texts"].is_null() { &golden["texts"] } else { &case["texts"] });
+        let options: EmbedOptions = serde_json::from_value(case["options"].clone()).unwrap();
+        let encoder = load(&folder(model, case, &target.join(format!("{on:?}"))), on, None);
+        let found = embed(&encoder, &texts, &options);
+        assert_eq!(found.dimensions as u64, case["dimensions"].as_u64().unwrap(), "{model} {name}");
+        let tokens: Vec<u64> = found.tokens.iter().map(|&tokens| tokens.into()).collect();
+        let expected_tokens: Vec<u64> =
+            case["tokens"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        let error = max_abs(&found.data, &expected[name]);
+        if tokens != expected_tokens || !(error <= TINY_MAX_ABS) {
+            failures.push(format!("{name}: max abs {error:e}, tokens {tokens:?} for {expected_tokens:?}"));
+        }
+    }
+    assert!(failures.is_empty(), "{model} on {on:?}:\n{}", failures.join("\n"));
+}
+
+#[test]
+fn tiny_models_on_the_cpu() {
+    MODELS.iter().for_each(|model| check_tiny(model, On::Cpu));
+}
+
+#[test]
+fn tiny_models_on_the_gpu() {
+    MODELS.iter().for_each(|model| check_tiny(model, On::Gpu));
+}
+
+fn minilm_texts() -> Vec<String> {
+    let texts = json("texts.json");
+    texts["texts"].as_array().unwrap().iter().map(|entry| entry["text"].as_str().unwrap().to_owned()).collect()
+}
+
+fn check_minilm(on: On) {
+    let texts = minilm_texts();
+    assert!(texts.len() >= 150);
+    let expected = tensors("minilm.safetensors");
+    let model = load(&minilm(), on, None);
+    let options = EmbedOptions::default();
+    let found = embed(&model, &texts, &options);
+    let cosine = min_cosine(&found.data, &expected["embeddings"], 384);
+    let error = max_abs(&found.data, &expected["embeddings"]);
+    eprintln!("MiniLM f32 on {on:?}: min cosine {cosine}, max abs {error:e}");
+    assert!(cosine >= MIN_COSINE && error <= MAX_ABS, "min cosine {cosine}, max abs {error:e}");
+
+    // A rerun gives the same bits; so does another order, another packing, and every text alone. Long texts cost
+    // the most on a software GPU, so some of every kind, and of each length around the limit, must do.
+    let some: Vec<usize> = (0..texts.len()).filter(|index| index % 7 == 0 || *index + 7 >= texts.len()).collect();
+    let row = |vectors: &[f32], index: usize| vectors[384 * index..][..384].to_vec();
+    let reversed: Vec<String> = some.iter().rev().map(|index| texts[*index].clone()).collect();
+    let first = embed(&model, &reversed, &options).data;
+    assert!(first == embed(&model, &reversed, &options).data, "a rerun changed bits on {on:?}");
+    for (position, &index) in some.iter().rev().enumerate() {
+        assert!(row(&first, position) == row(&found.data, index), "another packing changed text {index} on {on:?}");
+    }
+    for &index in some.iter().step_by(4) {
+        let alone = embed(&model, &texts[index..=index], &options).data;
+        assert!(alone == row(&found.data, index), "text {index} alone changed bits on {on:?}");
+    }
+}
+
+#[test]
+fn minilm_cpu() {
+    check_minilm(On::Cpu);
+}
+
+#[test]
+fn minilm_gpu() {
+    check_minilm(On::Gpu);
+}
+
+#[test]
+fn minilm_f16_weights() {
+    let texts = minilm_texts();
+    let expected = tensors("minilm.safetensors");
+    for on in On::BOTH {
+        let model = load(&minilm(), on, Some(Precision::F16));
+        let found = embed(&model, &texts, &EmbedOptions::default());
+        let cosine = min_cosine(&found.data, &expected["embeddings"], 384);
+        eprintln!("MiniLM f16 weights on {on:?}: min cosine {cosine}");
+        assert!(cosine >= MIN_COSINE_F16, "{on:?}: {cosine}");
+    }
+}

@@ -1,0 +1,13 @@
+//! One test binary, so that wgpu is linked once.
+//!
+//! A test that needs a GPU (lavapipe in CI) or the real model fails where there is none.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod cli;
+mod faults;
+mod golden;
+mod ops;
+mod shaders;
+mod support;
+mod tidy;
+mod tokens;

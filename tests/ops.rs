@@ -1,0 +1,177 @@
+//! Every operation on the GPU against its CPU side, over tables of sizes around the edges of tiles, and the CPU's
+//! product against plain loops in f64.
+
+use embedlet::batch::{Batch, PoolingParams};
+use embedlet::cpu::Memory;
+use embedlet::gpu::compare_all;
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Norm};
+use embedlet::program::{Precision, Program, Rows};
+use embedlet::weights::{Axis, Layout};
+
+use crate::shaders::{vector, weight};
+use crate::support::gpu;
+
+/// Largest error on values of unit size with outliers of fifty, relative to the largest magnitude of a result.
+/// Both sides sum in f32 but in another order, and exp differs by a few ULP.
+const TOLERANCE: f32 = 1e-5;
+/// With f16 matrices: WGSL lets a driver read subnormal halves (below 6e-5) as zero, and lavapipe does.
+const TOLERANCE_F16: f32 = 1e-4;
+
+/// Texts around the edges of a tile of 32 rows, alone and packed.
+const LENGTHS: [&[u32]; 7] = [&[1], &[31], &[32], &[33], &[64, 1], &[7, 25, 33, 2], &[130]];
+
+fn check(name: &str, program: &Program) {
+    let mut failures = Vec::new();
+    for lengths in LENGTHS {
+        for (precision, tolerance) in [(Precision::F32, TOLERANCE), (Precision::F16, TOLERANCE_F16)] {
+            let errors = pollster::block_on(compare_all(&gpu(), program, precision, lengths)).unwrap();
+            for (op, error) in errors {
+                // Written so that a NaN fails.
+                if !(error <= tolerance) {
+                    failures.push(format!("{op} of {name}, texts of {lengths:?} tokens, {precision:?}: {error:e}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn norm(program: &mut Program, width: usize, eps: f32) -> Norm {
+    Norm { gain: vector(program, width), bias: vector(program, width), eps }
+}
+
+#[test]
+fn layer_norm() {
+    for (width, eps) in [(1, 1e-3), (3, 1e-5), (64, 1e-12), (255, 1e-12), (256, 1e-12), (257, 1e-5), (384, 1e-12)] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        let norm = norm(&mut p, width, eps);
+        p.layer_norm(x, norm);
+        check(&format!("width {width}"), &p);
+    }
+}
+
+#[test]
+fn embed() {
+    for width in [5, 64, 384] {
+        let mut p = Program::default();
+        let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
+        let tables = EmbedTables { tokens: table(), positions: table(), types: table() };
+        let norm = norm(&mut p, width, 1e-12);
+        p.embed(tables, width, norm);
+        check(&format!("width {width}"), &p);
+    }
+}
+
+#[test]
+fn linear() {
+    let sizes = [(1, 1), (4, 31), (15, 32), (16, 33), (17, 64), (33, 97), (384, 384), (45, 135)];
+    for (inputs, outputs) in sizes {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, inputs);
+        let residual = p.buf(Rows::Tokens, outputs);
+        let texts = p.buf(Rows::Texts, inputs);
+        let layout = Layout::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) };
+        for (x, epilogue) in [
+            (x, Epilogue::None),
+            (texts, Epilogue::None),
+            (x, Epilogue::Residual(residual)),
+            (x, Epilogue::Activation(Activation::Gelu)),
+            (x, Epilogue::Activation(Activation::GeluTanh)),
+            (x, Epilogue::Activation(Activation::Relu)),
+            (x, Epilogue::Activation(Activation::Silu)),
+            (texts, Epilogue::Activation(Activation::Tanh)),
+        ] {
+            let (w, bias) = (weight(&mut p, layout), vector(&mut p, outputs));
+            p.linear(x, w, bias, outputs, epilogue);
+        }
+        check(&format!("{inputs} to {outputs}"), &p);
+    }
+}
+
+#[test]
+fn attention() {
+    for (heads, head_dim) in [(1, 4), (2, 9), (3, 16), (12, 32), (2, 64), (1, 128), (1, 256)] {
+        let mut p = Program::default();
+        let qkv = p.buf(Rows::Tokens, 3 * heads * usize::next_multiple_of(head_dim, 4));
+        p.attention(qkv, heads, head_dim);
+        check(&format!("{heads} heads of {head_dim}"), &p);
+    }
+}
+
+#[test]
+fn pool() {
+    for width in [1, 6, 63, 64, 65, 384] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        p.pool_and_normalize(x);
+        check(&format!("width {width}, last"), &p);
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        p.pool(x, 2);
+        check(&format!("width {width}, two modes"), &p);
+    }
+}
+
+#[test]
+fn normalize() {
+    for width in [1, 63, 64, 65, 768] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Texts, width);
+        p.normalize(x);
+        check(&format!("width {width}"), &p);
+    }
+}
+
+/// The layout of matrices, padded heads and epilogue order, against three nested loops.
+#[test]
+fn linear_on_the_cpu_is_a_product() {
+    let (heads, head_dim, outputs, rows) = (3, 5, 11, 6);
+    let inputs = Axis::blocks(heads, head_dim);
+    let mut p = Program::default();
+    let x = p.buf(Rows::Tokens, inputs.padded());
+    let residual = p.buf(Rows::Tokens, outputs);
+    let layout = Layout::Linear { inputs, outputs: Axis::plain(outputs) };
+    let (w, bias) = (weight(&mut p, layout), vector(&mut p, outputs));
+    let out = p.linear(x, w, bias, outputs, Epilogue::Residual(residual));
+
+    let value = |seed: usize| ((seed * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
+    let weight_at = |row: usize, column: usize| value(row * inputs.size() + column + 7);
+    let mut stored = vec![0.0; layout.elements()];
+    for row in 0..outputs {
+        for column in 0..inputs.size() {
+            stored[layout.place(row, column)] = weight_at(row, column);
+        }
+    }
+    let mut xs = vec![0.0; rows * x.stride];
+    let mut residuals = vec![0.0; rows * residual.stride];
+    for row in 0..rows {
+        (0..inputs.size()).for_each(|k| xs[row * x.stride + inputs.place(k)] = value(row * 31 + k));
+        (0..outputs).for_each(|n| residuals[row * residual.stride + n] = value(row * 17 + n));
+    }
+    let biases: Vec<f32> = (0..outputs.next_multiple_of(4)).map(|n| if n < outputs { value(n) } else { 0.0 }).collect();
+    let mut memory = Memory::scratch(&p);
+    memory.set(x, xs);
+    memory.set(residual, residuals);
+    memory.set(out, vec![0.0; rows * out.stride]);
+    memory.set_weight(w, stored, Precision::F32);
+    memory.set_weight(bias, biases, Precision::F32);
+    let batch = Batch {
+        ids: vec![0; rows],
+        starts: vec![0, rows as u32],
+        pool_from: vec![0],
+        pooling: PoolingParams::default(),
+        ..Batch::default()
+    };
+    p.ops[0].run(&batch, &mut memory);
+    for row in 0..rows {
+        for n in 0..outputs {
+            let product = |k: usize| f64::from(weight_at(n, k)) * f64::from(value(row * 31 + k));
+            let sum: f64 = (0..inputs.size()).map(product).sum();
+            let expected = sum + f64::from(value(n)) + f64::from(value(row * 17 + n));
+            let found = f64::from(memory.read(out)[row * out.stride + n]);
+            assert!((found - expected).abs() < 1e-6, "row {row}, column {n}: {found} for {expected}");
+        }
+        assert!(memory.read(out)[row * out.stride + outputs..][..out.stride - outputs].iter().all(|pad| *pad == 0.0));
+    }
+}

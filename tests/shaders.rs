@@ -1,0 +1,101 @@
+//! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
+
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Norm};
+use embedlet::program::{Precision, Program, Rows};
+use embedlet::shader::numbered;
+use embedlet::weights::{Axis, Layout, Rounding, Weight};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+/// A parameter without tensors.
+pub fn weight(program: &mut Program, layout: Layout) -> embedlet::program::WeightId {
+    program.weight(Weight { layout, parts: Vec::new(), rounding: Rounding::Allowed })
+}
+
+pub fn vector(program: &mut Program, len: usize) -> embedlet::program::WeightId {
+    weight(program, Layout::Vector { axis: Axis::plain(len) })
+}
+
+/// Every operation at one width, with every epilogue.
+fn every_operation(width: usize) -> Program {
+    let mut p = Program::default();
+    let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12 };
+    let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
+    let tables = EmbedTables { tokens: table(), positions: table(), types: table() };
+    let x = p.embed(tables, width, norm);
+    let normed = p.layer_norm(x, norm);
+    let axis = Axis::plain(width);
+    let activations = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
+    let epilogues = activations.map(Epilogue::Activation).into_iter().chain([Epilogue::None, Epilogue::Residual(x)]);
+    for epilogue in epilogues {
+        let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: axis });
+        let bias = vector(&mut p, width);
+        p.linear(normed, w, bias, width, epilogue);
+    }
+    for head_dim in [9, 16, 32, 64, 128, 256] {
+        let qkv = p.buf(Rows::Tokens, 3 * 2 * usize::next_multiple_of(head_dim, 4));
+        p.attention(qkv, 2, head_dim);
+    }
+    let pooled = p.pool(x, 2);
+    p.normalize(pooled);
+    p.pool_and_normalize(x);
+    p
+}
+
+#[test]
+fn every_kernel_is_valid_wgsl() {
+    let mut failures = Vec::new();
+    for width in [1, 37, 384, 1024] {
+        for op in &every_operation(width).ops {
+            let kernel = op.kernel();
+            for stored in [Precision::F32, Precision::F16] {
+                let text = kernel.wgsl(stored);
+                let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+                let outcome = naga::front::wgsl::parse_str(&text)
+                    .map_err(|error| error.emit_to_string(&text))
+                    .and_then(|module| validator.validate(&module).map_err(|e| e.emit_to_string(&text)));
+                if let Err(error) = outcome {
+                    failures.push(format!("{} at {width}, {stored:?}:\n{error}\n{}", kernel.name, numbered(&text)));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// WebGPU promises eight storage buffers a stage and 16 KiB of workgroup memory on every device.
+#[test]
+fn kernels_stay_within_default_limits() {
+    for width in [37, 384, 4096] {
+        for op in &every_operation(width).ops {
+            let kernel = op.kernel();
+            assert!(kernel.operands.len() < 8, "{} binds {} buffers", kernel.name, kernel.operands.len() + 1);
+            let text = kernel.wgsl(Precision::F32);
+            let module = naga::front::wgsl::parse_str(&text).unwrap();
+            let mut layouter = naga::proc::Layouter::default();
+            layouter.update(module.to_ctx()).unwrap();
+            let shared = module.global_variables.iter().filter(|(_, v)| v.space == naga::AddressSpace::WorkGroup);
+            let bytes: u32 = shared.map(|(_, variable)| layouter[variable.ty].size).sum();
+            assert!(bytes <= 16 << 10, "{} takes {bytes} bytes of workgroup memory", kernel.name);
+            let threads: u32 = module.entry_points[0].workgroup_size.iter().product();
+            assert!(threads <= 256, "{}", kernel.name);
+        }
+    }
+}
+
+#[test]
+fn no_kernel_changes_unseen() {
+    // The operations' files and nothing else: a stale fragment would be dead code in the wasm.
+    let mut used: Vec<&str> = Vec::new();
+    for op in &every_operation(384).ops {
+        used.extend(op.kernel().fragments.iter().map(|fragment| fragment.name));
+    }
+    used.extend(["lib/frame.wgsl", "lib/matrix_f32.wgsl", "lib/matrix_f16.wgsl"]);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    for folder in ["", "lib", "epilogue"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            assert!(!path.ends_with(".wgsl") || used.contains(&path.as_str()), "{path} is in no kernel");
+        }
+    }
+}

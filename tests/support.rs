@@ -1,0 +1,78 @@
+//! What the tests share: fixtures, the GPU, and comparing matrices.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use embedlet::gpu::Gpu;
+use embedlet::model::{Device, Model};
+use embedlet::native;
+use embedlet::program::Precision;
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+pub fn json(path: &str) -> Value {
+    let bytes = std::fs::read(fixtures().join(path)).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// The folder of the real all-MiniLM-L6-v2.
+pub fn minilm() -> PathBuf {
+    let path = std::env::var("EMBEDLET_MODEL");
+    PathBuf::from(path.expect("EMBEDLET_MODEL must name the all-MiniLM-L6-v2 folder: run `cargo xtask test`"))
+}
+
+/// The GPU, opened once.
+pub fn gpu() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    let open = || pollster::block_on(Gpu::open()).expect("no GPU adapter: install lavapipe (mesa-vulkan-drivers)");
+    GPU.get_or_init(open).clone()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    Gpu,
+    Cpu,
+}
+
+impl On {
+    pub const BOTH: [Self; 2] = [Self::Cpu, Self::Gpu];
+
+    pub fn device(self) -> Device {
+        match self {
+            Self::Gpu => Device::Gpu(gpu()),
+            Self::Cpu => Device::Cpu(None),
+        }
+    }
+}
+
+pub fn load(dir: &Path, on: On, precision: Option<Precision>) -> Model {
+    native::load(dir, on.device(), precision, &mut |_, _| {}).unwrap()
+}
+
+/// Every f32 tensor of a fixture.
+pub fn tensors(path: &str) -> HashMap<String, Vec<f32>> {
+    let bytes = std::fs::read(fixtures().join(path)).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let floats = |data: &[u8]| data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    file.iter().map(|(name, tensor)| (name.to_owned(), floats(tensor.data()))).collect()
+}
+
+pub fn max_abs(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).fold(0.0, |worst, (a, b)| {
+        let error = (a - b).abs();
+        if error > worst || error.is_nan() { error } else { worst }
+    })
+}
+
+/// The smallest cosine between rows.
+pub fn min_cosine(found: &[f32], expected: &[f32], width: usize) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let rows = found.chunks_exact(width).zip(expected.chunks_exact(width));
+    rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).fold(1.0, f64::min)
+}

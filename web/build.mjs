@@ -1,0 +1,56 @@
+// Builds the page into `dist/`: bundles `src/`, copies the package's files beside it, and writes the list of all files with
+// their hashes into the service worker. Node's part is only this; the result is static. The model is not part of it: whoever
+// serves the page puts a model folder at `model/`.
+//
+//   node build.mjs [--package ../pkg/dist] [--out dist]
+
+import { createHash } from "node:crypto";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const { values } = parseArgs({ options: {
+  package: { type: "string", default: join(here, "../pkg/dist") },
+  out: { type: "string", default: join(here, "dist") },
+} });
+const { out } = values;
+// The package's own, so that one version is pinned in one place.
+const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
+
+const PAGE = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.json"];
+const PACKAGE = ["index.js", "worker.js", "embedlet_bg.wasm"]; // not inline.js: it carries the other two once more
+
+rmSync(out, { recursive: true, force: true });
+mkdirSync(join(out, "embedlet"), { recursive: true });
+for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
+for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
+
+await esbuild.build({
+  entryPoints: [join(here, "src/main.ts")],
+  outfile: join(out, "main.js"),
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: true,
+  legalComments: "none",
+  plugins: [{
+    name: "embedlet stands beside the page",
+    setup: (build) => build.onResolve({ filter: /^embedlet$/ }, () => ({ path: "./embedlet/index.js", external: true })),
+  }],
+});
+
+const files = readdirSync(out, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => relative(out, join(entry.parentPath ?? entry.path, entry.name)).split(sep).join("/"))
+  .sort()
+  .map((path) => [path === "index.html" ? "" : path, `sha256-${createHash("sha256").update(readFileSync(join(out, path))).digest("base64")}`]);
+const version = createHash("sha256").update(JSON.stringify(files)).digest("hex").slice(0, 12);
+writeFileSync(join(out, "sw.js"), esbuild.transformSync(readFileSync(join(here, "sw.js"), "utf8"), {
+  define: { VERSION: JSON.stringify(version), FILES: JSON.stringify(files) },
+  minify: true,
+  target: "es2022",
+}).code);
+console.log(`web: ${files.length + 1} files in ${relative(process.cwd(), out) || "."}, version ${version}`);

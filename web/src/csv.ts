@@ -1,0 +1,43 @@
+// Reads comma-, semicolon- or tab-separated text into rows of cells (RFC 4180): quoted cells, doubled quotes, line breaks
+// inside quotes, CR LF or LF. It guesses the separator and nothing else; what a column means is decided in `passages.ts`.
+
+/** The separator that occurs most often outside quotes in the first line. */
+function separatorOf(text: string): string {
+  const counts = new Map([[",", 0], [";", 0], ["\t", 0]]);
+  let quoted = false;
+  for (const char of text) {
+    if (char === '"') quoted = !quoted;
+    else if (char === "\n" && !quoted) break;
+    else if (!quoted && counts.has(char)) counts.set(char, counts.get(char)! + 1);
+  }
+  return [...counts].reduce((best, next) => (next[1] > best[1] ? next : best))[0];
+}
+
+export function parseCsv(text: string): string[][] {
+  const separator = separatorOf(text);
+  const rows: string[][] = [];
+  let row: string[] = [];
+  let cell = "";
+  let quoted = false;
+
+  const endRow = () => {
+    row.push(cell);
+    if (row.some((value) => value.trim() !== "")) rows.push(row);
+    row = [];
+    cell = "";
+  };
+
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at]!;
+    if (quoted) {
+      if (char !== '"') cell += char;
+      else if (text[at + 1] === '"') (cell += '"'), at++;
+      else quoted = false;
+    } else if (char === '"' && cell.trim() === "") (quoted = true), (cell = "");
+    else if (char === separator) row.push(cell), (cell = "");
+    else if (char === "\n") endRow();
+    else if (char !== "\r" || text[at + 1] !== "\n") cell += char;
+  }
+  if (cell !== "" || row.length > 0) endRow();
+  return rows;
+}

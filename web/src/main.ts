@@ -1,0 +1,196 @@
+// The page: reads its address, loads the encoder, and ties the widgets together. What each widget shows is in its own file.
+//
+// Address: ?model=  folder address or hub id, default "./model/"      ?device=  auto, webgpu or wasm
+//          ?query=  searched for as soon as the texts are embedded
+// A program that drives the page waits for `data-state` of the root element ("loading", "indexing", then "ready", "error" or
+// "cancelled") and reads the JSON in `#report`.
+
+import { Encoder } from "embedlet";
+import { classifyRoom } from "./classify-room.js";
+import { type Device, deviceCard, deviceName, isDevice } from "./device-card.js";
+import { byId, row } from "./dom.js";
+import { isAbort, type Problem, problemOf } from "./errors.js";
+import { count, duration, megabytes } from "./format.js";
+import { Library, type Progress } from "./library.js";
+import { loadPanel } from "./load-panel.js";
+import * as offline from "./offline.js";
+import { split } from "./passages.js";
+import { allowOwnScripts } from "./policy.js";
+import { searchRoom } from "./search-room.js";
+import { tabs } from "./tabs.js";
+import { textsRoom } from "./texts-room.js";
+
+type State = "loading" | "indexing" | "ready" | "error" | "cancelled";
+
+const SAMPLE = "Sample collection";
+
+const address = new URLSearchParams(location.search);
+const model = address.get("model") ?? "./model/";
+const wanted = address.get("device");
+let device: Device = isDevice(wanted) ? wanted : "auto";
+
+let encoder: Encoder | null = null;
+let abort = new AbortController();
+let state: State = "loading";
+let problem: Problem | null = null;
+const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
+  { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null };
+
+allowOwnScripts();
+const panel = loadPanel({ cancel: () => abort.abort(), retry: () => void load() });
+const card = deviceCard((chosen) => {
+  device = chosen;
+  void load();
+});
+const library = new Library(indexed);
+const search = searchRoom(library, { failed: fail, changed: report });
+const classify = classifyRoom(fail);
+const texts = textsRoom(library, () => {
+  search.rank();
+  void index();
+});
+tabs(document.querySelector<HTMLElement>("[role=tablist]")!);
+byId("forget", HTMLButtonElement).addEventListener("click", () => {
+  void offline.forgetModels().then(showStored);
+  byId("rooms", HTMLElement).focus(); // the button goes with the model
+});
+
+search.fill(address.get("query") ?? "");
+const served = offline.start(offerUpdate);
+void sample().then(load);
+
+async function sample(): Promise<void> {
+  try {
+    const items = (await (await fetch("sample.json")).json()) as { title: string; text: string }[];
+    library.add(items.map(({ title, text }) => ({ title, text, source: SAMPLE, passages: split(text) })));
+  } catch (error) {
+    console.warn("embedlet: the sample collection did not load", error);
+  }
+  texts.update();
+}
+
+/** Loads the encoder anew, on the device that is chosen; a load under way is given up. */
+async function load(): Promise<void> {
+  abort.abort();
+  abort = new AbortController();
+  const { signal } = abort;
+  drop();
+  problem = null;
+  Object.assign(timings, { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null });
+  enter("loading");
+  card.chosen(device);
+  card.empty("loading …");
+  panel.begin();
+  try {
+    await served;
+    signal.throwIfAborted();
+    const start = performance.now();
+    const next = await offline.awake(Encoder.load(model, { device, signal, onProgress: panel.progress }));
+    const loadMs = performance.now() - start;
+    try {
+      await next.embedQuery("first vector", { signal });
+      signal.throwIfAborted();
+    } catch (error) {
+      next.dispose();
+      throw error;
+    }
+    timings.loadMs = loadMs;
+    timings.timeToFirstVectorMs = performance.now() - start;
+    encoder = next;
+  } catch (error) {
+    if (signal !== abort.signal) return; // another load has taken over
+    if (!isAbort(error)) return fail(error);
+    enter("cancelled");
+    card.empty("not loaded");
+    return panel.cancelled();
+  }
+  panel.done(timings.loadMs, deviceName(encoder.info.device));
+  card.show(encoder.info);
+  library.use(encoder);
+  search.use(encoder);
+  search.run(); // queues before the texts: the query's vector is there when the first of them are
+  await index();
+  classify.use(encoder);
+  void showStored();
+}
+
+/** Lets go of the encoder, if there is one, and of what was made with it. */
+function drop(): void {
+  library.use(null);
+  search.use(null);
+  classify.use(null);
+  encoder?.dispose();
+  encoder = null;
+}
+
+async function index(): Promise<void> {
+  if (encoder === null) return;
+  enter("indexing");
+  try {
+    await library.index();
+    await search.settled();
+    enter("ready");
+  } catch (error) {
+    if (!isAbort(error)) fail(error);
+  }
+}
+
+function indexed({ done, total, textsPerSecond }: Progress): void {
+  timings.textsPerSecond = textsPerSecond;
+  const bar = byId("index-bar", HTMLProgressElement);
+  bar.max = total;
+  bar.value = done;
+  search.rank();
+}
+
+function fail(error: unknown): void {
+  if (state === "error") return; // several calls may fail of one cause; the first says why
+  const loaded = encoder !== null;
+  problem = problemOf(error);
+  console.info("embedlet:", error);
+  drop();
+  enter("error");
+  card.empty("not loaded");
+  panel.failed(problem, loaded ? "The encoder stopped" : "The model did not load");
+  if (problem.aboutFiles) void offline.forgetModels().then(showStored);
+}
+
+function enter(next: State): void {
+  state = next;
+  document.documentElement.dataset.state = next;
+  byId("index-bar", HTMLElement).hidden = next !== "indexing";
+  report();
+}
+
+function offerUpdate(apply: () => void): void {
+  byId("update", HTMLElement).hidden = false;
+  byId("update-now", HTMLButtonElement).onclick = apply;
+}
+
+async function showStored(): Promise<void> {
+  const { page, model, bytes } = await offline.stored();
+  byId("forget", HTMLElement).hidden = !model;
+  byId("storage", HTMLElement).textContent = !page ? "The browser stores nothing for this page, so it needs its network."
+    : model ? `The page and its model are stored in this browser, ${megabytes(bytes)} in all, and work without a network.`
+    : "The page is stored in this browser, but no model is: loading one needs a network.";
+}
+
+/** Writes the timings, and what a program that drives the page wants to know. */
+function report(): void {
+  const { query, queryMs, topHits } = search.report();
+  const { loadMs, timeToFirstVectorMs, textsPerSecond } = timings;
+  const shown = (value: number | null, as: (value: number) => string) => (value === null ? "–" : as(value));
+  byId("timings", HTMLElement).replaceChildren(
+    row("Load", shown(loadMs, duration)),
+    row("To first vector", shown(timeToFirstVectorMs, duration)),
+    row("Embedding", shown(textsPerSecond, (value) => `${count(Math.round(value))} texts/s`)),
+    row("Last query", shown(queryMs, duration)),
+  );
+  const info = encoder?.info ?? null;
+  byId("report", HTMLElement).textContent = JSON.stringify({
+    state, model, device: info?.device ?? null, adapter: info?.adapter ?? null, reason: info?.reason ?? null,
+    dispatches: info?.dispatches ?? null, loadMs, timeToFirstVectorMs, textsPerSecond, queryMs,
+    documents: library.documents.length, passages: library.passages, query, topHits,
+    error: problem && { code: problem.code, message: problem.message }, info,
+  });
+}

@@ -1,0 +1,64 @@
+// The page's side of the service worker (`sw.js`): starts it, keeps it awake while a model comes through it, forgets stored
+// models, and offers a newer version of the page. Where there is no service worker everything works, only not offline.
+
+/** How long a load waits for the service worker on the first visit. A model that comes before it does is not stored. */
+const START_MS = 4000;
+/** Browsers stop a service worker that has had no event for 30 s, and with it the download that it passes on. */
+const AWAKE_MS = 10_000;
+
+/** The cache that `sw.js` fills under the same name. */
+const MODELS = `embedlet ${new URL("./", document.baseURI).pathname} models`;
+
+const workers: ServiceWorkerContainer | undefined = navigator.serviceWorker;
+
+/** Resolves when requests of this page go through the service worker, or when it is plain that they will not. */
+export async function start(onUpdate: (apply: () => void) => void): Promise<void> {
+  if (!workers) return;
+  try {
+    const registration = await workers.register(new URL("sw.js", document.baseURI));
+    watch(registration, onUpdate);
+    if (workers.controller) return;
+    await new Promise<void>((resolve) => {
+      workers.addEventListener("controllerchange", () => resolve(), { once: true });
+      setTimeout(resolve, START_MS);
+    });
+  } catch (error) {
+    console.info("embedlet: no service worker, so this page will not work offline.", error);
+  }
+}
+
+/** A new version waits until the old page is gone, so that one page never mixes files of two versions. */
+function watch(registration: ServiceWorkerRegistration, onUpdate: (apply: () => void) => void): void {
+  const offer = () => {
+    const { waiting } = registration;
+    if (!waiting || !workers!.controller) return;
+    onUpdate(() => {
+      workers!.addEventListener("controllerchange", () => location.reload(), { once: true });
+      waiting.postMessage("activate");
+    });
+  };
+  offer();
+  registration.addEventListener("updatefound", () => {
+    registration.installing?.addEventListener("statechange", offer);
+  });
+}
+
+/** Runs a load with the service worker kept awake. */
+export async function awake<T>(load: Promise<T>): Promise<T> {
+  const timer = setInterval(() => workers?.controller?.postMessage("stay"), AWAKE_MS);
+  try {
+    return await load;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** Whether the service worker has model files, and the bytes that this origin keeps in all, as far as the browser tells. */
+export async function stored(): Promise<{ page: boolean; model: boolean; bytes: number }> {
+  const model = (await globalThis.caches?.has(MODELS)) ?? false;
+  return { page: Boolean(workers?.controller), model, bytes: (await navigator.storage?.estimate?.())?.usage ?? 0 };
+}
+
+export async function forgetModels(): Promise<void> {
+  await globalThis.caches?.delete(MODELS);
+}

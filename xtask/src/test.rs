@@ -1,0 +1,84 @@
+//! `cargo xtask test`: every check of the repository, in the order in which they fail fastest. In: a clean checkout.
+//! Out: success only if each step ran and passed; a step that cannot run is a failure, nothing is skipped.
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use crate::{
+    Result, model,
+    process::{cargo, command, io, npm, root, run},
+    setup, wasm,
+};
+
+pub fn test(all: bool) -> Result<()> {
+    let start = Instant::now();
+    let mut browser = PathBuf::new();
+    let mut gpu = None;
+    let mut model = PathBuf::new();
+    step("setup", || {
+        setup::wasm_target()?;
+        setup::npm_ci("pkg")?;
+        browser = setup::browser()?;
+        gpu = setup::software_gpu()?;
+        model = model::obtain(None)?.folder;
+        Ok(())
+    })?;
+
+    step("format", || run(cargo().args(["fmt", "--all", "--check"])))?;
+    let warnings = ["--", "--deny", "warnings"];
+    step("clippy", || run(cargo().args(["clippy", "--workspace", "--all-targets"]).args(warnings)))?;
+    step("clippy for wasm", || {
+        let wasm = ["clippy", "--package", "embedlet", "--lib", "--target", "wasm32-unknown-unknown"];
+        run(cargo().args(wasm).args(warnings))
+    })?;
+    step("documentation", || {
+        let doc = ["doc", "--package", "embedlet", "--lib", "--no-deps"];
+        run(cargo().args(doc).env("RUSTDOCFLAGS", "--deny warnings"))
+    })?;
+    step("xtask", || run(cargo().args(["test", "--package", "xtask"])))?;
+    step("crate", || {
+        // Optimised: whole models on the CPU and on a GPU that is a CPU.
+        let mut test = cargo();
+        test.args(["test", "--package", "embedlet", "--release"]).env("EMBEDLET_MODEL", &model);
+        if let Some(gpu) = &gpu {
+            // The newer and the older name of the same setting.
+            test.env("VK_DRIVER_FILES", gpu).env("VK_ICD_FILENAMES", gpu);
+        }
+        run(&mut test)
+    })?;
+    step("build", wasm::build)?;
+    step("size", || wasm::sizes(&["--check"]))?;
+    step("package", || run(npm().arg("test").current_dir(root().join("pkg"))))?;
+
+    let node_tests = |folder: &str| {
+        let files = test_files(folder)?;
+        run(command("node").arg("--test").args(files).env("CHROME", &browser).env("EMBEDLET_MODEL", &model))
+    };
+    step("browser", || node_tests("tests/browser"))?;
+    if all {
+        step("install", || node_tests("tests/install"))?;
+    }
+    println!("\nAll passed in {:.0} s.", start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    println!("\n== {name}");
+    let start = Instant::now();
+    work().map_err(|error| format!("{name}: {error}"))?;
+    println!("== {name}: {:.1} s", start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// Named one by one: whether `node --test` takes a folder depends on its version, and an empty folder must fail.
+fn test_files(folder: &str) -> Result<Vec<PathBuf>> {
+    let folder = root().join(folder);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(io("read", &folder))? {
+        let path = entry.map_err(io("read", &folder))?.path();
+        if path.to_string_lossy().ends_with(".test.mjs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    if files.is_empty() { Err(format!("there is no *.test.mjs in {}", folder.display())) } else { Ok(files) }
+}

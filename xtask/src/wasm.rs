@@ -1,0 +1,76 @@
+//! `cargo xtask build`: cargo -> wasm-bindgen -> wasm-opt -> the npm package -> the page.
+//! In: the sources. Out: pkg/dist and web/dist, and the sizes of what a page downloads.
+//! The TypeScript side has its own build scripts (pkg/package.json, web/build.mjs); this file only orders them.
+
+use std::{fs, path::Path};
+
+use crate::{
+    Result, fetch,
+    process::{cargo, command, io, npm, root, run, target},
+    setup,
+};
+
+const WASM: &str = "wasm32-unknown-unknown";
+
+/// Smallest output, given exactly the instructions rustc was allowed to use (.cargo/config.toml adds the SIMD ones):
+/// without them wasm-opt refuses the file, with more it may write what an older browser lacks. Names and the like are
+/// stripped here and not by cargo, because wasm-bindgen reads from one of those sections what it may use.
+const WASM_OPT: [&str; 11] = [
+    "-Oz",
+    "--strip-debug",
+    "--strip-producers",
+    "--strip-target-features",
+    "--enable-simd",
+    "--enable-bulk-memory",
+    "--enable-sign-ext",
+    "--enable-nontrapping-float-to-int",
+    "--enable-mutable-globals",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
+
+pub fn build() -> Result<()> {
+    setup::node()?;
+    setup::wasm_target()?;
+    setup::npm_ci("pkg")?;
+    run(cargo().args(["build", "--package", "embedlet", "--lib", "--profile", "release-wasm", "--target", WASM]))?;
+    bind(&target().join(WASM).join("release-wasm/embedlet.wasm"))?;
+    run(npm().args(["run", "build"]).current_dir(root().join("pkg")))?;
+    run(command("node").arg("web/build.mjs"))?;
+    sizes(&[])
+}
+
+/// Prints what a page downloads before the model; with `--check` it fails above the budget.
+pub fn sizes(options: &[&str]) -> Result<()> {
+    run(command("node").arg("xtask/sizes.mjs").args(options))
+}
+
+/// Writes the JavaScript glue and the optimised wasm into pkg/src/wasm, unless they were made from this same input.
+fn bind(input: &Path) -> Result<()> {
+    let out = root().join("pkg/src/wasm");
+    let stamp = out.join("made-from");
+    let made_from = format!(
+        "wasm {}\nnpm {}\nwasm-opt {}\n",
+        fetch::sha256(input)?,
+        fetch::sha256(&root().join("pkg/package-lock.json"))?,
+        WASM_OPT.join(" ")
+    );
+    if fs::read_to_string(&stamp).is_ok_and(|made| made == made_from) {
+        return Ok(());
+    }
+    if out.exists() {
+        fs::remove_dir_all(&out).map_err(io("remove", &out))?;
+    }
+
+    wasm_bindgen_cli_support::Bindgen::new()
+        .input_path(input)
+        .web(true)
+        .and_then(|bindgen| bindgen.typescript(true).generate(&out))
+        .map_err(|error| format!("wasm-bindgen failed on {}: {error:#}", input.display()))?;
+
+    let (wasm, small) = (out.join("embedlet_bg.wasm"), out.join("embedlet_bg.opt.wasm"));
+    let wasm_opt = root().join("pkg/node_modules/binaryen/bin/wasm-opt");
+    run(command("node").arg(wasm_opt).args(WASM_OPT).arg(&wasm).arg("-o").arg(&small))?;
+    fs::rename(&small, &wasm).map_err(io("replace", &wasm))?;
+    fs::write(&stamp, made_from).map_err(io("write", &stamp))
+}
