@@ -24,6 +24,8 @@ use crate::weights::{Reader, Sink};
 const BATCH_MS: f64 = 100.0;
 /// Tokens of the first batch, before anything was measured.
 const FIRST_TOKENS: usize = 256;
+/// Fewest tokens of a batch, however slow the device: below two tiles of a product most of the work is wasted.
+const LEAST_TOKENS: usize = 64;
 /// Most tokens of a batch. Activations of a batch are bounded by [`ACTIVATION_BYTES`] too.
 const MOST_TOKENS: usize = 8192;
 /// Most bytes of the activations on a GPU, and on the CPU, where they are wasm memory.
@@ -126,7 +128,7 @@ impl Loader {
             Target::Gpu(upload) => Runner::Gpu(upload.finish().await?),
             Target::Cpu(memory, reason) => Runner::Cpu(RefCell::new(*memory), reason),
         };
-        let budget = RefCell::new(FIRST_TOKENS.clamp(1, self.parts.budget));
+        let budget = RefCell::new(FIRST_TOKENS.min(self.parts.budget));
         Ok(Model { parts: self.parts, runner, budget })
     }
 }
@@ -166,7 +168,7 @@ pub struct Info {
     pub precision: &'static str,
     /// Bytes of the parameters on the device.
     pub weight_bytes: u64,
-    /// Kernels launched a batch.
+    /// Kernels launched a batch; none on the CPU.
     pub dispatches: usize,
     /// Poolings, concatenated.
     pub pooling: Vec<&'static str>,
@@ -264,7 +266,7 @@ impl Model {
             reason,
             precision: if precision == Precision::F16 { "f16" } else { "f32" },
             weight_bytes: program.weight_bytes(precision),
-            dispatches: program.ops.len(),
+            dispatches: if device == "gpu" { program.ops.len() } else { 0 },
             pooling: head.pooling.iter().map(|pooling| pooling.name()).collect(),
             normalized: head.normalize,
             similarity: sentence.similarity.clone(),
@@ -428,7 +430,8 @@ impl Job {
         // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
         if 2 * batch.tokens() > budget {
             let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
-            let next = (ideal as usize).clamp(budget / 2, budget * 2).clamp(1, model.parts.budget);
+            let next = (ideal as usize).clamp(budget / 2, budget * 2);
+            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
             *model.budget.borrow_mut() = next;
         }
         for (vector, &text) in vectors.chunks_exact(self.dimensions()).zip(texts) {

@@ -16,7 +16,7 @@ use crate::program::{Precision, WeightId};
 /// Output columns that lie side by side in a stored matrix; see [`Layout::Linear`].
 pub const PANEL: usize = 8;
 /// Matrices are padded to whole tiles of this many output columns.
-pub const TILE: usize = 32;
+pub const TILE: usize = 64;
 
 const HEADER_BYTES: u64 = 4 << 20;
 const TENSORS: usize = 4096;

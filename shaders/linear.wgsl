@@ -1,62 +1,66 @@
 // out[r, n] = epilogue(sum_k x[r, k] weight[n, k] + bias[n])
 //
-// A workgroup of 8 x 8 makes a tile of 32 rows x 32 columns, an invocation 4 x 4 of it. Rows past the batch
-// are computed from whatever lies there and not written.
+// A workgroup of 8 x 8 makes a tile of 32 rows x 64 columns, an invocation 4 rows x one panel of 8 columns. Values
+// come straight from the buffers: neighbours read the same ones, which caches serve. Rows past the batch are
+// computed from whatever lies there and not written.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, K4]
 @group(0) @binding(2) var<storage, read> weight: array<matrix4>;       // [N/8][K][8], see Layout::Linear
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;       // [N4]
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;  // [rows, N4]
 
-const TILE_K = 16u;
-const TILE_K4 = TILE_K / 4u;
-
-var<workgroup> x_tile: array<vec4<f32>, 32u * TILE_K4>;      // [row][k4]
-var<workgroup> weight_tile: array<vec4<f32>, TILE_K * 8u>;   // [k][n4]
-
 @compute @workgroup_size(8, 8)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_id) local: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let row0 = group.x * 32u;
-  let panel0 = group.y * 4u;
-  var sums: array<vec4<f32>, 4>;
-  for (var k0 = 0u; k0 < 4u * K4; k0 += TILE_K) {
-    for (var i = lane; i < 32u * TILE_K4; i += 64u) {
-      let k4 = k0 / 4u + i % TILE_K4;
-      x_tile[i] = select(vec4<f32>(0.0), x[(row0 + i / TILE_K4) * K4 + k4], k4 < K4);
-    }
-    // Two vec4 a row of a panel: consecutive lanes read consecutive memory.
-    for (var i = lane; i < TILE_K * 8u; i += 64u) {
-      let panel = i / (2u * TILE_K);
-      let k = (i / 2u) % TILE_K;
-      let at = ((panel0 + panel) * 4u * K4 + k0 + k) * 2u + i % 2u;
-      weight_tile[k * 8u + panel * 2u + i % 2u] = select(vec4<f32>(0.0), matrix_load(weight[at]), k0 + k < 4u * K4);
-    }
-    workgroupBarrier();
-    for (var k4 = 0u; k4 < TILE_K4; k4++) {
-      let w0 = weight_tile[(4u * k4) * 8u + local.x];
-      let w1 = weight_tile[(4u * k4 + 1u) * 8u + local.x];
-      let w2 = weight_tile[(4u * k4 + 2u) * 8u + local.x];
-      let w3 = weight_tile[(4u * k4 + 3u) * 8u + local.x];
-      for (var i = 0u; i < 4u; i++) {
-        let v = x_tile[(local.y * 4u + i) * TILE_K4 + k4];
-        sums[i] += v.x * w0 + v.y * w1 + v.z * w2 + v.w * w3;
-      }
-    }
-    workgroupBarrier();
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+  let row = group.x * 32u + local.y * 4u;
+  let panel = group.y * 8u + local.x;
+  // Named sums, not an array: software drivers keep an indexed array in memory.
+  var low0 = vec4<f32>(0.0);
+  var low1 = vec4<f32>(0.0);
+  var low2 = vec4<f32>(0.0);
+  var low3 = vec4<f32>(0.0);
+  var high0 = vec4<f32>(0.0);
+  var high1 = vec4<f32>(0.0);
+  var high2 = vec4<f32>(0.0);
+  var high3 = vec4<f32>(0.0);
+  for (var k4 = 0u; k4 < K4; k4++) {
+    let x0 = x[row * K4 + k4];
+    let x1 = x[(row + 1u) * K4 + k4];
+    let x2 = x[(row + 2u) * K4 + k4];
+    let x3 = x[(row + 3u) * K4 + k4];
+    let at = (panel * K4 + k4) * 8u;
+    var a = matrix_load(weight[at]);
+    var b = matrix_load(weight[at + 2u]);
+    var c = matrix_load(weight[at + 4u]);
+    var d = matrix_load(weight[at + 6u]);
+    low0 += x0.x * a + x0.y * b + x0.z * c + x0.w * d;
+    low1 += x1.x * a + x1.y * b + x1.z * c + x1.w * d;
+    low2 += x2.x * a + x2.y * b + x2.z * c + x2.w * d;
+    low3 += x3.x * a + x3.y * b + x3.z * c + x3.w * d;
+    a = matrix_load(weight[at + 1u]);
+    b = matrix_load(weight[at + 3u]);
+    c = matrix_load(weight[at + 5u]);
+    d = matrix_load(weight[at + 7u]);
+    high0 += x0.x * a + x0.y * b + x0.z * c + x0.w * d;
+    high1 += x1.x * a + x1.y * b + x1.z * c + x1.w * d;
+    high2 += x2.x * a + x2.y * b + x2.z * c + x2.w * d;
+    high3 += x3.x * a + x3.y * b + x3.z * c + x3.w * d;
   }
-  let column4 = group.y * 8u + local.x;
-  if column4 >= N4 {
+  write(row, panel, low0, high0);
+  write(row + 1u, panel, low1, high1);
+  write(row + 2u, panel, low2, high2);
+  write(row + 3u, panel, low3, high3);
+}
+
+fn write(row: u32, panel: u32, low: vec4<f32>, high: vec4<f32>) {
+  let column4 = 2u * panel;
+  if row >= linear_rows() {
     return;
   }
-  for (var i = 0u; i < 4u; i++) {
-    let row = row0 + local.y * 4u + i;
-    if row < linear_rows() {
-      let at = row * N4 + column4;
-      out[at] = epilogue(sums[i] + bias[column4], at);
-    }
+  let at = row * N4 + column4;
+  if column4 < N4 {
+    out[at] = epilogue(low + bias[column4], at);
+  }
+  if column4 + 1u < N4 {
+    out[at + 1u] = epilogue(high + bias[column4 + 1u], at + 1u);
   }
 }
 

@@ -94,7 +94,7 @@ async fn compare(
 ) -> Result<Vec<(&'static str, f32)>> {
     let mut cases = Vec::with_capacity(ops.len());
     for (op, kernel, text) in ops {
-        let pipeline = gpu.pipeline(kernel, text).await?;
+        let pipeline = gpu.pipeline(kernel, text, &[]).await?;
         cases.push(Case::new(gpu, program, *op, kernel, precision, &pipeline, lengths)?);
     }
     if cases.is_empty() {

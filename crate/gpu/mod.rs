@@ -41,11 +41,11 @@ pub struct Adapter {
     pub software: bool,
 }
 
-/// A pipeline that the browser compiled ahead.
+/// A pipeline that the browser compiled ahead, and its text.
 #[cfg(target_arch = "wasm32")]
-type Compiled = wasm_bindgen::JsValue;
+type Prepared = web::Prepared;
 #[cfg(not(target_arch = "wasm32"))]
-type Compiled = ();
+type Prepared = ();
 
 /// An open device, with the pipelines that were compiled on it. Encoders share it.
 pub struct Gpu {
@@ -153,8 +153,8 @@ impl Gpu {
     }
 
     /// Compiles what is not compiled yet. In a browser this runs beside everything else from the moment of the
-    /// call, and the result must be kept until [`Gpu::pipeline`] was called.
-    fn compile(&self, kernels: &[(Kernel, String)]) -> impl Future<Output = Result<Vec<Compiled>>> + 'static + use<> {
+    /// call; natively it happens in [`Gpu::pipeline`].
+    fn compile(&self, kernels: &[(Kernel, String)]) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
         let mut new: Vec<&(Kernel, String)> = Vec::new();
         for kernel in kernels {
             if !lock(&self.pipelines).contains_key(&kernel.1) && !new.iter().any(|(_, text)| *text == kernel.1) {
@@ -165,14 +165,14 @@ impl Gpu {
         let compiled = web::compile(&self.device, &new);
         #[cfg(not(target_arch = "wasm32"))]
         let compiled = {
-            let _ = new; // Native compilation happens in `pipeline`, one after another.
+            let _ = new;
             std::future::ready(Ok(Vec::new()))
         };
         compiled
     }
 
-    /// The pipeline of a kernel. After [`Gpu::compile`] in a browser this is a cache hit.
-    async fn pipeline(&self, kernel: &Kernel, text: &str) -> Result<wgpu::ComputePipeline> {
+    /// The pipeline of a kernel: known, prepared, or compiled now.
+    async fn pipeline(&self, kernel: &Kernel, text: &str, prepared: &[Prepared]) -> Result<wgpu::ComputePipeline> {
         if let Some(pipeline) = lock(&self.pipelines).get(text) {
             return Ok(pipeline.clone());
         }
@@ -185,14 +185,23 @@ impl Gpu {
             bind_group_layouts: &[Some(&self.layout(kernel))],
             immediate_size: 0,
         });
-        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: Default::default(),
-            cache: None,
-        });
+        let create = || {
+            self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(kernel.name),
+                layout: Some(&layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: Default::default(),
+                cache: None,
+            })
+        };
+        #[cfg(target_arch = "wasm32")]
+        let pipeline = web::with_prepared(&self.device, prepared, text, create);
+        #[cfg(not(target_arch = "wasm32"))]
+        let pipeline = {
+            let _ = prepared;
+            create()
+        };
         if let Some(error) = scope.pop().await {
             return Err(Error::Shader { kernel: kernel.name.into(), reason: error.to_string() });
         }
@@ -278,7 +287,7 @@ struct Allocated {
     precision: Precision,
     weights: Vec<wgpu::Buffer>,
     scopes: Vec<Outcome>,
-    compiled: Pin<Box<dyn Future<Output = Result<Vec<Compiled>>>>>,
+    compiled: Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>,
     kernels: Vec<(Kernel, String)>,
 }
 
@@ -333,12 +342,11 @@ impl Upload {
                 return Err(refused(error, "loading the weights"));
             }
         }
-        let kept = allocated.compiled.as_mut().await?;
+        let prepared = allocated.compiled.as_mut().await?;
         let mut pipelines = Vec::with_capacity(allocated.kernels.len());
         for (kernel, text) in &allocated.kernels {
-            pipelines.push(self.gpu.pipeline(kernel, text).await?);
+            pipelines.push(self.gpu.pipeline(kernel, text, &prepared).await?);
         }
-        drop(kept);
         let precision = allocated.precision;
         let self_check = check::run(&self.gpu, &self.program, precision, &allocated.kernels).await?;
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);

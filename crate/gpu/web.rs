@@ -63,21 +63,24 @@ pub fn adapter_names(device: &wgpu::Device) -> (String, String) {
     (text(&info, "vendor"), text(&info, "architecture"))
 }
 
-/// Compiles kernels, all at once and without blocking.
-///
-/// The browser keeps the result: creating the same pipeline again by the blocking call, which is the only one
-/// that wgpu has, then takes no time. So the pipelines must live until that was done, and the returned
-/// future holds them.
+/// A pipeline that the browser has compiled, by its text.
+pub struct Prepared {
+    text: String,
+    pipeline: JsValue,
+}
+
+/// Compiles kernels, all at once and without blocking, from the moment of the call.
 pub fn compile(
     device: &wgpu::Device,
     kernels: &[&(Kernel, String)],
-) -> impl Future<Output = Result<Vec<JsValue>>> + 'static + use<> {
+) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
     let start = |device: &RawDevice, (kernel, wgsl): &(Kernel, String)| {
         let entries: Array = (0..)
             .zip(read_only(kernel))
             .map(|(binding, read_only): (u32, bool)| {
                 let kind = if read_only { "read-only-storage" } else { "storage" };
                 let buffer = object(&[("type", kind.into())]);
+                // 4 is `GPUShaderStage.COMPUTE`.
                 object(&[("binding", binding.into()), ("visibility", 4.into()), ("buffer", buffer.into())])
             })
             .collect();
@@ -87,18 +90,35 @@ pub fn compile(
         let module = device.create_shader_module(&object(&[("code", wgsl.into()), ("label", kernel.name.into())]));
         let stage = object(&[("module", module), ("entryPoint", "main".into())]);
         let descriptor = object(&[("layout", layout), ("compute", stage.into()), ("label", kernel.name.into())]);
-        (kernel.name, device.create_compute_pipeline_async(&descriptor))
+        (kernel.name, wgsl.clone(), device.create_compute_pipeline_async(&descriptor))
     };
     let started: Vec<_> =
         raw(device).map_or(Vec::new(), |device| kernels.iter().map(|kernel| start(device, kernel)).collect());
     async move {
-        let mut pipelines = Vec::with_capacity(started.len());
-        for (kernel, promise) in started {
+        let mut prepared = Vec::with_capacity(started.len());
+        for (kernel, text, promise) in started {
             match JsFuture::from(promise).await {
-                Ok(pipeline) => pipelines.push(pipeline),
-                Err(error) => return Err(Error::Shader { kernel: kernel.into(), reason: text(&error, "message") }),
+                Ok(pipeline) => prepared.push(Prepared { text, pipeline }),
+                Err(error) => {
+                    return Err(Error::Shader { kernel: kernel.into(), reason: self::text(&error, "message") });
+                }
             }
         }
-        Ok(pipelines)
+        Ok(prepared)
     }
+}
+
+/// Lets `create` make a pipeline through wgpu, which only knows the blocking call, out of a prepared one: for its
+/// duration the device's own `createComputePipeline` hands that out.
+pub fn with_prepared<T>(device: &wgpu::Device, prepared: &[Prepared], text: &str, create: impl FnOnce() -> T) -> T {
+    let found = prepared.iter().find(|prepared| prepared.text == text);
+    let (Some(device), Some(found)) = (raw(device), found) else { return create() };
+    let pipeline = found.pipeline.clone();
+    let hand_out = Closure::<dyn Fn() -> JsValue>::new(move || pipeline.clone());
+    let name = "createComputePipeline".into();
+    // Where either fails the browser compiles once more, and nothing else changes.
+    let _ = Reflect::set(device, &name, hand_out.as_ref());
+    let created = create();
+    let _ = Reflect::delete_property(device.unchecked_ref::<Object>(), &name);
+    created
 }

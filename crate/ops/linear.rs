@@ -117,39 +117,41 @@ fn product(x: &[f32], inputs: usize, weight: &[f32], out: &mut [f32], width: usi
         if columns.is_empty() {
             break;
         }
+        let (weight, _) = weight.as_chunks();
         for (x, out) in x.chunks(4 * inputs).zip(out.chunks_mut(4 * width)) {
-            match x.len() / inputs {
-                4 => rows::<4>(x, inputs, weight, out, width, &columns),
-                3 => rows::<3>(x, inputs, weight, out, width, &columns),
-                2 => rows::<2>(x, inputs, weight, out, width, &columns),
-                _ => rows::<1>(x, inputs, weight, out, width, &columns),
+            let row = |row: usize| &x[row * inputs..][..inputs];
+            let mut store = |row: usize, sums: F32x8| {
+                let mut values = [0.0; PANEL];
+                sums.store(&mut values);
+                out[row * width..][columns.clone()].copy_from_slice(&values[..columns.len()]);
+            };
+            if x.len() == 4 * inputs {
+                let sums = four_rows([row(0), row(1), row(2), row(3)], weight);
+                (0..4).zip(sums).for_each(|(row, sums)| store(row, sums));
+            } else {
+                (0..x.len() / inputs).for_each(|index| store(index, one_row(row(index), weight)));
             }
         }
     }
 }
 
-fn rows<const M: usize>(
-    x: &[f32],
-    inputs: usize,
-    weight: &[f32],
-    out: &mut [f32],
-    width: usize,
-    columns: &std::ops::Range<usize>,
-) {
-    let x: [&[f32]; M] = std::array::from_fn(|row| &x[row * inputs..][..inputs]);
-    let mut sums = [F32x8::splat(0.0); M];
-    let (weight, _) = weight.as_chunks::<PANEL>();
-    for (k, weight) in weight[..inputs].iter().enumerate() {
+/// The sums are named one by one so that each is a register at any optimisation level.
+fn four_rows([x0, x1, x2, x3]: [&[f32]; 4], weight: &[[f32; PANEL]]) -> [F32x8; 4] {
+    let mut sum0 = F32x8::splat(0.0);
+    let (mut sum1, mut sum2, mut sum3) = (sum0, sum0, sum0);
+    for ((((weight, x0), x1), x2), x3) in weight.iter().zip(x0).zip(x1).zip(x2).zip(x3) {
         let weight = F32x8::load(weight);
-        for row in 0..M {
-            sums[row] = sums[row].mul_add(F32x8::splat(x[row][k]), weight);
-        }
+        sum0 = sum0.mul_add(F32x8::splat(*x0), weight);
+        sum1 = sum1.mul_add(F32x8::splat(*x1), weight);
+        sum2 = sum2.mul_add(F32x8::splat(*x2), weight);
+        sum3 = sum3.mul_add(F32x8::splat(*x3), weight);
     }
-    for (row, sums) in sums.into_iter().enumerate() {
-        let mut values = [0.0; PANEL];
-        sums.store(&mut values);
-        out[row * width..][columns.clone()].copy_from_slice(&values[..columns.len()]);
-    }
+    [sum0, sum1, sum2, sum3]
+}
+
+fn one_row(x: &[f32], weight: &[[f32; PANEL]]) -> F32x8 {
+    let sum = |sum: F32x8, (weight, x): (&[f32; PANEL], &f32)| sum.mul_add(F32x8::splat(*x), F32x8::load(weight));
+    weight.iter().zip(x).fold(F32x8::splat(0.0), sum)
 }
 
 impl Activation {

@@ -40,7 +40,7 @@ export interface LoadOptions {
    * and `info.reason` says why. A named device is taken or refused, never exchanged.
    */
   device?: "auto" | Device;
-  /** `"auto"` (default) keeps what the model's files hold, `"f16"` halves the memory of an f32 model. */
+  /** `"auto"` (default) keeps what the model's files hold. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32. */
   precision?: "auto" | Precision;
   /** Called while files are read. */
   onProgress?: (event: LoadProgress) => void;

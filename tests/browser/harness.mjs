@@ -33,7 +33,7 @@ export async function site({ model = false } = {}) {
 
 /** Chromium without a head. WebGPU there is SwiftShader, and only behind a flag. */
 export function launch({ webgpu = true } = {}) {
-  const executablePath = process.env.EMBEDLET_CHROMIUM || process.env.CHROME || "/usr/bin/chromium";
+  const executablePath = process.env.CHROME || "/usr/bin/chromium";
   if (!existsSync(executablePath)) throw new Error("There is no Chromium: install it, or name one in CHROME.");
   const flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"];
   return chromium.launch({ executablePath, args: webgpu ? [...flags, "--enable-unsafe-webgpu"] : flags });

@@ -54,7 +54,7 @@ export const plain = (e) => ({
 export async function outcome(promise) {
   const start = performance.now();
   try {
-    return { value: await promise };
+    return { value: (await promise) ?? null };
   } catch ({ name, code, message, constructor }) {
     return { name, code: name === "EmbedletError" ? code : undefined, message, ours: constructor === embedlet.EmbedletError, ms: performance.now() - start };
   }

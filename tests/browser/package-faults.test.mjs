@@ -1,8 +1,10 @@
 // Everything that can be wrong with a model or a server: a typed error at once, nothing half-loaded, and the next load works.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { GOLDEN, launch, open, site } from "./harness.mjs";
 
 let browser;
 let served;
@@ -45,7 +47,6 @@ const FAULTS = {
     { idx: 1, name: "1", path: "1_Pooling", type: "sentence_transformers.models.CNN" },
   ]) })],
   "a billion columns": ["limit-exceeded", (files, h) => h.edit(files, "config.json", { hidden_size: 1_000_000_000 })],
-  "a token past the vocabulary": ["token-out-of-range", (files, h) => h.withToken(files, "zebra", 4_000_000)],
   "a tokenizer that is none": ["invalid-tokenizer", (files, h) => ({ ...files, "tokenizer.json": h.bytes({ version: "1.0", model: { type: "None" } }) })],
 };
 
@@ -109,12 +110,28 @@ test("on this thread, on WebGPU: no buffer stays behind", { timeout: 300_000 }, 
   await page.close();
 });
 
+for (const device of ["wasm", "webgpu"]) {
+  test(`a token past the vocabulary is refused where a text has it, on ${device}`, { timeout: 60_000 }, async () => {
+    const page = await open(browser, served);
+    const { refused, next } = await page.evaluate(async (device) => {
+      const files = helpers.withToken(await helpers.folder("bert-mean"), "zebra", 4_000_000);
+      const encoder = await embedlet.Encoder.load(files, { device });
+      const refused = await helpers.outcome(encoder.embed(["the boats", "a zebra"]));
+      return { refused, next: (await encoder.embed(["the boats"])).count };
+    }, device);
+    assert.equal(refused.code, "token-out-of-range", JSON.stringify(refused));
+    assert.ok(refused.ms < 1000, `${refused.ms} ms`);
+    assert.equal(next, 1);
+    await page.close();
+  });
+}
+
 test("a server that has no such model, answers with its page, or breaks off", { timeout: 60_000 }, async () => {
   const html = (_, response) => response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>App</title>");
   const weights = "/golden/models/bert-mean/model.safetensors";
   const cut = (_, response) => {
     response.writeHead(200, { "content-length": 134_344 });
-    response.write(new Uint8Array(1000), () => response.destroy());
+    response.write(readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors")).subarray(0, 9000), () => response.destroy());
   };
   const page = await open(browser, served);
   const load = (url) => page.evaluate(async (url) => helpers.outcome(embedlet.Encoder.load(url, { device: "wasm" }).then((e) => e.dispose())), url);
@@ -125,7 +142,7 @@ test("a server that has no such model, answers with its page, or breaks off", { 
   assert.equal((await load("/golden/models/bert-mean")).code, "network");
   served.routes.delete(weights);
   assert.equal((await load("http://127.0.0.1:1/model")).code, "network");
-  assert.deepEqual(await load("/golden/models/bert-mean"), {});
+  assert.deepEqual(await load("/golden/models/bert-mean"), { value: null });
   await page.close();
 });
 
@@ -143,6 +160,6 @@ test("the library's own files: HTML for the wasm, no worker script", { timeout: 
   }
   const absent = await load({ workerUrl: "/absent.js" });
   assert.deepEqual([absent.code, /workerUrl/.test(absent.message)], ["wasm-load", true], absent.message);
-  assert.deepEqual(await load({ workerUrl: "/pkg/worker.js", wasmUrl: "/pkg/embedlet_bg.wasm" }), {});
+  assert.deepEqual(await load({ workerUrl: "/pkg/worker.js", wasmUrl: "/pkg/embedlet_bg.wasm" }), { value: null });
   await page.close();
 });

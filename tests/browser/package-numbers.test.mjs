@@ -5,8 +5,8 @@ import { after, before, test } from "node:test";
 import { compare, golden, launch, open, site, tensors } from "./harness.mjs";
 
 const DEVICES = ["wasm", "webgpu"];
-// SwiftShader computes on this machine's few cores.
-const SLOW = { timeout: 600_000 };
+// SwiftShader computes on this machine's few cores: minutes, and some checks on fewer texts.
+const SLOW = { timeout: 1_200_000 };
 
 let browser;
 let served;
@@ -31,6 +31,7 @@ for (const device of DEVICES) {
       return encoder.info;
     }, device);
     const embed = (list) => page.evaluate(async (list) => helpers.plain(await encoder.embed(list)), list);
+    const [few, many, most] = device === "webgpu" ? [8, 20, 40] : [40, 100, texts.length];
     let all;
 
     await t.test("says what was loaded", () => {
@@ -58,7 +59,7 @@ for (const device of DEVICES) {
     });
 
     await t.test("the same batch twice is bit-equal", async () => {
-      const some = texts.slice(0, 40);
+      const some = texts.slice(0, few);
       assert.deepEqual(await embed(some), await embed(some));
     });
 
@@ -72,7 +73,7 @@ for (const device of DEVICES) {
 
     await t.test("the order of the texts is that of the vectors", async () => {
       // 37 and the count have no common divisor, so this visits each text once.
-      const order = texts.slice(0, 100).map((_, i) => (i * 37) % 100);
+      const order = texts.slice(0, many).map((_, i) => (i * 37) % many);
       const mixed = await embed(order.map((i) => texts[i]));
       const { maxAbs } = compare(mixed.data, order.flatMap((i) => all.data.slice(i * 384, (i + 1) * 384)), 384);
       assert.ok(maxAbs <= 1e-5, `${maxAbs}`);
@@ -108,9 +109,10 @@ for (const device of DEVICES) {
         const { data } = helpers.plain(await half.embed(list));
         half.dispose();
         return { data, precision: half.info.precision };
-      }, [device, texts]);
-      assert.equal(precision, "f16");
-      const { minCosine, maxAbs } = compare(data, expected.data, 384);
+      }, [device, texts.slice(0, most)]);
+      // The CPU computes with the rounded values too, but holds them as f32.
+      assert.equal(precision, device === "webgpu" ? "f16" : "f32");
+      const { minCosine, maxAbs } = compare(data, expected.data.slice(0, most * 384), 384);
       assert.ok(minCosine >= 0.9999, `cosine ${minCosine}`);
       assert.ok(maxAbs > 0 && maxAbs <= 1e-3, `difference ${maxAbs}`);
     });

@@ -63,8 +63,9 @@ export async function open(browser, options = {}) {
   return page;
 }
 
+/** Waits for one of the page's states. WebGPU without a GPU is slow: a sample of 221 passages takes it minutes. */
 export const state = (page, ...wanted) => page.waitForFunction(
-  (wanted) => wanted.includes(document.documentElement.dataset.state), wanted, { timeout: 120_000 });
+  (wanted) => wanted.includes(document.documentElement.dataset.state), wanted, { timeout: 600_000 });
 
 export const report = async (page) => JSON.parse(await page.locator("#report").textContent());
 

@@ -83,7 +83,7 @@ export class Library {
       const taken = new Set(entries);
       this.#pending = this.#pending.filter((entry) => !taken.has(entry));
       this.#slices.push({ entries, vectors });
-      this.#slice = Math.max(8, Math.min(512, Math.round(this.#slice * Math.min(2, SLICE_MS / took))));
+      this.#slice = Math.max(1, Math.min(512, Math.round(this.#slice * Math.min(2, SLICE_MS / took))));
       done += entries.length;
       busy += took;
       this.onProgress({ done: this.indexed, total: this.passages, textsPerSecond: (1000 * done) / busy });

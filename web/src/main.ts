@@ -109,9 +109,10 @@ async function load(): Promise<void> {
   library.use(encoder);
   search.use(encoder);
   search.run(); // queues before the texts: the query's vector is there when the first of them are
+  void showStored();
   await index();
   classify.use(encoder);
-  void showStored();
+  void showStored(); // the browser counts a stored file some time after it is written
 }
 
 /** Lets go of the encoder, if there is one, and of what was made with it. */

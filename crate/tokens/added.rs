@@ -1,0 +1,161 @@
+//! Tokens that `added_tokens` lists: they are taken out of the text before, or after, it is normalized. The rules are
+//! those of `tokenizers`' own added vocabulary.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use tokenizers::tokenizer::normalizer::Range;
+use tokenizers::{NormalizedString, Normalizer as _, PreTokenizedString, Token};
+
+use super::parts::{Model, Normalizer};
+use super::unicode::is_word;
+use super::{invalid, refused};
+use crate::error::Result;
+
+/// An entry of `added_tokens`.
+#[derive(Debug, Deserialize)]
+pub struct AddedToken {
+    id: u32,
+    content: String,
+    single_word: bool,
+    lstrip: bool,
+    rstrip: bool,
+    normalized: bool,
+}
+
+/// The added tokens: those that are looked for in the text as it came, and those in the normalized text.
+#[derive(Debug)]
+pub struct Added {
+    raw: Matcher,
+    normalized: Matcher,
+}
+
+impl Added {
+    /// Gives every token its id: the model's, else the next after the model's vocabulary. That must be the id that
+    /// the file says.
+    pub fn new(tokens: Vec<AddedToken>, model: &Model, normalizer: Option<&Normalizer>) -> Result<Self> {
+        let mut next = model.vocab_size();
+        let mut new = BTreeMap::new();
+        // The last of two entries for one token counts.
+        let mut listed = BTreeMap::new();
+        for token in tokens.into_iter().filter(|token| !token.content.is_empty()) {
+            let known = model.token_to_id(&token.content).or_else(|| new.get(&token.content).copied());
+            let id = known.unwrap_or(next);
+            if id != token.id {
+                let (content, listed) = (&token.content, token.id);
+                return Err(refused(format!("added token \"{content}\" is listed as {listed} and would be {id}")));
+            }
+            if known.is_none() {
+                new.insert(token.content.clone(), id);
+                next = next.saturating_add(1);
+            }
+            listed.insert(id, token);
+        }
+        let (mut raw, mut normalized) = (Vec::new(), Vec::new());
+        for token in listed.into_values() {
+            if token.normalized {
+                let mut text = NormalizedString::from(token.content.as_str());
+                normalizer.map_or(Ok(()), |normalizer| normalizer.normalize(&mut text)).map_err(invalid)?;
+                normalized.push((text.get().to_owned(), token));
+            } else {
+                raw.push((token.content.clone(), token));
+            }
+        }
+        Ok(Self { raw: Matcher::new(raw)?, normalized: Matcher::new(normalized)? })
+    }
+
+    /// Cuts the added tokens out of a text and normalizes the rest.
+    pub fn extract(&self, text: &str, normalizer: Option<&Normalizer>) -> tokenizers::Result<PreTokenizedString> {
+        let mut pieces = PreTokenizedString::from(text);
+        pieces.split(|_, piece| self.raw.split(&piece))?;
+        pieces.split(|_, mut piece| {
+            normalizer.map_or(Ok(()), |normalizer| normalizer.normalize(&mut piece))?;
+            self.normalized.split(&piece)
+        })?;
+        Ok(pieces)
+    }
+}
+
+/// Finds the leftmost, and there the longest, of many strings.
+#[derive(Debug)]
+struct Matcher {
+    /// Sorted by the string.
+    tokens: Vec<(String, AddedToken)>,
+    /// Every length of a string, the longest first.
+    lengths: Vec<usize>,
+    /// Bytes that a string begins with.
+    first: Vec<u8>,
+}
+
+impl Matcher {
+    fn new(mut tokens: Vec<(String, AddedToken)>) -> Result<Self> {
+        tokens.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        if tokens.first().is_some_and(|(text, _)| text.is_empty()) {
+            return Err(refused("normalization leaves nothing of an added token"));
+        }
+        if let Some([(text, _), _]) = tokens.array_windows().find(|[(a, _), (b, _)]| a == b) {
+            return Err(refused(format!("two added tokens are found by \"{text}\"")));
+        }
+        let mut lengths: Vec<usize> = tokens.iter().map(|(text, _)| text.len()).collect();
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.dedup();
+        let mut first: Vec<u8> = tokens.iter().filter_map(|(text, _)| text.bytes().next()).collect();
+        first.dedup();
+        Ok(Self { tokens, lengths, first })
+    }
+
+    fn find(&self, text: &str, from: usize) -> Option<(usize, usize, &AddedToken)> {
+        let starts = text.as_bytes().iter().enumerate().skip(from).filter(|(_, byte)| self.first.contains(byte));
+        for (start, _) in starts {
+            for length in &self.lengths {
+                let found = text.get(start..start + length);
+                let at =
+                    found.and_then(|found| self.tokens.binary_search_by(|(text, _)| text.as_str().cmp(found)).ok());
+                if let Some((_, token)) = at.and_then(|at| self.tokens.get(at)) {
+                    return Some((start, start + length, token));
+                }
+            }
+        }
+        None
+    }
+
+    fn split(&self, piece: &NormalizedString) -> tokenizers::Result<Vec<(NormalizedString, Option<Vec<Token>>)>> {
+        let text = piece.get();
+        let (mut pieces, mut done, mut from) = (Vec::new(), 0, 0);
+        let mut push = |start, end, id: Option<u32>| {
+            let slice = piece.slice(Range::Normalized(start..end)).ok_or("a text was cut inside a character")?;
+            let token = |id| vec![Token::new(id, slice.get().to_owned(), (0, slice.get().len()))];
+            let token = id.map(token);
+            pieces.push((slice, token));
+            tokenizers::Result::Ok(())
+        };
+        while let Some((mut start, mut end, token)) = self.find(text, from) {
+            from = end;
+            let (before, behind) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
+            let inside_word =
+                before.chars().next_back().is_some_and(is_word) || behind.chars().next().is_some_and(is_word);
+            if token.single_word && inside_word {
+                continue;
+            }
+            if token.lstrip {
+                start = before.trim_end().len().max(done);
+            }
+            if token.rstrip {
+                end += behind.len() - behind.trim_start().len();
+            }
+            // Blanks that the token before has taken.
+            if start > end {
+                continue;
+            }
+            if done < start {
+                push(done, start, None)?;
+            }
+            push(start, end, Some(token.id))?;
+            done = end;
+        }
+        if done < text.len() {
+            push(done, text.len(), None)?;
+        }
+        Ok(pieces)
+    }
+}

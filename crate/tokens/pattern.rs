@@ -1,0 +1,152 @@
+//! Where a text is cut: the patterns that `tokenizer.json` may name, written out, so that no regular-expression
+//! engine is linked (half a megabyte) and none can be made to run for minutes by a hostile file.
+
+use tokenizers::Offsets;
+use tokenizers::tokenizer::pattern::Pattern as Find;
+
+use super::unicode::{is_letter, is_word};
+use crate::error::{Error, Result};
+
+/// The pattern of GPT-2 and RoBERTa.
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+/// A pattern whose matches are found without a regular-expression engine.
+#[derive(Debug)]
+pub enum Pattern {
+    /// This string.
+    Text(String),
+    /// ` {2,}`.
+    Spaces,
+    /// `\s+`.
+    Blank,
+    /// GPT-2's words: contractions, letters, numbers and the rest, each with the one space in front of it.
+    Gpt2,
+    /// The inverse of `\w+|[^\w\s]+`: a match is what lies between words.
+    Words,
+}
+
+impl Pattern {
+    /// One of the regular expressions that are known by heart.
+    pub fn known(what: &str, regex: &str) -> Result<Self> {
+        match regex {
+            " {2,}" => Ok(Self::Spaces),
+            r"\s+" => Ok(Self::Blank),
+            GPT2 => Ok(Self::Gpt2),
+            _ => Err(Error::option(format!("tokenizer.json {what} pattern"), regex)),
+        }
+    }
+}
+
+impl Find for &Pattern {
+    fn find_matches(&self, text: &str) -> tokenizers::Result<Vec<(Offsets, bool)>> {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let rest = text.get(at..).unwrap_or_default();
+            let (skip, found) = match self {
+                Pattern::Text(pattern) => (rest.find(pattern.as_str()).unwrap_or(rest.len()), pattern.len()),
+                Pattern::Spaces => spaces(rest),
+                Pattern::Blank => {
+                    let skip = run(rest, |c| !c.is_whitespace());
+                    (skip, run(rest.get(skip..).unwrap_or_default(), char::is_whitespace))
+                }
+                Pattern::Gpt2 => (0, gpt2(rest)),
+                Pattern::Words => match rest.chars().next() {
+                    Some(c) if c.is_whitespace() => (0, run(rest, char::is_whitespace)),
+                    Some(c) if is_word(c) => (run(rest, is_word), 0),
+                    _ => (run(rest, |c| !c.is_whitespace() && !is_word(c)), 0),
+                },
+            };
+            if skip > 0 {
+                pieces.push(((at, at + skip), false));
+            }
+            let end = (at + skip + found).min(text.len());
+            if found > 0 && at + skip < end {
+                pieces.push(((at + skip, end), true));
+            }
+            at = end;
+        }
+        // What the `regex` patterns of `tokenizers` answer for nothing.
+        if pieces.is_empty() {
+            pieces.push(((0, 0), false));
+        }
+        Ok(pieces)
+    }
+}
+
+/// Bytes at the front of a text whose characters satisfy the condition.
+fn run(text: &str, within: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !within(c)).unwrap_or(text.len())
+}
+
+/// Bytes before the first two spaces, and how many spaces there are.
+fn spaces(text: &str) -> (usize, usize) {
+    let skip = text.find("  ").unwrap_or(text.len());
+    (skip, run(text.get(skip..).unwrap_or_default(), |c| c == ' '))
+}
+
+/// Bytes of the first match of [`GPT2`], which matches at every position.
+fn gpt2(text: &str) -> usize {
+    let contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+    if let Some(found) = contractions.iter().find(|c| text.starts_with(**c)) {
+        return found.len();
+    }
+    let word = text.strip_prefix(' ').unwrap_or(text);
+    let space = text.len() - word.len();
+    match word.chars().next() {
+        Some(c) if is_letter(c) => space + run(word, is_letter),
+        Some(c) if c.is_numeric() => space + run(word, char::is_numeric),
+        Some(c) if !c.is_whitespace() => space + run(word, |c| !c.is_whitespace() && !is_letter(c) && !c.is_numeric()),
+        _ => {
+            let blank = run(text, char::is_whitespace);
+            let last = text.get(..blank).and_then(|blank| blank.chars().next_back()).map_or(0, char::len_utf8);
+            // The last blank before a word belongs to the word.
+            if blank < text.len() && last < blank { blank - last } else { blank }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn cut(pattern: &Pattern, text: &str) -> Vec<(String, bool)> {
+        let pieces = pattern.find_matches(text).unwrap();
+        pieces.into_iter().map(|((a, b), found)| (text[a..b].to_owned(), found)).collect()
+    }
+
+    fn texts(pattern: &Pattern, text: &str) -> Vec<String> {
+        cut(pattern, text).into_iter().map(|(text, _)| text).collect()
+    }
+
+    #[test]
+    fn gpt2_words() {
+        let words = texts(&Pattern::Gpt2, "I'll go,  you're 3½ years\n\n old's  \t'x '");
+        assert_eq!(
+            words,
+            [
+                "I", "'ll", " go", ",", " ", " you", "'re", " 3½", " years", "\n\n", " old", "'s", "  ", "\t", "'",
+                "x", " '"
+            ]
+        );
+        assert_eq!(texts(&Pattern::Gpt2, "a  "), ["a", "  "]);
+        assert_eq!(texts(&Pattern::Gpt2, "e\u{301}\u{3000}é"), ["e", "\u{301}", "\u{3000}", "é"]);
+    }
+
+    #[test]
+    fn others() {
+        let pieces = |v: &[(&str, bool)]| v.iter().map(|(t, m)| ((*t).to_owned(), *m)).collect::<Vec<_>>();
+        assert_eq!(
+            cut(&Pattern::Spaces, "a b   c  "),
+            pieces(&[("a b", false), ("   ", true), ("c", false), ("  ", true)])
+        );
+        assert_eq!(cut(&Pattern::Text("aa".into()), "aaab"), pieces(&[("aa", true), ("ab", false)]));
+        assert_eq!(cut(&Pattern::Blank, " a\t\nb"), pieces(&[(" ", true), ("a", false), ("\t\n", true), ("b", false)]));
+        assert_eq!(
+            cut(&Pattern::Words, "h\u{e9}\u{301}_1!? x"),
+            pieces(&[("h\u{e9}\u{301}_1", false), ("!?", false), (" ", true), ("x", false)])
+        );
+        assert_eq!(cut(&Pattern::Words, ""), pieces(&[("", false)]));
+    }
+}

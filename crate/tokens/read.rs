@@ -1,0 +1,211 @@
+//! `tokenizer.json` to the parts of a tokenizer: the file and its model; `steps.rs` has what is around the model.
+//! Only what is listed in the two is made, and it is checked first: the parts of `tokenizers` trust the file, and some
+//! of them panic on one that is wrong.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use tokenizers::models::bpe::{BPE, Vocab as Ids};
+use tokenizers::models::{unigram::Unigram, wordpiece::WordPiece};
+
+use super::added::AddedToken;
+use super::parts::{Model, Normalizer, Post, PreTokenizer};
+use super::steps::{Step, normalizer, post_processor, pre_tokenizer};
+use super::{invalid, refused};
+use crate::error::{Error, Result};
+
+/// `tokenizer.json`, less `truncation`, `padding` and `decoder`.
+#[derive(Deserialize)]
+pub struct File {
+    version: Option<String>,
+    pub added_tokens: Option<Vec<AddedToken>>,
+    normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    model: ModelFile,
+}
+
+/// All that the three kinds of model have, each of them some of it.
+#[derive(Deserialize)]
+struct ModelFile {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    vocab: Vocab,
+    merges: Option<Vec<Merge>>,
+    unk_token: Option<String>,
+    unk_id: Option<usize>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
+    max_input_chars_per_word: Option<usize>,
+    dropout: Option<f32>,
+    fuse_unk: Option<bool>,
+    byte_fallback: Option<bool>,
+    ignore_merges: Option<bool>,
+}
+
+impl File {
+    /// Reads the file.
+    pub fn new(json: &[u8]) -> Result<Self> {
+        let file: Self = serde_json::from_slice(json).map_err(|error| refused(error.to_string()))?;
+        match file.version.as_deref() {
+            None | Some("1.0") => Ok(file),
+            Some(version) => Err(Error::option("tokenizer.json version", version)),
+        }
+    }
+
+    /// The normalizer.
+    pub fn normalizer(&self) -> Result<Option<Normalizer>> {
+        Step::first("normalizer", self.normalizer.as_ref()).map(|step| normalizer(step, &mut 0)).transpose()
+    }
+
+    /// What cuts a text into words.
+    pub fn pre_tokenizer(&self) -> Result<Option<PreTokenizer>> {
+        Step::first("pre_tokenizer", self.pre_tokenizer.as_ref()).map(|step| pre_tokenizer(step, &mut 0)).transpose()
+    }
+
+    /// What is done to the tokens of a text.
+    pub fn post(&self) -> Result<Post> {
+        let mut post = (None, None);
+        if let Some(step) = Step::first("post_processor", self.post_processor.as_ref()) {
+            post_processor(step, &mut 0, &mut post)?;
+        }
+        Ok(Post { trim: post.0, frame: post.1.unwrap_or_default() })
+    }
+
+    /// The model.
+    pub fn model(self) -> Result<Model> {
+        let model = self.model;
+        // Old files do not say.
+        let kind = model.kind.as_deref().unwrap_or(match (&model.vocab, &model.merges) {
+            (Vocab::Scores(_), _) => "Unigram",
+            (_, Some(_)) => "BPE",
+            _ if model.max_input_chars_per_word.is_some() => "WordPiece",
+            _ => "WordLevel",
+        });
+        match (kind, model.vocab) {
+            ("WordPiece", Vocab::Ids(ids)) => {
+                let wanted = (model.unk_token, model.continuing_subword_prefix, model.max_input_chars_per_word);
+                let (Some(unk), Some(prefix), Some(chars)) = wanted else {
+                    return Err(refused(
+                        "WordPiece needs unk_token, continuing_subword_prefix, max_input_chars_per_word",
+                    ));
+                };
+                if !ids.contains_key(&unk) {
+                    return Err(refused(format!("the vocabulary has no \"{unk}\"")));
+                }
+                let builder = WordPiece::builder().vocab(ids).unk_token(unk);
+                let builder = builder.continuing_subword_prefix(prefix).max_input_chars_per_word(chars);
+                Ok(Model::WordPiece(Box::new(builder.build().map_err(invalid)?)))
+            }
+            ("BPE", Vocab::Ids(ids)) => {
+                if let Some(dropout) = model.dropout.filter(|dropout| *dropout != 0.0) {
+                    return Err(Error::option("tokenizer.json dropout", dropout));
+                }
+                let prefix = model.continuing_subword_prefix.unwrap_or_default();
+                let merges = model.merges.ok_or_else(|| refused("BPE needs merges"))?;
+                let merges: Vec<_> = merges.into_iter().filter_map(|Merge(pair)| pair).collect();
+                for (a, b) in &merges {
+                    // Where one of them is not in the vocabulary `build` says so.
+                    let merged = b.strip_prefix(&prefix).map(|b| [a, b].concat());
+                    if merged.is_none_or(|merged| !ids.contains_key(&merged)) {
+                        return Err(refused(format!("the merge of \"{a}\" and \"{b}\" is not in the vocabulary")));
+                    }
+                }
+                // A cache would stay behind in the thread when the model is dropped.
+                let mut builder = BPE::builder().cache_capacity(0).vocab_and_merges(ids, merges);
+                if !prefix.is_empty() {
+                    builder = builder.continuing_subword_prefix(prefix);
+                }
+                if let Some(unk) = model.unk_token {
+                    builder = builder.unk_token(unk);
+                }
+                if let Some(suffix) = model.end_of_word_suffix {
+                    builder = builder.end_of_word_suffix(suffix);
+                }
+                let builder = builder.fuse_unk(model.fuse_unk.unwrap_or_default());
+                let builder = builder.byte_fallback(model.byte_fallback.unwrap_or_default());
+                let builder = builder.ignore_merges(model.ignore_merges.unwrap_or_default());
+                Ok(Model::Bpe(Box::new(builder.build().map_err(invalid)?)))
+            }
+            ("Unigram", Vocab::Scores(scores)) => {
+                let model = Unigram::from(scores, model.unk_id, model.byte_fallback.unwrap_or_default());
+                Ok(Model::Unigram(Box::new(model.map_err(invalid)?)))
+            }
+            ("WordPiece" | "BPE" | "Unigram", _) => {
+                Err(refused(format!("its vocabulary is not that of a {kind} model")))
+            }
+            _ => Err(Error::option("tokenizer.json model", kind)),
+        }
+    }
+}
+
+/// Ids by token, or for Unigram tokens with scores.
+enum Vocab {
+    Ids(Ids),
+    Scores(Vec<(String, f64)>),
+}
+
+impl<'de> Deserialize<'de> for Vocab {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Vocab;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a vocabulary")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
+                let mut ids = Ids::default();
+                while let Some((token, id)) = map.next_entry()? {
+                    ids.insert(token, id);
+                }
+                Ok(Vocab::Ids(ids))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vocab, A::Error> {
+                let mut scores = Vec::new();
+                while let Some(entry) = seq.next_element()? {
+                    scores.push(entry);
+                }
+                Ok(Vocab::Scores(scores))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// `["a", "b"]` or, in old files, `"a b"`; nothing for their comment line.
+struct Merge(Option<(String, String)>);
+
+impl<'de> Deserialize<'de> for Merge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Merge;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a merge of two tokens")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Merge, E> {
+                if text.starts_with("#version") {
+                    return Ok(Merge(None));
+                }
+                match text.split_once(' ') {
+                    Some((a, b)) if !b.contains(' ') => Ok(Merge(Some((a.to_owned(), b.to_owned())))),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge, A::Error> {
+                let pair = (seq.next_element()?, seq.next_element()?);
+                match (pair, seq.next_element::<String>()?) {
+                    ((Some(a), Some(b)), None) => Ok(Merge(Some((a, b)))),
+                    _ => Err(serde::de::Error::invalid_length(2, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}

@@ -1,0 +1,148 @@
+"""Writes tokenizers/: tiny tokenizers of every kind that embedlet reads, and what Python's `tokenizers` makes with
+them of some texts of tokens.jsonl. Needs `pip install -r requirements.txt`.
+
+A tokenizer that exists is not trained again, because two trainings may break ties differently: delete its file first.
+The expected ids are the same in every run."""
+
+import json
+import struct
+import unicodedata
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+HERE = Path(__file__).parent
+OUT = HERE / "tokenizers"
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+EXTRA = [
+    "I'll say you're right, they've won; it's what I'd do, we'm can't 'tis",
+    "a  b   c\n\n d\t\te \u3000f\u00a0 g  ",
+    "<s>in </s> text  <mask> , <mask>glued<mask>  <unk>\n<pad>",
+    "ZEBRA zebra zebras a zebra. [ENT]  x [ENT][ENT]y q\u0301zebra zebra_1",
+    "ﬁne ａｂｃ １２３ ① Ⅷ ½ ㎏ ™ é e\u0301 İ ß",
+    "x1y22z333 3.14 ٣٤٥ 二十 1,000,000 v2",
+    "🙂👩‍👩‍👧‍👦🇫🇷 ☕️ ▁underscore▁ _ __ a_b",
+    "supercalifragilisticexpialidocious" * 4,
+]
+
+
+def charsmap(rules):
+    """`precompiled_charsmap` of SentencePiece: a double array over the UTF-8 of what is replaced, and the replacements."""
+    texts, trie = b"", {}
+    for old, new in sorted(rules.items()):
+        node = trie
+        for byte in old.encode():
+            node = node.setdefault(byte, {})
+        node[0] = len(texts)
+        texts += new.encode() + b"\0"
+    units, used = {0: 0}, {0}
+
+    def place(node, at):
+        base = next(b for b in range(1, 1 << 20) if all((b ^ key) not in used for key in node) and b ^ at < 1 << 21)
+        units[at] |= (base ^ at) << 10 | (1 << 8 if 0 in node else 0)
+        used.update(base ^ key for key in node)
+        for key, child in sorted(node.items()):
+            units[base ^ key] = 1 << 31 | child if key == 0 else key
+        for key, child in sorted(node.items()):
+            if key:
+                place(child, base ^ key)
+
+    place(trie, 0)
+    size = (max(units) | 255) + 1
+    array = b"".join(struct.pack("<I", units.get(at, 0)) for at in range(size))
+    return struct.pack("<I", len(array)) + array + texts
+
+
+def rules():
+    """NFKC for some characters, blanks to spaces, a pair that begins like another rule, and one that leaves nothing."""
+    found = {chr(c): unicodedata.normalize("NFKC", chr(c)) for c in [*range(0xA0, 0x180), *range(0xFF01, 0xFF20)]}
+    found = {old: new for old, new in found.items() if old != new}
+    return found | {"\t": " ", "\n": " ", "\u3000": " ", "e\u0301": "é", "e\u0301x": "é!", "\u200b": "", "①": "1", "ﬁ": "fi"}
+
+
+def template(cls, sep):
+    return processors.TemplateProcessing(single=f"{cls[0]} $A:1 {sep[0]}:1", special_tokens=[cls, sep])
+
+
+def roberta(texts):
+    it = Tokenizer(models.BPE(unk_token="<unk>"))
+    it.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    it.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=700, special_tokens=ROBERTA[:-1], show_progress=False,
+                                                      initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    it.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+    it.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return it
+
+
+def modern(texts):
+    it = Tokenizer(models.BPE())
+    it.normalizer = normalizers.NFC()
+    it.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, trim_offsets=True)
+    it.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=600, special_tokens=BERT, show_progress=False,
+                                                      initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    it.add_tokens([AddedToken("zebra", single_word=True), AddedToken("[ENT]", rstrip=True, lstrip=True, normalized=False),
+                   AddedToken("  ", normalized=False), AddedToken("   ", normalized=True)])
+    it.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=True), template(("[CLS]", 2), ("[SEP]", 3))])
+    return it
+
+
+def xlmr(texts):
+    it = Tokenizer(models.Unigram())
+    it.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap(rules())), normalizers.Replace(Regex(" {2,}"), " ")])
+    it.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    it.train_from_iterator(texts, trainers.UnigramTrainer(vocab_size=500, special_tokens=ROBERTA[:-1], unk_token="<unk>",
+                                                          show_progress=False))
+    it.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
+    it.post_processor = template(("<s>", 0), ("</s>", 2))
+    return it
+
+
+def llama(texts):
+    it = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    it.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    hexes = [f"<0x{byte:02X}>" for byte in range(0xC0)]
+    it.train_from_iterator([word for text in texts for word in text.split()], trainers.BpeTrainer(
+        vocab_size=700, special_tokens=ROBERTA[:-1] + hexes, limit_alphabet=100, show_progress=False))
+    it.post_processor = template(("<s>", 0), ("</s>", 2))
+    return it
+
+
+def pieces(texts):
+    it = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=20))
+    it.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase(),
+                                          normalizers.Strip(), normalizers.Replace("sh", "s")])
+    it.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True),
+                                                pre_tokenizers.Punctuation(behavior="merged_with_previous"),
+                                                pre_tokenizers.Split("th", "isolated")])
+    it.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=700, special_tokens=BERT, show_progress=False))
+    it.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return it
+
+
+def main():
+    lines = [json.loads(line)["text"] for line in (HERE / "tokens.jsonl").read_text("utf-8").split("\n") if line]
+    texts = [text for text in lines if len(text) < 80][::20] + EXTRA
+    corpus = [row["text"] for row in json.loads((HERE / "texts.json").read_text("utf-8"))["texts"]]
+    corpus = [text for text in corpus if len(text) < 1000 and all(ord(c) < 0x250 for c in text)]
+    OUT.mkdir(exist_ok=True)
+    expected = []
+    for make in (roberta, modern, xlmr, llama, pieces):
+        path = OUT / f"{make.__name__}.json"
+        if not path.exists():
+            spec = json.loads(make(corpus).to_str())
+            path.write_text(json.dumps(spec, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8")
+        it = Tokenizer.from_file(str(path))
+        for text in texts:
+            got = it.encode(text)
+            flat = [at for pair in got.offsets for at in pair]
+            expected.append({"tokenizer": make.__name__, "text": text, "ids": got.ids, "type_ids": got.type_ids, "offsets": flat})
+    rows = {}
+    for each in expected:
+        rows.setdefault(each.pop("text"), {})[each.pop("tokenizer")] = each
+    with open(OUT / "expected.jsonl", "w", encoding="utf-8", newline="\n") as out:
+        for text, each in rows.items():
+            out.write(json.dumps({"text": text} | each, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+main()
