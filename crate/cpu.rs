@@ -81,7 +81,7 @@ impl Memory {
         &self.slots[self.plan.slot_of[buf.id]]
     }
 
-    /// A parameter as its [`Layout`] says.
+    /// A parameter as its [`Layout`](crate::weights::Layout) says.
     pub fn weight(&self, id: WeightId) -> &[f32] {
         &self.weights[id.0]
     }

@@ -26,8 +26,7 @@ fn check(name: &str, program: &Program) {
         for (precision, tolerance) in [(Precision::F32, TOLERANCE), (Precision::F16, TOLERANCE_F16)] {
             let errors = pollster::block_on(compare_all(&gpu(), program, precision, lengths)).unwrap();
             for (op, error) in errors {
-                // Written so that a NaN fails.
-                if !(error <= tolerance) {
+                if error.is_nan() || error > tolerance {
                     failures.push(format!("{op} of {name}, texts of {lengths:?} tokens, {precision:?}: {error:e}"));
                 }
             }

@@ -74,5 +74,6 @@ pub fn max_abs(found: &[f32], expected: &[f32]) -> f32 {
 pub fn min_cosine(found: &[f32], expected: &[f32], width: usize) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     let rows = found.chunks_exact(width).zip(expected.chunks_exact(width));
-    rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).fold(1.0, f64::min)
+    let cosines = rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt());
+    cosines.fold(1.0, |worst, cosine| if cosine < worst || cosine.is_nan() { cosine } else { worst })
 }

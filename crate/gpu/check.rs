@@ -56,8 +56,7 @@ pub async fn run(
     let errors = compare(gpu, program, precision, &new, &LENGTHS).await?;
     let mut max_error = 0.0f32;
     for (kernel, error) in errors {
-        // Written so that a NaN fails.
-        if !(error <= TOLERANCE) {
+        if error.is_nan() || error > TOLERANCE {
             return Err(Error::SelfCheckFailed { kernel: kernel.into(), error, allowed: TOLERANCE });
         }
         max_error = max_error.max(error);
@@ -75,12 +74,7 @@ pub async fn compare_all(
     precision: Precision,
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
-    let kernel = |op: &Box<dyn Op>| {
-        let kernel = op.kernel();
-        let text = super::specialise(program, &kernel, precision);
-        (kernel, text)
-    };
-    let kernels: Vec<_> = program.ops.iter().map(kernel).collect();
+    let kernels = super::kernels(program, precision);
     let ops = program.ops.iter().zip(&kernels).map(|(op, (kernel, text))| (op.as_ref(), kernel, text));
     compare(gpu, program, precision, &ops.collect::<Vec<_>>(), lengths).await
 }

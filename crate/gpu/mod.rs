@@ -69,6 +69,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Gpu {
     /// Opens the fastest adapter with all its limits.
+    #[cfg_attr(
+        target_arch = "wasm32",
+        expect(
+            clippy::arc_with_non_send_sync,
+            reason = "a browser's device stays on its thread; natively it is shared"
+        )
+    )]
     pub async fn open() -> Result<Arc<Self>> {
         #[cfg(target_arch = "wasm32")]
         if !web::has_webgpu() {
@@ -246,14 +253,18 @@ fn read_only(kernel: &Kernel) -> impl Iterator<Item = bool> {
     std::iter::once(true).chain(kernel.operands.iter().map(move |operand| !written(operand)))
 }
 
-/// The storage type of a kernel's matrices and its text for it.
-fn specialise(program: &Program, kernel: &Kernel, precision: Precision) -> String {
+/// The kernel of every operation in order, with its text for the storage type of its matrices.
+fn kernels(program: &Program, precision: Precision) -> Vec<(Kernel, String)> {
     let stored = |operand: &Operand| match operand {
         Operand::Weight(id) => Some(program.weights[id.0].stored(precision)),
         _ => None,
     };
-    let rounded = kernel.operands.iter().filter_map(stored).any(|stored| stored == Precision::F16);
-    kernel.wgsl(if rounded { Precision::F16 } else { Precision::F32 })
+    let specialise = |kernel: Kernel| {
+        let rounded = kernel.operands.iter().filter_map(stored).any(|stored| stored == Precision::F16);
+        let text = kernel.wgsl(if rounded { Precision::F16 } else { Precision::F32 });
+        (kernel, text)
+    };
+    program.ops.iter().map(|op| specialise(op.kernel())).collect()
 }
 
 fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
@@ -313,12 +324,7 @@ impl Upload {
     fn allocate(&mut self, precision: Precision) -> Result<()> {
         self.fits(precision)?;
         self.gpu.trouble()?;
-        let kernel = |op: &Box<dyn crate::program::Op>| {
-            let kernel = op.kernel();
-            let text = specialise(&self.program, &kernel, precision);
-            (kernel, text)
-        };
-        let kernels: Vec<_> = self.program.ops.iter().map(kernel).collect();
+        let kernels = kernels(&self.program, precision);
         let compiled = Box::pin(self.gpu.compile(&kernels));
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);

@@ -51,7 +51,11 @@ pub fn test(all: bool) -> Result<()> {
 
     let node_tests = |folder: &str| {
         let files = test_files(folder)?;
-        run(command("node").args(["--test", "--test-concurrency=1"]).args(files).env("CHROME", &browser).env("EMBEDLET_MODEL", &model))
+        run(command("node")
+            .args(["--test", "--test-concurrency=1"])
+            .args(files)
+            .env("CHROME", &browser)
+            .env("EMBEDLET_MODEL", &model))
     };
     step("browser", || node_tests("tests/browser"))?;
     if all {
