@@ -56,6 +56,8 @@ function bundle(entry, outfile, options) {
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist);
 await copyFile(wasm, `${dist}embedlet_bg.wasm`);
+// The tarball carries the licences of the repository.
+for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(`${here}../${name}`, `${here}${name}`);
 // Not a module, so that it starts as either kind of worker and from a blob.
 await bundle("worker.ts", "worker.js", { format: "iife" });
 await bundle("index.ts", "index.js", { format: "esm" });
