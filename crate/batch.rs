@@ -65,21 +65,37 @@ pub struct PoolingParams {
 pub struct Tables {
     /// Rows of the token table.
     pub vocab: usize,
-    /// Rows of the type table.
+    /// Rows of the type table; 0 where there is none and types mean nothing.
     pub types: usize,
+    /// Rows of the task table, of which the first is used.
+    pub tasks: usize,
     /// Tokens that the position table can number.
     pub positions: usize,
     /// Row of the first position.
     pub first_position: u32,
+    /// A token that is not numbered: it has the row before the first position wherever it stands.
+    pub unnumbered: Option<u32>,
 }
 
 impl Tables {
+    /// Row of the position table for each token.
+    fn number<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+        let mut next = self.first_position;
+        ids.iter().map(move |id| {
+            if Some(*id) == self.unnumbered {
+                return self.first_position.saturating_sub(1);
+            }
+            next += 1;
+            next - 1
+        })
+    }
+
     /// Refuses a sequence that would read past a table. A shader would silently read something else.
     pub fn check(&self, sequence: &Sequence) -> Result<()> {
         if let Some(&id) = sequence.ids.iter().find(|&&id| id as usize >= self.vocab) {
             return Err(Error::TokenOutOfRange { id, vocab: self.vocab });
         }
-        if let Some(&id) = sequence.type_ids.iter().find(|&&id| id as usize >= self.types) {
+        if let Some(&id) = sequence.type_ids.iter().find(|&&id| self.types > 0 && id as usize >= self.types) {
             return Err(Error::option("tokenizer.json token type", id));
         }
         if sequence.ids.is_empty() || sequence.ids.len() > self.positions {
@@ -102,7 +118,7 @@ impl Batch {
             let (start, length) = (batch.ids.len() as u32, sequence.ids.len() as u32);
             batch.ids.extend(&sequence.ids);
             batch.type_ids.extend(&sequence.type_ids);
-            batch.positions.extend(tables.first_position..tables.first_position + length);
+            batch.positions.extend(tables.number(&sequence.ids));
             batch.from.extend((0..length).map(|_| start));
             batch.until.extend((0..length).map(|_| start + length));
             batch.starts.push(start + length);
@@ -171,7 +187,7 @@ mod tests {
         Sequence { ids: (0..length).collect(), type_ids: vec![0; length as usize], pool_from: 0 }
     }
 
-    const TABLES: Tables = Tables { vocab: 50, types: 2, positions: 40, first_position: 2 };
+    const TABLES: Tables = Tables { vocab: 50, types: 2, tasks: 0, positions: 40, first_position: 2, unnumbered: None };
 
     #[test]
     fn packs_without_padding() {
@@ -185,6 +201,15 @@ mod tests {
         assert_eq!((batch.text(1), batch.texts(), batch.tokens()), (3..5, 2, 5));
         assert!(batch.from.is_sorted() && batch.until.is_sorted());
         assert!(batch.frame().len() <= frame_words(5));
+    }
+
+    #[test]
+    fn a_padding_token_in_the_text_is_not_numbered() {
+        let sequence = Sequence { ids: vec![5, 1, 6, 1, 1, 7], type_ids: vec![0; 6], pool_from: 0 };
+        let tables = Tables { unnumbered: Some(1), ..TABLES };
+        let batch = Batch::pack([&sequence, &sequence], &tables, &PoolingParams::default());
+        // create_position_ids_from_input_ids of transformers, padding_idx 1.
+        assert_eq!(batch.positions, [2, 1, 3, 1, 1, 4, 2, 1, 3, 1, 1, 4]);
     }
 
     #[test]

@@ -64,6 +64,13 @@ impl Config {
         }
     }
 
+    /// A whole number from 0 to `most`, or `default` where the key is absent.
+    pub fn index_or(&self, key: &str, default: u32, most: usize) -> Result<u32> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let found = value.as_u64().and_then(|found| u32::try_from(found).ok()).filter(|found| *found as usize <= most);
+        found.ok_or_else(|| self.wrong(key, &format!("a whole number, at most {most}")))
+    }
+
     /// A finite number above zero and at most `most`, or `default` where the key is absent.
     pub fn number_or(&self, key: &str, default: f32, most: f32) -> Result<f32> {
         let Some(value) = self.get(key) else { return Ok(default) };
@@ -85,6 +92,22 @@ impl Config {
             None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| self.wrong(key, "true or false")),
         }
+    }
+
+    /// The object at `key`, unless it is absent or null.
+    pub fn object(&self, key: &str) -> Result<Option<Self>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(keys)) => Ok(Some(Self { path: format!("{} {key}", self.path), keys: keys.clone() })),
+            Some(_) => Err(self.wrong(key, "an object")),
+        }
+    }
+
+    /// A list of strings, or nothing where the key is absent.
+    pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+        texts.map(Some).ok_or_else(|| self.wrong(key, "a list of strings"))
     }
 
     /// Refuses any value but `only`. For settings that would change the vectors.

@@ -61,6 +61,13 @@ impl Memory {
         std::mem::take(&mut self.output)
     }
 
+    /// Runs every operation and returns the last hidden state, `[tokens, hidden]`.
+    pub fn states(&mut self, program: &Program, batch: &Batch) -> Result<Vec<f32>> {
+        let Some(buf) = program.states else { return Err(Error::argument("the program keeps no states")) };
+        self.run(program, batch)?;
+        Ok(buf.unpadded(&self.read(buf)[..batch.tokens() * buf.stride]))
+    }
+
     /// Runs every operation and returns the vectors, `[texts, dimensions]`.
     pub fn run(&mut self, program: &Program, batch: &Batch) -> Result<Vec<f32>> {
         for (slot, shape) in self.slots.iter_mut().zip(&self.plan.slots) {

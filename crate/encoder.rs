@@ -3,62 +3,139 @@
 //! Architectures differ in what they put into [`Spec`]; nothing here knows their names.
 
 use crate::batch::Tables;
-use crate::ops::{Activation, EmbedTables, Epilogue, Norm};
+use crate::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
 use crate::program::{Buf, Program, WeightId};
 use crate::weights::{Axis, Layout, Part, Rounding, Weight};
 
-/// A post-norm encoder with learned positions: BERT and its kin.
+/// An encoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     /// Columns of a hidden state.
     pub hidden: usize,
     /// Columns inside the feed-forward network.
     pub inner: usize,
-    /// Encoder layers.
-    pub layers: usize,
+    /// In order of execution.
+    pub layers: Vec<Layer>,
     /// Attention heads.
     pub heads: usize,
     /// Columns of a head.
     pub head_dim: usize,
-    /// Between the two products of the feed-forward network.
-    pub activation: Activation,
+    /// Where a layer normalises.
+    pub norm: Place,
+    /// The feed-forward network.
+    pub ffn: Ffn,
     /// Of every layer normalisation.
     pub eps: f32,
     /// Rows of the embedding tables.
     pub tables: Tables,
+    /// Columns of the embedding tables; where they are not those of the hidden state, `names.project` maps them.
+    pub embedding: usize,
+    /// Buckets and the farthest distance of a bias on attention scores, which all layers share.
+    pub distances: Option<Distances>,
     /// Tensor names.
     pub names: Names,
     /// What checkpoints with a head put in front of the names.
     pub prefixes: &'static [&'static str],
 }
 
-/// Tensor names without `.weight` and `.bias`; `{i}` stands for the layer.
+/// What sets a layer apart from the others.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Layer {
+    /// What its tensor names begin with. Layers of one name share their weights.
+    pub name: String,
+    /// Rows on each side that a token attends to; none: all of its text.
+    pub window: Option<usize>,
+    /// Inverse frequencies of the rotation of queries and keys by their positions, half as many as a head has
+    /// columns. Empty: no rotation.
+    pub frequencies: Vec<f32>,
+    /// Whether the attention has a normalisation in front of it, where layers normalise first.
+    pub attention_norm: bool,
+}
+
+impl Layer {
+    /// `count` plain layers, whose names are `pattern` with their number for `{i}`.
+    pub fn plain(pattern: &str, count: usize) -> Vec<Self> {
+        let name = |index: usize| pattern.replace("{i}", &index.to_string());
+        (0..count).map(|index| Self { name: name(index), attention_norm: true, ..Self::default() }).collect()
+    }
+}
+
+/// Where a layer normalises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `norm(x + f(x))`
+    Post,
+    /// `x + f(norm(x))`, and once behind the last layer
+    Pre,
+}
+
+/// The feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ffn {
+    /// `act(x U) W`
+    Plain(Activation),
+    /// `(act(x U) * (x V)) W`, where U and V are the halves of one tensor, or two tensors.
+    Gated(Activation),
+}
+
+/// A bias on attention scores by distance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Distances {
+    /// Tensor of `[buckets, heads]`, with the end of its name.
+    pub name: &'static str,
+    /// Rows of the tensor.
+    pub buckets: usize,
+    /// Distances beyond it are in the last buckets.
+    pub most: usize,
+}
+
+/// Tensor names without `.weight` and `.bias`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Names {
     /// Token table.
     pub tokens: &'static str,
     /// Position table.
-    pub positions: &'static str,
-    /// Type table; an encoder without token types has none.
+    pub positions: Option<&'static str>,
+    /// Type table.
     pub types: Option<&'static str>,
+    /// Table of which the first row is added to every token.
+    pub tasks: Option<&'static str>,
     /// Normalisation of the embeddings.
-    pub embed_norm: &'static str,
-    /// Query projection.
-    pub query: &'static str,
-    /// Key projection.
-    pub key: &'static str,
-    /// Value projection.
-    pub value: &'static str,
-    /// Projection behind the attention.
+    pub embed_norm: Option<&'static str>,
+    /// From the columns of the embeddings to those of the hidden state.
+    pub project: Option<&'static str>,
+    /// Query, key and value projections, below the name of the layer: three tensors, or one that holds all three.
+    pub qkv: &'static [&'static str],
+    /// Projection behind the attention, below the name of the layer, as all that follow.
     pub attention_out: &'static str,
-    /// Normalisation behind the attention.
+    /// Normalisation of the attention.
     pub attention_norm: &'static str,
-    /// First product of the feed-forward network.
-    pub ffn_in: &'static str,
+    /// First product of the feed-forward network: one tensor, or two of a gated one.
+    pub ffn_in: &'static [&'static str],
     /// Second product of the feed-forward network.
     pub ffn_out: &'static str,
-    /// Normalisation behind the feed-forward network.
+    /// Normalisation of the feed-forward network.
     pub ffn_norm: &'static str,
+    /// Normalisation behind the last layer; not below a layer.
+    pub final_norm: Option<&'static str>,
+    /// Which projections have a bias.
+    pub bias: Bias,
+}
+
+/// Which parts have a bias in the checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bias {
+    /// Projections of the attention.
+    pub attention: bool,
+    /// Products of the feed-forward network.
+    pub ffn: bool,
+    /// Normalisations.
+    pub norm: bool,
+}
+
+impl Bias {
+    /// On everything.
+    pub const ALL: Self = Self { attention: true, ffn: true, norm: true };
 }
 
 impl Spec {
@@ -66,41 +143,90 @@ impl Spec {
     ///
     /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue.
     pub fn record(&self, program: &mut Program, file: &str) -> Buf {
-        let mut declare = Declare { program, file, layer: 0, eps: self.eps };
+        let mut declare = Declare { program, file, eps: self.eps, norm_bias: self.names.bias.norm };
+        let names = &self.names;
         let hidden = Axis::plain(self.hidden);
-        let inner = Axis::plain(self.inner);
-        let heads = Axis::blocks(self.heads, self.head_dim);
-        let tables = EmbedTables {
-            tokens: declare.table(Some(self.names.tokens), self.tables.vocab, self.hidden),
-            positions: declare.table(
-                Some(self.names.positions),
-                self.tables.positions + self.tables.first_position as usize,
-                self.hidden,
-            ),
-            types: declare.table(self.names.types, self.tables.types, self.hidden),
-        };
-        let norm = declare.norm(self.names.embed_norm, hidden);
-        let mut x = declare.program.embed(tables, self.hidden, norm);
-        for layer in 0..self.layers {
-            declare.layer = layer;
-            let names = &self.names;
-            let qkv_axis = Axis { blocks: 3 * self.heads, ..heads };
-            let (weight, bias) = declare.linear(&[names.query, names.key, names.value], hidden, qkv_axis);
-            let qkv = declare.program.linear(x, weight, bias, qkv_axis.padded(), Epilogue::None);
-            let attended = declare.program.attention(qkv, self.heads, self.head_dim);
-            let (weight, bias) = declare.linear(&[names.attention_out], heads, hidden);
-            let summed = declare.program.linear(attended, weight, bias, self.hidden, Epilogue::Residual(x));
-            let norm = declare.norm(names.attention_norm, hidden);
-            let middle = declare.program.layer_norm(summed, norm);
-            let (weight, bias) = declare.linear(&[names.ffn_in], hidden, inner);
-            let act = Epilogue::Activation(self.activation);
-            let wide = declare.program.linear(middle, weight, bias, self.inner, act);
-            let (weight, bias) = declare.linear(&[names.ffn_out], inner, hidden);
-            let summed = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(middle));
-            let norm = declare.norm(names.ffn_norm, hidden);
-            x = declare.program.layer_norm(summed, norm);
+        let mut x = self.embed(&mut declare);
+        let distances = self.distances.map(|distances| {
+            let Distances { buckets, most, .. } = distances;
+            let layout = Layout::Distances { most, buckets, heads: self.heads };
+            let parts = vec![declare.part(distances.name, "weight", 0, buckets)];
+            (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), most)
+        });
+        for layer in &self.layers {
+            let at = |name: &str| format!("{}.{name}", layer.name);
+            let heads = Heads {
+                rotations: declare.rotations(self.tables.positions, &layer.frequencies),
+                distances,
+                window: layer.window,
+                ..Heads::new(self.heads, self.head_dim)
+            };
+
+            let normed = match self.norm {
+                Place::Pre if layer.attention_norm => declare.norm(x, &at(names.attention_norm)),
+                _ => x,
+            };
+            let qkv_axis = heads.axis(3 * self.heads);
+            let qkv_names: Vec<String> = names.qkv.iter().map(|name| at(name)).collect();
+            let (weight, bias) = declare.linear(&qkv_names, hidden, qkv_axis, names.bias.attention);
+            let qkv = declare.program.linear(normed, weight, bias, qkv_axis.padded(), Epilogue::None);
+            let attended = declare.program.attention(qkv, heads);
+            let inputs = heads.axis(self.heads);
+            let (weight, bias) = declare.linear(&[at(names.attention_out)], inputs, hidden, names.bias.attention);
+            x = declare.program.linear(attended, weight, bias, self.hidden, Epilogue::Residual(x));
+
+            let normed = match self.norm {
+                Place::Pre => declare.norm(x, &at(names.ffn_norm)),
+                Place::Post => {
+                    x = declare.norm(x, &at(names.attention_norm));
+                    x
+                }
+            };
+            let ffn_names: Vec<String> = names.ffn_in.iter().map(|name| at(name)).collect();
+            let inner = Axis::plain(self.inner);
+            let wide = match self.ffn {
+                Ffn::Plain(act) => {
+                    let (weight, bias) = declare.linear(&ffn_names, hidden, inner, names.bias.ffn);
+                    declare.program.linear(normed, weight, bias, self.inner, Epilogue::Activation(act))
+                }
+                Ffn::Gated(act) => {
+                    let (weight, bias) = declare.linear(&ffn_names, hidden, Axis::gated(self.inner), names.bias.ffn);
+                    declare.program.gated_linear(normed, weight, bias, self.inner, act)
+                }
+            };
+            let (weight, bias) = declare.linear(&[at(names.ffn_out)], inner, hidden, names.bias.ffn);
+            x = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(x));
+            if self.norm == Place::Post {
+                x = declare.norm(x, &at(names.ffn_norm));
+            }
         }
-        x
+        match names.final_norm {
+            Some(name) => declare.norm(x, name),
+            None => x,
+        }
+    }
+
+    fn embed(&self, declare: &mut Declare) -> Buf {
+        let names = &self.names;
+        let mut table = |name: &str, rows| declare.table(name, rows, self.embedding);
+        let tables = EmbedTables {
+            tokens: table(names.tokens, self.tables.vocab),
+            positions: names
+                .positions
+                .map(|name| table(name, self.tables.positions + self.tables.first_position as usize)),
+            types: names.types.map(|name| table(name, self.tables.types)),
+            tasks: names.tasks.map(|name| table(name, self.tables.tasks)),
+        };
+        let norm = names.embed_norm.map(|name| declare.norm_weights(name, self.embedding));
+        let x = declare.program.embed(tables, self.embedding, norm);
+        match names.project {
+            None => x,
+            Some(name) => {
+                let (inputs, outputs) = (Axis::plain(self.embedding), Axis::plain(self.hidden));
+                let (weight, bias) = declare.linear(&[name.to_owned()], inputs, outputs, true);
+                declare.program.linear(x, weight, bias, self.hidden, Epilogue::None)
+            }
+        }
     }
 }
 
@@ -108,38 +234,50 @@ impl Spec {
 struct Declare<'a> {
     program: &'a mut Program,
     file: &'a str,
-    layer: usize,
     eps: f32,
+    norm_bias: bool,
 }
 
 impl Declare<'_> {
     fn part(&self, name: &str, field: &str, at: usize, rows: usize) -> Part {
-        let name = format!("{}.{field}", name.replace("{i}", &self.layer.to_string()));
-        Part { file: self.file.into(), name, at, rows }
+        Part { file: self.file.into(), name: format!("{name}.{field}"), at, rows }
     }
 
-    /// A lookup table, all zero where it has no name.
-    fn table(&mut self, name: Option<&str>, rows: usize, width: usize) -> WeightId {
-        let parts = name.map(|name| self.part(name, "weight", 0, rows)).into_iter().collect();
-        self.program.weight(Weight { layout: Layout::Table { rows, width }, parts, rounding: Rounding::Allowed })
+    /// A lookup table.
+    fn table(&mut self, name: &str, rows: usize, width: usize) -> WeightId {
+        let parts = vec![self.part(name, "weight", 0, rows)];
+        self.program.weight(Weight::new(Layout::Table { rows, width }, parts, Rounding::Allowed))
     }
 
-    /// A product whose output columns are those of several tensors, one after another, and its bias.
-    fn linear(&mut self, names: &[&str], inputs: Axis, outputs: Axis) -> (WeightId, WeightId) {
+    /// A product whose output columns are those of several tensors, one after another, and its bias, which is zero
+    /// where the checkpoint has none.
+    fn linear(&mut self, names: &[String], inputs: Axis, outputs: Axis, bias: bool) -> (WeightId, WeightId) {
         let rows = outputs.size() / names.len();
         let parts =
             |field| names.iter().enumerate().map(|(index, name)| self.part(name, field, index * rows, rows)).collect();
-        let layout = Layout::Linear { inputs, outputs };
-        let weight = Weight { layout, parts: parts("weight"), rounding: Rounding::Allowed };
-        let bias = Weight { layout: Layout::Vector { axis: outputs }, parts: parts("bias"), rounding: Rounding::Never };
+        let weight = Weight::new(Layout::Linear { inputs, outputs }, parts("weight"), Rounding::Allowed);
+        let bias = if bias { parts("bias") } else { Vec::new() };
+        let bias = Weight::new(Layout::Vector { axis: outputs }, bias, Rounding::Never);
         (self.program.weight(weight), self.program.weight(bias))
     }
 
-    fn norm(&mut self, name: &str, axis: Axis) -> Norm {
-        let vector = |declare: &mut Self, field| {
-            let parts = vec![declare.part(name, field, 0, axis.size())];
-            declare.program.weight(Weight { layout: Layout::Vector { axis }, parts, rounding: Rounding::Never })
+    /// A table of rotations, where there are any.
+    fn rotations(&mut self, positions: usize, frequencies: &[f32]) -> Option<WeightId> {
+        let weight = Weight::rotations(positions, frequencies.to_vec());
+        (!frequencies.is_empty()).then(|| self.program.weight(weight))
+    }
+
+    fn norm_weights(&mut self, name: &str, width: usize) -> Norm {
+        let axis = Axis::plain(width);
+        let vector = |declare: &mut Self, field, there: bool| {
+            let parts = if there { vec![declare.part(name, field, 0, width)] } else { Vec::new() };
+            declare.program.weight(Weight::new(Layout::Vector { axis }, parts, Rounding::Never))
         };
-        Norm { gain: vector(self, "weight"), bias: vector(self, "bias"), eps: self.eps }
+        Norm { gain: vector(self, "weight", true), bias: vector(self, "bias", self.norm_bias), eps: self.eps }
+    }
+
+    fn norm(&mut self, x: Buf, name: &str) -> Buf {
+        let norm = self.norm_weights(name, x.width);
+        self.program.layer_norm(x, norm)
     }
 }

@@ -161,9 +161,9 @@ impl Head {
             // Small, and the last thing that touches the vectors: never rounded.
             let rounding = Rounding::Never;
             let (inputs, outputs) = (Axis::plain(dense.inputs), Axis::plain(dense.outputs));
-            let weight = Weight { layout: Layout::Linear { inputs, outputs }, parts: vec![part("weight")], rounding };
+            let weight = Weight::new(Layout::Linear { inputs, outputs }, vec![part("weight")], rounding);
             let bias_parts = if dense.bias { vec![part("bias")] } else { Vec::new() };
-            let bias = Weight { layout: Layout::Vector { axis: outputs }, parts: bias_parts, rounding };
+            let bias = Weight::new(Layout::Vector { axis: outputs }, bias_parts, rounding);
             let (weight, bias) = (program.weight(weight), program.weight(bias));
             let epilogue = dense.activation.map_or(Epilogue::None, Epilogue::Activation);
             x = program.linear(x, weight, bias, dense.outputs, epilogue);

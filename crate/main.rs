@@ -21,7 +21,8 @@ options
     --device auto|gpu|cpu   auto takes a GPU unless there is none, or only a software one
     --precision auto|f32|f16
                             how matrices are stored on the device; auto: as in the checkpoint
-    --pooling NAMES         cls, max, mean, mean_sqrt_len_tokens, weightedmean or lasttoken; several with commas
+    --pooling NAMES         cls, max, mean, mean_sqrt_len_tokens, weightedmean or lasttoken; several with commas;
+                            none: {\"embedding\": [[…], …]}, the last hidden state of every token
     --normalize, --no-normalize
                             scale vectors to unit length, or do not; without either: as the model says
     --dimensions N          keep the first N columns
@@ -94,7 +95,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Arguments
                     other => return Err(format!("--precision is auto, f32 or f16, not \"{other}\"")),
                 }
             }
-            "--pooling" => options.pooling = Some(Names::Several(value()?.split(',').map(str::to_owned).collect())),
+            "--pooling" => match value()?.as_str() {
+                "none" => options.tokens = true,
+                names => options.pooling = Some(Names::Several(names.split(',').map(str::to_owned).collect())),
+            },
             "--normalize" => options.normalize = Some(true),
             "--no-normalize" => options.normalize = Some(false),
             "--dimensions" => {
@@ -160,8 +164,13 @@ fn embed(model: &Model, arguments: &Arguments) -> Result<(), String> {
         }
         let result = pollster::block_on(model.embed(&texts, &arguments.options));
         let result = result.map_err(|error| format!("lines {} to {}: {error}", done + 1, done + texts.len()))?;
-        for (vector, tokens) in result.data.chunks_exact(result.dimensions).zip(&result.tokens) {
-            let line = serde_json::json!({ "embedding": vector, "tokens": tokens });
+        let mut rows = result.data.chunks_exact(result.dimensions);
+        for tokens in &result.tokens {
+            let embedding = match arguments.options.tokens {
+                true => serde_json::json!(rows.by_ref().take(*tokens as usize).collect::<Vec<_>>()),
+                false => serde_json::json!(rows.next()),
+            };
+            let line = serde_json::json!({ "embedding": embedding, "tokens": tokens });
             writeln!(out, "{line}").map_err(|error| error.to_string())?;
         }
         out.flush().map_err(|error| error.to_string())?;

@@ -77,6 +77,7 @@ impl Loader {
         let mut program = Program::default();
         let last = spec.record(&mut program, &folder.weights()?);
         sentence.head.record(&mut program, last);
+        program.states = Some(last);
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
         let row_bytes: usize = program.plan().slots.iter().map(|slot| 4 * slot.stride).sum();
@@ -211,6 +212,8 @@ pub struct EmbedOptions {
     pub normalize: Option<bool>,
     /// Poolings to use instead of the model's: a name, or several to concatenate.
     pub pooling: Option<Names>,
+    /// The last hidden state of every token instead of a vector a text: no pooling and nothing behind it.
+    pub tokens: bool,
 }
 
 /// One name or several.
@@ -235,7 +238,7 @@ impl Names {
 /// Vectors of some texts, in the order of the texts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Embeddings {
-    /// `[texts, dimensions]`
+    /// `[texts, dimensions]`, or a row for each of a text's `tokens` where [`EmbedOptions::tokens`] asks for that.
     pub data: Vec<f32>,
     /// Columns.
     pub dimensions: usize,
@@ -260,7 +263,7 @@ impl Model {
             architecture: self.parts.architecture.clone(),
             dimensions: head.dimensions(spec.hidden),
             max_tokens: self.parts.max_tokens,
-            layers: spec.layers,
+            layers: spec.layers.len(),
             device,
             adapter,
             reason,
@@ -344,13 +347,22 @@ impl Model {
     /// Tokenizes texts and prepares their embedding.
     pub fn job<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Job> {
         let prompt = self.prompt(options)?;
-        let pooling = self.pooling(options)?;
+        let mut pooling = self.pooling(options)?;
+        if options.tokens {
+            if options.pooling.is_some() || options.dimensions.is_some() || options.normalize.is_some() {
+                return Err(Error::argument("tokens: true takes no pooling, dimensions or normalize"));
+            }
+            // What the batch makes beside the states is not looked at.
+            let head = &self.parts.sentence.head;
+            pooling.dimensions = head.dimensions(self.parts.spec.hidden) as u32;
+        }
         let pool_from = match self.parts.sentence.head.include_prompt || prompt.is_empty() {
             true => 0,
             false => self.parts.tokens.prompt_tokens(prompt)?,
         };
         let mut sequences = Vec::with_capacity(texts.len());
-        let mut embeddings = Embeddings { dimensions: pooling.dimensions as usize, ..Embeddings::default() };
+        let dimensions = if options.tokens { self.parts.spec.hidden } else { pooling.dimensions as usize };
+        let mut embeddings = Embeddings { dimensions, ..Embeddings::default() };
         for text in texts {
             let encoding = match prompt {
                 "" => self.tokenize(text.as_ref())?,
@@ -360,17 +372,24 @@ impl Model {
             let mut sequence = Sequence::from(encoding);
             self.parts.spec.tables.check(&sequence)?;
             sequence.pool_from = pool_from.min(sequence.ids.len()) as u32;
-            if sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
+            if !options.tokens && sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
                 return Err(Error::argument("a text is all prompt, which leaves nothing for max pooling"));
             }
             embeddings.tokens.push(sequence.ids.len() as u32);
             sequences.push(sequence);
         }
-        embeddings.data.resize(texts.len() * embeddings.dimensions, 0.0);
+        let mut rows = Vec::with_capacity(texts.len() + 1);
+        rows.push(0);
+        for sequence in &sequences {
+            let last: usize = rows.last().copied().unwrap_or_default();
+            rows.push(last + if options.tokens { sequence.ids.len() } else { 1 });
+        }
+        let total = rows.last().copied().unwrap_or_default();
+        embeddings.data.resize(total * embeddings.dimensions, 0.0);
         // Longest first: the first batch shows the worst time, and neighbours have similar lengths.
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
-        Ok(Job { sequences, order, done: 0, pooling, embeddings })
+        Ok(Job { sequences, order, done: 0, pooling, rows, tokens: options.tokens, embeddings })
     }
 
     /// Runs a job to its end.
@@ -391,6 +410,10 @@ pub struct Job {
     order: Vec<usize>,
     done: usize,
     pooling: PoolingParams,
+    /// First row of each text in `embeddings`, and one past the last.
+    rows: Vec<usize>,
+    /// Whether states are read back, not vectors.
+    tokens: bool,
     embeddings: Embeddings,
 }
 
@@ -422,9 +445,12 @@ impl Job {
         let sequences = texts.iter().map(|index| &self.sequences[*index]);
         let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
         let start = now_ms();
-        let vectors = match &model.runner {
-            Runner::Gpu(resident) => resident.run(&batch).await?,
-            Runner::Cpu(memory, _) => memory.borrow_mut().run(&model.parts.program, &batch)?,
+        let program = &model.parts.program;
+        let values = match (&model.runner, self.tokens) {
+            (Runner::Gpu(resident), false) => resident.run(&batch).await?,
+            (Runner::Gpu(resident), true) => resident.states(&batch).await?,
+            (Runner::Cpu(memory, _), false) => memory.borrow_mut().run(program, &batch)?,
+            (Runner::Cpu(memory, _), true) => memory.borrow_mut().states(program, &batch)?,
         };
         let elapsed = (now_ms() - start).max(1.0);
         // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
@@ -434,10 +460,17 @@ impl Job {
             let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
             *model.budget.borrow_mut() = next;
         }
-        for (vector, &text) in vectors.chunks_exact(self.dimensions()).zip(texts) {
-            usable(vector, text, &self.sequences[text], &self.pooling)?;
-            let at = text * self.embeddings.dimensions;
-            self.embeddings.data[at..at + vector.len()].copy_from_slice(vector);
+        let dimensions = self.dimensions();
+        let mut rest = values.as_slice();
+        for &text in texts {
+            let place = self.rows[text] * dimensions..self.rows[text + 1] * dimensions;
+            let (own, next) = rest.split_at(place.len());
+            rest = next;
+            finite(own, text)?;
+            if !self.tokens {
+                unit_length(own, text, &self.sequences[text], &self.pooling)?;
+            }
+            self.embeddings.data[place].copy_from_slice(own);
         }
         self.done += count;
         Ok(())
@@ -454,10 +487,15 @@ impl Job {
 
 /// Refuses what no right computation gives. A device that fails like this passed its self-check, so the
 /// texts or the weights are to blame, or the device changed its mind.
-fn usable(vector: &[f32], text: usize, sequence: &Sequence, pooling: &PoolingParams) -> Result<()> {
-    if vector.iter().any(|value| !value.is_finite()) {
-        return Err(Error::NonFinite { text, reason: "NaN or infinity".into() });
+fn finite(values: &[f32], text: usize) -> Result<()> {
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NonFinite { text, reason: "NaN or infinity".into() }),
     }
+}
+
+/// As [`finite`], for vectors that were normalised.
+fn unit_length(vector: &[f32], text: usize, sequence: &Sequence, pooling: &PoolingParams) -> Result<()> {
     if pooling.norm_dimensions == pooling.dimensions && !sequence.pools_nothing() {
         let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
         if (norm - 1.0).abs() > NORM_TOLERANCE {

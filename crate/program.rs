@@ -44,6 +44,13 @@ pub struct Buf {
     pub stride: usize,
 }
 
+impl Buf {
+    /// Values of whole rows without the columns that only pad.
+    pub fn unpadded(&self, values: &[f32]) -> Vec<f32> {
+        values.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()
+    }
+}
+
 /// A parameter of the model on the device, by its index into [`Program::weights`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightId(pub usize);
@@ -80,6 +87,8 @@ pub struct Program {
     pub weights: Vec<Weight>,
     /// The vectors that come out.
     pub output: Output,
+    /// The last hidden state, which can be read back too: nothing takes its memory.
+    pub states: Option<Buf>,
 }
 
 /// What a program's vectors can be.
@@ -99,8 +108,13 @@ impl Program {
         buf
     }
 
-    /// Declares a parameter; its values arrive later.
+    /// Declares a parameter; its values arrive later. One that was declared before is shared.
     pub fn weight(&mut self, weight: Weight) -> WeightId {
+        if !(weight.parts.is_empty() && weight.frequencies.is_empty())
+            && let Some(index) = self.weights.iter().position(|known| *known == weight)
+        {
+            return WeightId(index);
+        }
         self.weights.push(weight);
         WeightId(self.weights.len() - 1)
     }
@@ -143,7 +157,7 @@ impl Program {
                 slot_of[buf.id] = slot;
             }
             for buf in bufs {
-                if last_use(buf.id) == Some(step) {
+                if last_use(buf.id) == Some(step) && self.states != Some(*buf) {
                     free[slot_of[buf.id]] = true;
                 }
             }

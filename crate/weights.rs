@@ -33,6 +33,8 @@ pub struct Axis {
     pub len: usize,
     /// Elements from one run to the next, a multiple of four.
     pub stride: usize,
+    /// Two runs take turns, four elements of the one and four of the other: the halves of a gated product.
+    pub gated: bool,
 }
 
 impl Axis {
@@ -43,7 +45,12 @@ impl Axis {
 
     /// `blocks` runs of `len` values.
     pub fn blocks(blocks: usize, len: usize) -> Self {
-        Self { blocks, len, stride: len.next_multiple_of(4) }
+        Self { blocks, len, stride: len.next_multiple_of(4), gated: false }
+    }
+
+    /// The activated and the multiplied half of a gated product, `len` values each.
+    pub fn gated(len: usize) -> Self {
+        Self { gated: true, ..Self::blocks(2, len) }
     }
 
     /// Values in the checkpoint.
@@ -58,7 +65,8 @@ impl Axis {
 
     /// Where value `index` of the checkpoint lies.
     pub fn place(&self, index: usize) -> usize {
-        index / self.len * self.stride + index % self.len
+        let (block, index) = (index / self.len, index % self.len);
+        if self.gated { index / 4 * 8 + 4 * block + index % 4 } else { block * self.stride + index }
     }
 }
 
@@ -77,6 +85,15 @@ pub enum Layout {
         /// Columns.
         width: usize,
     },
+    /// A row for each distance from `-most` to `most`, `[2 most + 1, heads]`, from one row a bucket of distances.
+    Distances {
+        /// Distances beyond it are in the last buckets.
+        most: usize,
+        /// Rows of the tensor.
+        buckets: usize,
+        /// Columns.
+        heads: usize,
+    },
     /// `weight` of a PyTorch `Linear`, `[outputs, inputs]`, stored in panels `[outputs / 8][inputs][8]`,
     /// so that eight output columns and then the next input are side by side, whatever the tile of a kernel.
     Linear {
@@ -93,15 +110,18 @@ impl Layout {
         match self {
             Self::Vector { axis } => axis.padded(),
             Self::Table { rows, width } => rows * width.next_multiple_of(4),
+            Self::Distances { most, heads, .. } => ((2 * most + 1) * heads).next_multiple_of(4),
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
         }
     }
 
-    /// Where an element lies; `row` and `col` are those of the checkpoint, `col` is 0 for vectors.
+    /// Where an element lies; `row` and `col` are those of the checkpoint, `col` is 0 for vectors. Rows of
+    /// [`Layout::Distances`] are distances, counted from `-most`.
     pub fn place(&self, row: usize, col: usize) -> usize {
         match self {
             Self::Vector { axis } => axis.place(row),
             Self::Table { width, .. } => row * width.next_multiple_of(4) + col,
+            Self::Distances { heads, .. } => row * heads + col,
             Self::Linear { inputs, outputs } => {
                 let (row, col) = (outputs.place(row), inputs.place(col));
                 (row / PANEL * inputs.padded() + col) * PANEL + row % PANEL
@@ -114,6 +134,7 @@ impl Layout {
         match self {
             Self::Vector { .. } => vec![rows],
             Self::Table { width, .. } => vec![rows, *width],
+            Self::Distances { buckets, heads, .. } => vec![*buckets, *heads],
             Self::Linear { inputs, .. } => vec![rows, inputs.size()],
         }
     }
@@ -128,21 +149,72 @@ pub enum Rounding {
     Never,
 }
 
+/// The bucket of a distance (of a key from its query). Source: `relative_position_bucket` of T5 and MPNet, both ways.
+pub fn distance_bucket(distance: i32, buckets: usize, most: usize) -> usize {
+    let half = buckets / 2;
+    let exact = half / 2;
+    let steps = distance.unsigned_abs() as usize;
+    let bucket = if steps < exact {
+        steps
+    } else {
+        let scale = (steps as f32 / exact as f32).ln() / (most as f32 / exact as f32).ln();
+        (exact + (scale * (half - exact) as f32) as usize).min(half - 1)
+    };
+    if distance > 0 { half + bucket } else { bucket }
+}
+
 /// A parameter on the device and the tensors it is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// How it lies there.
     pub layout: Layout,
     /// The tensors, each with the first row it fills. None: the parameter is zero (an absent bias).
     pub parts: Vec<Part>,
+    /// Not empty: a table of rotations instead, computed here. Row p holds `cos(p f)` for these frequencies f, then
+    /// `sin(p f)`, each half padded to a multiple of four.
+    pub frequencies: Vec<f32>,
     /// Whether it may be stored in less than f32.
     pub rounding: Rounding,
 }
 
 impl Weight {
+    /// Made of these tensors.
+    pub fn new(layout: Layout, parts: Vec<Part>, rounding: Rounding) -> Self {
+        Self { layout, parts, frequencies: Vec::new(), rounding }
+    }
+
+    /// The rotations of `positions` positions by these frequencies.
+    pub fn rotations(positions: usize, frequencies: Vec<f32>) -> Self {
+        let layout = Layout::Table { rows: positions, width: 2 * frequencies.len().next_multiple_of(4) };
+        Self { layout, parts: Vec::new(), frequencies, rounding: Rounding::Never }
+    }
+
+    /// Writes what is computed and not read.
+    fn compute(&self, id: WeightId, sink: &mut dyn Sink) -> Result<()> {
+        let Layout::Table { rows, width } = self.layout else { return Ok(()) };
+        if self.frequencies.is_empty() {
+            return Ok(());
+        }
+        // Some rows at a time: a long table need not be whole in memory.
+        for first in (0..rows).step_by(256) {
+            let count = (rows - first).min(256);
+            let mut values = vec![0.0; count * width];
+            for (index, row) in values.chunks_exact_mut(width).enumerate() {
+                let (cos, sin) = row.split_at_mut(width / 2);
+                for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
+                    // The angle is rounded to f32 as in transformers; its cosine is not approximated any further.
+                    let angle = f64::from((first + index) as f32 * frequency);
+                    (*cos, *sin) = (angle.cos() as f32, angle.sin() as f32);
+                }
+            }
+            sink.write(id, first * width, &values)?;
+        }
+        Ok(())
+    }
+
     /// The type that a device of this precision stores it in.
     pub fn stored(&self, precision: Precision) -> Precision {
-        let vector = matches!(self.layout, Layout::Vector { .. });
+        let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. });
         if vector || self.rounding == Rounding::Never { Precision::F32 } else { precision }
     }
 
@@ -184,6 +256,7 @@ pub struct Reader {
     unread: Vec<String>,
     gathering: HashMap<usize, Gathering>,
     file: Option<File>,
+    computed: bool,
 }
 
 /// A vector or matrix whose values are not all there yet.
@@ -230,7 +303,7 @@ impl Reader {
                 unread.push(part.file.clone());
             }
         }
-        Self { weights: weights.to_vec(), prefixes, unread, gathering: HashMap::new(), file: None }
+        Self { weights: weights.to_vec(), prefixes, unread, gathering: HashMap::new(), file: None, computed: false }
     }
 
     /// The files still to be read, in order.
@@ -270,6 +343,10 @@ impl Reader {
             }
             let (length, targets, stored) = targets(&file.path, bytes, &self.weights, self.prefixes)?;
             sink.start(stored)?;
+            if !self.computed {
+                self.computed = true;
+                self.weights.iter().enumerate().try_for_each(|(id, weight)| weight.compute(WeightId(id), sink))?;
+            }
             file.state = State::Data { length, targets, current: 0, pending: Vec::new() };
         }
         let State::Data { length, targets, current, pending } = &mut file.state else { return Ok(()) };
@@ -420,7 +497,15 @@ fn place_rows(
         });
         for (row, values) in values.chunks_exact(target.columns).enumerate() {
             for (col, value) in values.iter().enumerate() {
-                whole.values[layout.place(first + row, col)] = *value;
+                let Layout::Distances { most, buckets, .. } = layout else {
+                    whole.values[layout.place(first + row, col)] = *value;
+                    continue;
+                };
+                for distance in 0..=2 * most {
+                    if distance_bucket(distance as i32 - most as i32, buckets, most) == first + row {
+                        whole.values[layout.place(distance, col)] = *value;
+                    }
+                }
             }
         }
         whole.missing -= rows;

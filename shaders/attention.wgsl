@@ -1,4 +1,5 @@
-// out = softmax(SCALE q kᵀ) v for each head, over the rows [from, until) that a token attends to.
+// out = softmax(SCALE q kᵀ + bias) v for each head, over the rows [from, until) that a token attends to. Fragments
+// say whether queries and keys are turned by their positions, and whether distances have a bias.
 //
 // One query row an invocation; keys and values pass through workgroup memory. The running maximum and sum
 // are updated key by key in the order of the rows, so a text's bits do not depend on what it is packed with.
@@ -16,23 +17,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let first = group.x * GROUP;
   let last = min(first + GROUP, frame_tokens()) - 1u;
   let row = min(first + lane, last); // Lanes past the batch repeat the last row and write nothing.
-  let begin = frame_from(row);
-  let end = frame_until(row);
+  let begin = max(frame_from(row), row - min(row, WINDOW));
+  let end = min(frame_until(row), row + WINDOW + 1u);
   var q: array<vec4<f32>, HEAD4>;
   var sum: array<vec4<f32>, HEAD4>;
   for (var d = 0u; d < HEAD4; d++) {
-    q[d] = SCALE * qkv[row * TOKEN4 + head * HEAD4 + d];
+    q[d] = SCALE * turned(row, head, d);
   }
   var highest = -1e30;
   var total = 0.0;
   // Bounds never fall from row to row, so the first row's `from` and the last row's `until` cover the tile.
-  let tile_end = frame_until(last);
-  for (var key0 = frame_from(first); key0 < tile_end; key0 += KEYS) {
+  let tile_end = min(frame_until(last), last + WINDOW + 1u);
+  for (var key0 = max(frame_from(first), first - min(first, WINDOW)); key0 < tile_end; key0 += KEYS) {
     let count = min(KEYS, tile_end - key0);
     for (var i = lane; i < count * HEAD4; i += GROUP) {
-      let at = (key0 + i / HEAD4) * TOKEN4 + head * HEAD4 + i % HEAD4;
-      keys[i] = qkv[at + HEADS * HEAD4];
-      values[i] = qkv[at + 2u * HEADS * HEAD4];
+      let key = key0 + i / HEAD4;
+      keys[i] = turned(key, HEADS + head, i % HEAD4);
+      values[i] = qkv[key * TOKEN4 + (2u * HEADS + head) * HEAD4 + i % HEAD4];
     }
     workgroupBarrier();
     let from_key = max(begin, key0) - key0;
@@ -42,7 +43,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var d = 0u; d < HEAD4; d++) {
         dots += q[d] * keys[key * HEAD4 + d];
       }
-      let score = dots.x + dots.y + dots.z + dots.w;
+      let score = dots.x + dots.y + dots.z + dots.w + distance_bias(row, key0 + key, head);
       if score > highest {
         let shrink = exp(highest - score);
         highest = score;

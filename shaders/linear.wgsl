@@ -1,11 +1,13 @@
 // out[r, n] = epilogue(sum_k x[r, k] weight[n, k] + bias[n])
 //
+// GATED: a panel holds four columns of each half, and out = epilogue(first half) * second half.
+//
 // A workgroup of 8 x 8 makes a tile of 32 rows x 64 columns, an invocation 4 rows x one panel of 8 columns. Values
 // come straight from the buffers: neighbours read the same ones, which caches serve. Rows past the batch are
 // computed from whatever lies there and not written.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, K4]
 @group(0) @binding(2) var<storage, read> weight: array<matrix4>;       // [N/8][K][8], see Layout::Linear
-@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;       // [N4]
+@group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;       // [N4], twice that where GATED
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;  // [rows, N4]
 
 @compute @workgroup_size(8, 8)
@@ -51,10 +53,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
 }
 
 fn write(row: u32, panel: u32, low: vec4<f32>, high: vec4<f32>) {
-  let column4 = 2u * panel;
   if row >= linear_rows() {
     return;
   }
+  if GATED {
+    if panel < N4 {
+      let at = row * N4 + panel;
+      out[at] = epilogue(low + bias[2u * panel], at) * (high + bias[2u * panel + 1u]);
+    }
+    return;
+  }
+  let column4 = 2u * panel;
   let at = row * N4 + column4;
   if column4 < N4 {
     out[at] = epilogue(low + bias[column4], at);

@@ -10,6 +10,8 @@ use crate::support::{On, fixtures, json, load, max_abs, min_cosine, minilm, tens
 
 /// Tiny models have activations of unit size; both sides sum a few dozen terms in f32.
 const TINY_MAX_ABS: f32 = 1e-5;
+/// Of the largest magnitude: the weights of these models are wide, and errors grow from layer to layer.
+const ARCHITECTURES_MAX: f32 = 2e-5;
 /// The promise for the real model, whose vectors have unit length.
 const MAX_ABS: f32 = 1e-4;
 const MIN_COSINE: f64 = 0.99999;
@@ -83,6 +85,76 @@ fn tiny_models_on_the_cpu() {
 #[test]
 fn tiny_models_on_the_gpu() {
     MODELS.iter().for_each(|model| check_tiny(model, On::Gpu));
+}
+
+/// The last hidden state of every token, against transformers, for the folders of tests/golden/architectures.
+fn check_architectures(on: On) {
+    let texts = strings(&json("architectures/texts.json"));
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(fixtures().join("architectures")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    assert!(folders.len() >= 22);
+    let mut failures = Vec::new();
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_str().unwrap();
+        let expected = tensors(&format!("architectures/{name}.safetensors"));
+        let model = load(&folder, on, Some(Precision::F32));
+        let found = embed(&model, &texts, &EmbedOptions { tokens: true, ..EmbedOptions::default() });
+        let mut rest = found.data.as_slice();
+        for (index, tokens) in found.tokens.iter().enumerate() {
+            let (own, next) = rest.split_at(*tokens as usize * found.dimensions);
+            rest = next;
+            let expected = &expected[&index.to_string()];
+            let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+            if own.len() != expected.len() {
+                failures.push(format!("{name}, text {index}: {} values for {}", own.len(), expected.len()));
+                continue;
+            }
+            let error = max_abs(own, expected) / largest;
+            if error.is_nan() || error > ARCHITECTURES_MAX {
+                failures.push(format!("{name}, text {index}: {error:e}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "on {on:?}:\n{}", failures.join("\n"));
+}
+
+/// The table in README.md, from the fixtures. `EMBEDLET_WRITE_README=1 cargo test` writes it.
+#[test]
+fn the_readme_lists_what_the_fixtures_prove() {
+    let mut sizes = std::collections::BTreeMap::<String, usize>::new();
+    for folder in ["models", "architectures"] {
+        for entry in std::fs::read_dir(fixtures().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if fixtures().join(folder).join(&name).is_dir() {
+                let config = json(&format!("{folder}/{name}/config.json"));
+                *sizes.entry(config["model_type"].as_str().unwrap().to_owned()).or_default() += 1;
+            }
+        }
+    }
+    let rows: String = sizes.iter().map(|(name, count)| format!("| `{name}` | {count} |\n")).collect();
+    let table = format!("| `model_type` | fixtures |\n|---|---|\n{rows}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let (start, end) = ("<!-- what the fixtures prove -->\n", "<!-- end -->");
+    let (before, rest) = readme.split_once(start).unwrap();
+    let (found, after) = rest.split_once(end).unwrap();
+    if std::env::var("EMBEDLET_WRITE_README").is_ok() {
+        std::fs::write(&path, format!("{before}{start}{table}{end}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(found, table, "EMBEDLET_WRITE_README=1 cargo test the_readme writes it");
+}
+
+#[test]
+fn architectures_on_the_cpu() {
+    check_architectures(On::Cpu);
+}
+
+#[test]
+fn architectures_on_the_gpu() {
+    check_architectures(On::Gpu);
 }
 
 fn minilm_texts() -> Vec<String> {

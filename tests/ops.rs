@@ -4,9 +4,9 @@
 use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Norm};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
 use embedlet::program::{Precision, Program, Rows};
-use embedlet::weights::{Axis, Layout};
+use embedlet::weights::{Axis, Layout, Weight};
 
 use crate::shaders::{vector, weight};
 use crate::support::gpu;
@@ -53,12 +53,17 @@ fn layer_norm() {
 #[test]
 fn embed() {
     for width in [5, 64, 384] {
-        let mut p = Program::default();
-        let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
-        let tables = EmbedTables { tokens: table(), positions: table(), types: table() };
-        let norm = norm(&mut p, width, 1e-12);
-        p.embed(tables, width, norm);
-        check(&format!("width {width}"), &p);
+        for (positions, types, tasks) in [(true, true, true), (true, true, false), (false, false, false)] {
+            let mut p = Program::default();
+            let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
+            let tokens = table();
+            let (positions, types, tasks) = (positions.then(&mut table), types.then(&mut table), tasks.then(table));
+            let tables = EmbedTables { tokens, positions, types, tasks };
+            let norm = norm(&mut p, width, 1e-12);
+            p.embed(tables, width, Some(norm));
+            p.embed(tables, width, None);
+            check(&format!("width {width}"), &p);
+        }
     }
 }
 
@@ -83,6 +88,12 @@ fn linear() {
         ] {
             let (w, bias) = (weight(&mut p, layout), vector(&mut p, outputs));
             p.linear(x, w, bias, outputs, epilogue);
+            let gated = Axis::gated(outputs);
+            if let Epilogue::Activation(activation) = epilogue {
+                let w = weight(&mut p, Layout::Linear { inputs: Axis::plain(inputs), outputs: gated });
+                let bias = weight(&mut p, Layout::Vector { axis: gated });
+                p.gated_linear(x, w, bias, outputs, activation);
+            }
         }
         check(&format!("{inputs} to {outputs}"), &p);
     }
@@ -90,10 +101,27 @@ fn linear() {
 
 #[test]
 fn attention() {
-    for (heads, head_dim) in [(1, 4), (2, 9), (3, 16), (12, 32), (2, 64), (1, 128), (1, 256)] {
+    for (heads, head_dim) in [(1, 4), (2, 9), (2, 10), (3, 16), (12, 32), (2, 64), (1, 128), (1, 256)] {
         let mut p = Program::default();
-        let qkv = p.buf(Rows::Tokens, 3 * heads * usize::next_multiple_of(head_dim, 4));
-        p.attention(qkv, heads, head_dim);
+        let plain = Heads::new(heads, head_dim);
+        let rotations = p.weight(Weight::rotations(64, vec![1.0; head_dim / 2]));
+        let distances = |p: &mut Program, most| (weight(p, Layout::Distances { most, buckets: 32, heads }), most);
+        let (near, far) = (distances(&mut p, 3), distances(&mut p, 128));
+        let mut kinds = vec![
+            plain,
+            Heads { window: Some(0), ..plain },
+            Heads { window: Some(5), ..plain },
+            Heads { window: Some(40), distances: Some(near), ..plain },
+            Heads { distances: Some(far), ..plain },
+        ];
+        if head_dim % 2 == 0 {
+            kinds.push(Heads { rotations: Some(rotations), ..plain });
+            kinds.push(Heads { rotations: Some(rotations), window: Some(33), distances: Some(far), ..plain });
+        }
+        for kind in kinds {
+            let qkv = p.buf(Rows::Tokens, kind.axis(3 * heads).padded());
+            p.attention(qkv, kind);
+        }
         check(&format!("{heads} heads of {head_dim}"), &p);
     }
 }

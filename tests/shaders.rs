@@ -1,6 +1,6 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Norm};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::shader::numbered;
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
@@ -8,7 +8,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 
 /// A parameter without tensors.
 pub fn weight(program: &mut Program, layout: Layout) -> embedlet::program::WeightId {
-    program.weight(Weight { layout, parts: Vec::new(), rounding: Rounding::Allowed })
+    program.weight(Weight::new(layout, Vec::new(), Rounding::Allowed))
 }
 
 pub fn vector(program: &mut Program, len: usize) -> embedlet::program::WeightId {
@@ -20,8 +20,9 @@ fn every_operation(width: usize) -> Program {
     let mut p = Program::default();
     let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12 };
     let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
-    let tables = EmbedTables { tokens: table(), positions: table(), types: table() };
-    let x = p.embed(tables, width, norm);
+    let tables = EmbedTables { tokens: table(), positions: Some(table()), types: Some(table()), tasks: Some(table()) };
+    let x = p.embed(tables, width, Some(norm));
+    p.embed(EmbedTables { positions: None, types: None, tasks: None, ..tables }, width, None);
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);
     let activations = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
@@ -30,10 +31,21 @@ fn every_operation(width: usize) -> Program {
         let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: axis });
         let bias = vector(&mut p, width);
         p.linear(normed, w, bias, width, epilogue);
+        if let Epilogue::Activation(activation) = epilogue {
+            let gated = Axis::gated(width);
+            let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: gated });
+            let bias = weight(&mut p, Layout::Vector { axis: gated });
+            p.gated_linear(normed, w, bias, width, activation);
+        }
     }
-    for head_dim in [9, 16, 32, 64, 128, 256] {
-        let qkv = p.buf(Rows::Tokens, 3 * 2 * usize::next_multiple_of(head_dim, 4));
-        p.attention(qkv, 2, head_dim);
+    for head_dim in [10, 16, 32, 64, 128, 256] {
+        let plain = Heads { window: Some(8), ..Heads::new(2, head_dim) };
+        let rotations = p.weight(Weight::rotations(64, vec![1.0; head_dim / 2]));
+        let distances = weight(&mut p, Layout::Distances { most: 128, buckets: 32, heads: 2 });
+        for heads in [plain, Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain }] {
+            let qkv = p.buf(Rows::Tokens, heads.axis(3 * 2).padded());
+            p.attention(qkv, heads);
+        }
     }
     let pooled = p.pool(x, 2);
     p.normalize(pooled);

@@ -1,6 +1,16 @@
 //! `model_type` to [`Spec`]: the only list of architectures.
 
+mod albert;
 mod bert;
+mod distilbert;
+mod electra;
+mod ernie;
+mod megatron_bert;
+mod modernbert;
+mod mpnet;
+mod roberta;
+mod roberta_prelayernorm;
+mod rope;
 
 use crate::config::Config;
 use crate::encoder::Spec;
@@ -9,7 +19,26 @@ use crate::error::{Error, Result, printable};
 /// The encoder that `config.json` describes.
 pub fn spec(config: &Config) -> Result<Spec> {
     match config.text_or("model_type", "")? {
+        "albert" => albert::spec(config),
         "bert" => bert::spec(config),
+        "camembert" | "roberta" | "xlm-roberta" => roberta::spec(config),
+        "distilbert" => distilbert::spec(config),
+        "electra" => electra::spec(config),
+        "ernie" => ernie::spec(config),
+        "megatron-bert" => megatron_bert::spec(config),
+        "modernbert" => modernbert::spec(config),
+        "mpnet" => mpnet::spec(config),
+        "roberta-prelayernorm" => roberta_prelayernorm::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
+    }
+}
+
+/// Columns of a head: the hidden state divided among them.
+fn head_dim(config: &Config, heads_key: &str, hidden: usize, heads: usize) -> Result<usize> {
+    let dim = hidden / heads;
+    match hidden.is_multiple_of(heads) {
+        true if dim > 256 => Err(Error::option("head dimension", dim)),
+        true => Ok(dim),
+        false => Err(config.unsupported(heads_key)),
     }
 }

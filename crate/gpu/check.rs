@@ -169,6 +169,7 @@ impl Case {
         let mut buffers = vec![gpu.buffer("self-check", 4 * frame_words(batch.tokens()) as u64, usage)];
         gpu.queue.write_buffer(&buffers[0], 0, bytemuck::cast_slice(&frame));
         let mut written = None;
+        let mut seen = Vec::new();
         for (index, operand) in kernel.operands.iter().enumerate() {
             let buffer = match operand {
                 Operand::Read(buf) => {
@@ -183,7 +184,12 @@ impl Case {
                     if let Layout::Table { rows, .. } = &mut weight.layout {
                         *rows = TABLE_ROWS;
                     }
-                    let values = random.weight(&weight);
+                    // One parameter may be bound twice.
+                    let values = match seen.contains(id) {
+                        true => memory.weight(*id).to_vec(),
+                        false => random.weight(&weight),
+                    };
+                    seen.push(*id);
                     memory.set_weight(*id, values.clone(), weight.stored(precision));
                     match weight.stored(precision) {
                         Precision::F32 => upload(bytemuck::cast_slice(&values)),
@@ -287,6 +293,7 @@ impl Random {
         let (rows, columns) = match layout {
             Layout::Vector { axis } => (axis.size(), 1),
             Layout::Table { rows, width } => (rows, width),
+            Layout::Distances { most, heads, .. } => (2 * most + 1, heads),
             Layout::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
         };
         let mut values = vec![0.0; layout.elements()];

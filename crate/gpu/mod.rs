@@ -21,7 +21,7 @@ pub use check::{SelfCheck, compare_all};
 
 use crate::batch::{Batch, MAX_TEXTS, frame_words};
 use crate::error::{Error, Result};
-use crate::program::{Operand, Precision, Program, Rows, WeightId};
+use crate::program::{Buf, Operand, Precision, Program, Rows, WeightId};
 use crate::shader::{Grid, Kernel};
 use crate::weights::Sink;
 
@@ -434,6 +434,8 @@ pub struct Resident {
     frame: wgpu::Buffer,
     output: wgpu::Buffer,
     staging: wgpu::Buffer,
+    /// The last hidden state and its columns in memory.
+    states: Option<(wgpu::Buffer, Buf)>,
     /// Everything to be destroyed with it.
     buffers: Vec<wgpu::Buffer>,
 }
@@ -447,7 +449,8 @@ impl Resident {
         use wgpu::BufferUsages as Usage;
         let plan = program.plan();
         let slot = |slot: &crate::program::Slot| {
-            gpu.buffer("activation", rows(slot.rows, upload.tokens) * slot.stride as u64 * 4, Usage::STORAGE)
+            let bytes = rows(slot.rows, upload.tokens) * slot.stride as u64 * 4;
+            gpu.buffer("activation", bytes, Usage::STORAGE | Usage::COPY_SRC)
         };
         let slots: Vec<_> = plan.slots.iter().map(slot).collect();
         let frame = gpu.buffer("frame", 4 * frame_words(upload.tokens) as u64, Usage::STORAGE | Usage::COPY_DST);
@@ -467,8 +470,9 @@ impl Resident {
             let group = gpu.bind(kernel, &pipeline, &bound);
             steps.push((pipeline, group, kernel.grid));
         }
+        let states = program.states.map(|buf| (slots[plan.slot_of[buf.id]].clone(), buf));
         let buffers = slots.into_iter().chain(allocated.weights).collect();
-        Ok(Self { gpu, precision: allocated.precision, self_check, steps, frame, output, staging, buffers })
+        Ok(Self { gpu, precision: allocated.precision, self_check, steps, frame, output, staging, states, buffers })
     }
 
     /// The device that it lives on.
@@ -486,8 +490,26 @@ impl Resident {
         self.self_check
     }
 
+    /// Runs a batch and returns the last hidden state, `[tokens, hidden]`.
+    pub async fn states(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let Some((states, buf)) = &self.states else { return Err(Error::argument("the program keeps no states")) };
+        let bytes = 4 * (batch.tokens() * buf.stride) as u64;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        // Made for the call: it is as large as an activation, and few ask for one.
+        let staging = self.gpu.buffer("states", bytes, usage);
+        let values = self.submit(batch, states, &staging, bytes).await;
+        staging.destroy();
+        Ok(buf.unpadded(&values?))
+    }
+
     /// Runs a batch and returns the vectors, `[texts, dimensions]`.
     pub async fn run(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
+        self.submit(batch, &self.output, &self.staging, bytes).await
+    }
+
+    /// Runs a batch and reads the first bytes of a buffer back through another.
+    async fn submit(&self, batch: &Batch, from: &wgpu::Buffer, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<f32>> {
         self.gpu.trouble()?;
         self.gpu.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&batch.frame()));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
@@ -498,10 +520,9 @@ impl Resident {
             pass.dispatch_workgroups((grid.rows.of(batch) as u32).div_ceil(grid.per_group), grid.y, 1);
         }
         drop(pass);
-        let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
-        encoder.copy_buffer_to_buffer(&self.output, 0, &self.staging, 0, bytes);
+        encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
         self.gpu.queue.submit([encoder.finish()]);
-        self.gpu.read(&self.staging, bytes).await
+        self.gpu.read(staging, bytes).await
     }
 }
 

@@ -1,77 +1,156 @@
-//! `softmax(q kᵀ / √head_dim) v` for each head, over the rows that a token may attend to. Source: "Attention Is
-//! All You Need" §3.2; the running form is that of FlashAttention.
+//! `softmax(q kᵀ / √head_dim + bias) v` for each head, over the rows that a token may attend to. Source: "Attention
+//! Is All You Need" §3.2; the running form is that of FlashAttention. Rotations: RoFormer (arXiv 2104.09864) §3.4.2
+//! in the form of GPT-NeoX, where column i turns with column i + head_dim / 2.
 
 use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Op, Operand, Program, Rows};
+use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
+use crate::weights::Axis;
 
 /// Query rows of a workgroup.
 const QUERIES: usize = 32;
 /// Elements of workgroup memory for a tile of keys; values take as many. WebGPU guarantees 16 KiB in all.
 const TILE_ELEMENTS: usize = 2048;
+/// A window that holds every text.
+const UNBOUNDED: usize = 1 << 30;
+
+/// The heads of an attention and what a score depends on beside its query and key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// How many.
+    pub count: usize,
+    /// Columns of a head.
+    pub dim: usize,
+    /// Queries and keys are turned by their positions:
+    /// [`Weight::rotations`](crate::weights::Weight::rotations) of half as many frequencies as columns.
+    pub rotations: Option<WeightId>,
+    /// Added to a score by the distance of its key: [`Layout::Distances`](crate::weights::Layout::Distances).
+    pub distances: Option<(WeightId, usize)>,
+    /// A token attends to so many rows before it and behind it.
+    pub window: Option<usize>,
+}
+
+impl Heads {
+    /// Plain heads.
+    pub fn new(count: usize, dim: usize) -> Self {
+        Self { count, dim, rotations: None, distances: None, window: None }
+    }
+
+    /// Where the columns of `count` heads lie: each head padded to a multiple of four, or each half of it where the
+    /// halves are turned against each other.
+    pub fn axis(&self, count: usize) -> Axis {
+        match self.rotations {
+            None => Axis::blocks(count, self.dim),
+            Some(_) => Axis::blocks(2 * count, self.dim / 2),
+        }
+    }
+
+    fn stride(&self) -> usize {
+        self.axis(1).padded()
+    }
+}
 
 /// See the module.
 pub struct Attention {
     qkv: Buf,
-    heads: usize,
-    /// Columns of a head in memory, a multiple of four.
-    head_stride: usize,
+    heads: Heads,
     scale: f32,
     out: Buf,
 }
 
 impl Program {
-    /// qkv: `[tokens, 3 · heads · head_stride]`, queries then keys then values, to `[tokens, heads · head_stride]`.
-    /// Heads of `head_dim` columns are padded with zeros to `head_stride`, a multiple of four.
-    pub fn attention(&mut self, qkv: Buf, heads: usize, head_dim: usize) -> Buf {
-        let head_stride = head_dim.next_multiple_of(4);
-        let out = self.buf(Rows::Tokens, heads * head_stride);
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        self.push(Attention { qkv, heads, head_stride, scale, out });
+    /// qkv: `[tokens, 3 · heads]`, queries then keys then values as [`Heads::axis`] says, to `[tokens, heads]`.
+    pub fn attention(&mut self, qkv: Buf, heads: Heads) -> Buf {
+        let out = self.buf(Rows::Tokens, heads.axis(heads.count).padded());
+        let scale = 1.0 / (heads.dim as f32).sqrt();
+        self.push(Attention { qkv, heads, scale, out });
         out
     }
 }
 
 impl Op for Attention {
     fn kernel(&self) -> Kernel {
-        Kernel {
+        let stride = self.heads.stride();
+        let mut kernel = Kernel {
             name: "attention",
             fragments: vec![fragment!("attention.wgsl")],
             consts: vec![
                 ("GROUP", Const::Count(QUERIES)),
-                ("KEYS", Const::Count((TILE_ELEMENTS / self.head_stride).clamp(1, 32))),
-                ("HEADS", Const::Count(self.heads)),
-                ("HEAD4", Const::Count(self.head_stride / 4)),
+                ("KEYS", Const::Count((TILE_ELEMENTS / stride).clamp(1, 32))),
+                ("HEADS", Const::Count(self.heads.count)),
+                ("HEAD4", Const::Count(stride / 4)),
                 ("SCALE", Const::Number(self.scale)),
+                ("WINDOW", Const::Count(self.heads.window.unwrap_or(UNBOUNDED))),
             ],
             operands: vec![Operand::Read(self.qkv), Operand::Write(self.out)],
-            grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: self.heads as u32 },
+            grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: self.heads.count as u32 },
+        };
+        let operand = |kernel: &mut Kernel, name, id| {
+            kernel.operands.push(Operand::Weight(id));
+            kernel.consts.push((name, Const::Count(kernel.operands.len())));
+        };
+        match self.heads.rotations {
+            None => kernel.fragments.push(fragment!("lib/no_rotation.wgsl")),
+            Some(rotations) => {
+                kernel.fragments.push(fragment!("lib/rotation.wgsl"));
+                operand(&mut kernel, "ROTATIONS_BINDING", rotations);
+            }
         }
+        match self.heads.distances {
+            None => kernel.fragments.push(fragment!("lib/no_distance.wgsl")),
+            Some((bias, most)) => {
+                kernel.fragments.push(fragment!("lib/distance.wgsl"));
+                kernel.consts.push(("MOST", Const::Count(most)));
+                operand(&mut kernel, "DISTANCE_BINDING", bias);
+            }
+        }
+        kernel
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
-        let (width, head) = (self.out.stride, self.head_stride);
+        let (width, head, heads) = (self.out.stride, self.heads.stride(), self.heads);
+        // Keys are turned once, not once a query.
+        let turned = heads.rotations.map(|rotations| {
+            let (mut qkv, rotations) = (memory.read(self.qkv).to_vec(), memory.weight(rotations));
+            for_row_blocks(&mut qkv[..batch.tokens() * 3 * width], 3 * width, 16, |first, rows| {
+                for (index, row) in rows.chunks_exact_mut(3 * width).enumerate() {
+                    let (cos, sin) =
+                        rotations[batch.positions[first + index] as usize * head..][..head].split_at(head / 2);
+                    row[..2 * width].chunks_exact_mut(head).for_each(|head| turn(head, cos, sin));
+                }
+            });
+            qkv
+        });
         memory.write(self.out, |memory, out| {
-            let qkv = memory.read(self.qkv);
+            let qkv = turned.as_deref().unwrap_or_else(|| memory.read(self.qkv));
+            let bias = heads.distances.map(|(bias, most)| (memory.weight(bias), most as i64));
             let part =
                 |row: usize, part: usize, index: usize| &qkv[row * 3 * width + part * width + index * head..][..head];
             for_row_blocks(&mut out[..batch.tokens() * width], width, 16, |first, rows| {
                 let mut scores = Vec::new();
                 for (index, row) in rows.chunks_exact_mut(width).enumerate() {
                     let token = first + index;
-                    let range = batch.from[token] as usize..batch.until[token] as usize;
+                    let window = heads.window.unwrap_or(UNBOUNDED);
+                    let from = token.saturating_sub(window).max(batch.from[token] as usize);
+                    let until = (token + window + 1).min(batch.until[token] as usize);
                     for (index, out) in row.chunks_exact_mut(head).enumerate() {
                         let q = part(token, 0, index);
                         scores.clear();
-                        scores.extend(range.clone().map(|key| self.scale * dot(q, part(key, 1, index))));
+                        scores.extend((from..until).map(|key| self.scale * dot(q, part(key, 1, index))));
+                        if let Some((bias, most)) = bias {
+                            for (key, score) in (from..until).zip(&mut scores) {
+                                let distance = (key as i64 - token as i64).clamp(-most, most) + most;
+                                *score += bias[distance as usize * heads.count + index];
+                            }
+                        }
                         let highest = scores.iter().copied().fold(f32::MIN, f32::max);
                         scores.iter_mut().for_each(|score| *score = exp(*score - highest));
                         let total: f32 = scores.iter().sum();
                         out.fill(0.0);
-                        for (key, weight) in range.clone().zip(&scores) {
+                        for (key, weight) in (from..until).zip(&scores) {
                             let weight = weight / total;
                             out.iter_mut().zip(part(key, 2, index)).for_each(|(out, value)| *out += weight * value);
                         }
@@ -79,6 +158,14 @@ impl Op for Attention {
                 }
             });
         });
+    }
+}
+
+/// Turns the first half of a head against the second.
+fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (a, b) = head.split_at_mut(head.len() / 2);
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }
 

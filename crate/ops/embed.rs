@@ -1,4 +1,5 @@
-//! `layer_norm(token_table[id] + type_table[type] + position_table[position])`, the input of BERT-type encoders.
+//! `norm(token_table[id] + type_table[type] + position_table[position] + task_table[0])`, the input of an encoder.
+//! Only the tokens are always there.
 
 use super::GROUP;
 use super::layer_norm::{Norm, normalize};
@@ -14,21 +15,23 @@ pub struct EmbedTables {
     /// `[vocab, width]`
     pub tokens: WeightId,
     /// `[positions, width]`
-    pub positions: WeightId,
+    pub positions: Option<WeightId>,
     /// `[types, width]`
-    pub types: WeightId,
+    pub types: Option<WeightId>,
+    /// `[tasks, width]`, of which the first row is taken.
+    pub tasks: Option<WeightId>,
 }
 
 /// See the module.
 pub struct Embed {
     tables: EmbedTables,
-    norm: Norm,
+    norm: Option<Norm>,
     out: Buf,
 }
 
 impl Program {
     /// The batch's ids to `[tokens, width]`
-    pub fn embed(&mut self, tables: EmbedTables, width: usize, norm: Norm) -> Buf {
+    pub fn embed(&mut self, tables: EmbedTables, width: usize, norm: Option<Norm>) -> Buf {
         let out = self.buf(Rows::Tokens, width);
         self.push(Embed { tables, norm, out });
         out
@@ -37,40 +40,57 @@ impl Program {
 
 impl Op for Embed {
     fn kernel(&self) -> Kernel {
-        Kernel {
+        // A table that is absent is bound all the same, and not read.
+        let table = |id: Option<WeightId>| Operand::Weight(id.unwrap_or(self.tables.tokens));
+        let mut kernel = Kernel {
             name: "embed",
-            fragments: vec![fragment!("embed.wgsl"), fragment!("lib/layer_norm.wgsl"), fragment!("lib/reduce.wgsl")],
+            fragments: vec![fragment!("embed.wgsl")],
             consts: vec![
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.out.width)),
-                ("EPS", Const::Number(self.norm.eps)),
+                ("POSITIONS", Const::Flag(self.tables.positions.is_some())),
+                ("TYPES", Const::Flag(self.tables.types.is_some())),
+                ("TASKS", Const::Flag(self.tables.tasks.is_some())),
             ],
             operands: vec![
                 Operand::Weight(self.tables.tokens),
-                Operand::Weight(self.tables.positions),
-                Operand::Weight(self.tables.types),
+                table(self.tables.positions),
+                table(self.tables.types),
+                table(self.tables.tasks),
                 Operand::Write(self.out),
-                Operand::Weight(self.norm.gain),
-                Operand::Weight(self.norm.bias),
             ],
             grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+        };
+        match self.norm {
+            None => kernel.fragments.push(fragment!("lib/no_norm.wgsl")),
+            Some(norm) => {
+                kernel.fragments.extend([fragment!("lib/layer_norm.wgsl"), fragment!("lib/reduce.wgsl")]);
+                kernel.consts.push(("EPS", Const::Number(norm.eps)));
+                kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias)]);
+            }
         }
+        kernel
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let (width, stride) = (self.out.width, self.out.stride);
         memory.write(self.out, |memory, out| {
-            let table = |id: WeightId, row: u32| &memory.weight(id)[row as usize * stride..][..stride];
-            let (gain, bias) = (memory.weight(self.norm.gain), memory.weight(self.norm.bias));
+            let row_of = |id: WeightId, row: u32| &memory.weight(id)[row as usize * stride..][..stride];
             for_row_blocks(&mut out[..batch.tokens() * stride], stride, 16, |first, rows| {
                 for (index, row) in rows.chunks_exact_mut(stride).enumerate() {
-                    let token = table(self.tables.tokens, batch.ids[first + index]);
-                    let kind = table(self.tables.types, batch.type_ids[first + index]);
-                    let position = table(self.tables.positions, batch.positions[first + index]);
-                    for (column, out) in row.iter_mut().enumerate() {
-                        *out = token[column] + kind[column] + position[column];
+                    let token = first + index;
+                    row.copy_from_slice(row_of(self.tables.tokens, batch.ids[token]));
+                    let added = [
+                        self.tables.types.map(|table| row_of(table, batch.type_ids[token])),
+                        self.tables.positions.map(|table| row_of(table, batch.positions[token])),
+                        self.tables.tasks.map(|table| row_of(table, 0)),
+                    ];
+                    for added in added.into_iter().flatten() {
+                        row.iter_mut().zip(added).for_each(|(x, added)| *x += added);
                     }
-                    normalize(row, width, gain, bias, self.norm.eps);
+                    if let Some(norm) = self.norm {
+                        normalize(row, width, memory.weight(norm.gain), memory.weight(norm.bias), norm.eps);
+                    }
                 }
             });
         });

@@ -1,5 +1,5 @@
-//! `y = epilogue(x Wᵀ + b)`. Source: `torch.nn.functional.linear`; the activations are those that
-//! `config.json` names, each by its exact formula.
+//! `y = epilogue(x Wᵀ + b)`, or gated `y = activation(x Uᵀ + b) (x Vᵀ + c)`. Sources: `torch.nn.functional.linear`,
+//! and arXiv 2002.05202; the activations are those that `config.json` names, each by its exact formula.
 
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
@@ -41,6 +41,7 @@ pub struct Linear {
     weight: WeightId,
     bias: WeightId,
     epilogue: Epilogue,
+    gated: bool,
     out: Buf,
 }
 
@@ -49,7 +50,15 @@ impl Program {
     /// bias: `[width]` to `[rows, width]`
     pub fn linear(&mut self, x: Buf, weight: WeightId, bias: WeightId, width: usize, epilogue: Epilogue) -> Buf {
         let out = self.buf(x.rows, width);
-        self.push(Linear { x, weight, bias, epilogue, out });
+        self.push(Linear { x, weight, bias, epilogue, gated: false, out });
+        out
+    }
+
+    /// x: `[rows, inputs]`, weight and bias: of [`Axis::gated`](crate::weights::Axis::gated) outputs, `width` in each
+    /// half, to `[rows, width]`
+    pub fn gated_linear(&mut self, x: Buf, weight: WeightId, bias: WeightId, width: usize, act: Activation) -> Buf {
+        let out = self.buf(x.rows, width);
+        self.push(Linear { x, weight, bias, epilogue: Epilogue::Activation(act), gated: true, out });
         out
     }
 }
@@ -81,9 +90,10 @@ impl Op for Linear {
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("N4", Const::Count(self.out.stride / 4)),
                 ("ROWS_ARE_TOKENS", Const::Flag(self.x.rows == Rows::Tokens)),
+                ("GATED", Const::Flag(self.gated)),
             ],
             operands,
-            grid: Grid { rows: self.x.rows, per_group: 32, y: self.out.stride.div_ceil(TILE) as u32 },
+            grid: Grid { rows: self.x.rows, per_group: 32, y: self.columns().div_ceil(TILE) as u32 },
         }
     }
 
@@ -93,10 +103,11 @@ impl Op for Linear {
             let (x, weight, bias) = (memory.read(self.x), memory.weight(self.weight), memory.weight(self.bias));
             for_row_blocks(&mut out[..self.x.rows.of(batch) * width], width, 16, |first, rows| {
                 let x = &x[first * inputs..][..rows.len() / width * inputs];
-                product(x, inputs, weight, rows, width);
-                for row in rows.chunks_exact_mut(width) {
-                    row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+                if self.gated {
+                    return self.run_gated(x, inputs, weight, bias, rows);
                 }
+                product(x, inputs, weight, rows, width);
+                add(rows, bias);
                 match self.epilogue {
                     Epilogue::None => {}
                     Epilogue::Activation(activation) => activation.apply(rows),
@@ -107,6 +118,33 @@ impl Op for Linear {
                 }
             });
         });
+    }
+}
+
+impl Linear {
+    /// Columns of the product.
+    fn columns(&self) -> usize {
+        if self.gated { 2 * self.out.stride } else { self.out.stride }
+    }
+
+    fn run_gated(&self, x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], out: &mut [f32]) {
+        let mut both = vec![0.0; 2 * out.len()];
+        product(x, inputs, weight, &mut both, self.columns());
+        add(&mut both, bias);
+        let Epilogue::Activation(activation) = self.epilogue else { return };
+        for (out, both) in out.as_chunks_mut::<4>().0.iter_mut().zip(both.as_chunks::<8>().0) {
+            let (first, second) = both.split_at(4);
+            out.copy_from_slice(first);
+            activation.apply(out);
+            out.iter_mut().zip(second).for_each(|(y, second)| *y *= second);
+        }
+    }
+}
+
+/// Adds the bias to every row.
+fn add(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_exact_mut(bias.len()) {
+        row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
     }
 }
 

@@ -8,7 +8,7 @@ mod linear;
 mod normalize;
 mod pool;
 
-pub use attention::Attention;
+pub use attention::{Attention, Heads};
 pub use embed::{Embed, EmbedTables};
 pub use layer_norm::{LayerNorm, Norm};
 pub use linear::{Activation, Epilogue, Linear};

@@ -1,0 +1,49 @@
+//! DistilBERT: BERT without token types, under other names.
+//!
+//! Configuration: `transformers.DistilBertConfig`. Paper: arXiv 1910.01108.
+
+use super::bert::NAMES;
+use super::head_dim;
+use crate::batch::Tables;
+use crate::config::{Config, limit};
+use crate::encoder::{Ffn, Layer, Names, Place, Spec};
+use crate::error::Result;
+use crate::ops::Activation;
+
+pub fn spec(config: &Config) -> Result<Spec> {
+    config.require_empty("pruned_heads")?;
+    let hidden = config.size_or("dim", 768, limit::HIDDEN)?;
+    let heads = config.size_or("n_heads", 12, hidden)?;
+    let activation = Activation::parse(config.text_or("activation", "gelu")?);
+    Ok(Spec {
+        hidden,
+        inner: config.size_or("hidden_dim", 3072, limit::INNER)?,
+        layers: Layer::plain("transformer.layer.{i}", config.size_or("n_layers", 6, limit::LAYERS)?),
+        heads,
+        head_dim: head_dim(config, "n_heads", hidden, heads)?,
+        norm: Place::Post,
+        ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("activation"))?),
+        eps: 1e-12,
+        tables: Tables {
+            vocab: config.size_or("vocab_size", 30522, limit::VOCAB)?,
+            types: 0,
+            tasks: 0,
+            positions: config.size_or("max_position_embeddings", 512, limit::POSITIONS)?,
+            first_position: 0,
+            unnumbered: None,
+        },
+        embedding: hidden,
+        distances: None,
+        names: Names {
+            types: None,
+            qkv: &["attention.q_lin", "attention.k_lin", "attention.v_lin"],
+            attention_out: "attention.out_lin",
+            attention_norm: "sa_layer_norm",
+            ffn_in: &["ffn.lin1"],
+            ffn_out: "ffn.lin2",
+            ffn_norm: "output_layer_norm",
+            ..NAMES
+        },
+        prefixes: &["", "distilbert."],
+    })
+}

@@ -1,0 +1,31 @@
+//! MPNet: RoBERTa's positions, no token types, and a bias by distance on every attention score.
+//!
+//! Configuration: `transformers.MPNetConfig`. Paper: arXiv 2004.09297.
+
+use serde_json::json;
+
+use super::bert::{self, DEFAULTS, Defaults, NAMES};
+use super::roberta::behind_padding;
+use crate::config::Config;
+use crate::encoder::{Distances, Names, Spec};
+use crate::error::Result;
+
+pub fn spec(config: &Config) -> Result<Spec> {
+    // The code of transformers takes 32 whatever the configuration says.
+    config.require("relative_attention_num_buckets", &json!(32))?;
+    let padding = 1; // So too here.
+    let spec = bert::family(config, &Defaults { vocab: 30527, ..DEFAULTS })?;
+    Ok(Spec {
+        tables: behind_padding(config, spec.tables, padding)?,
+        distances: Some(Distances { name: "encoder.relative_attention_bias", buckets: 32, most: 128 }),
+        names: Names {
+            types: None,
+            qkv: &["attention.attn.q", "attention.attn.k", "attention.attn.v"],
+            attention_out: "attention.attn.o",
+            attention_norm: "attention.LayerNorm",
+            ..NAMES
+        },
+        prefixes: &["", "mpnet."],
+        ..spec
+    })
+}

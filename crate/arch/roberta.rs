@@ -1,0 +1,37 @@
+//! RoBERTa, XLM-RoBERTa and CamemBERT: BERT whose positions begin behind the padding token's id.
+//!
+//! Configuration: `transformers.RobertaConfig`, `XLMRobertaConfig`, `CamembertConfig`. Paper: arXiv 1907.11692.
+
+use super::bert::{self, DEFAULTS, Defaults};
+use crate::batch::Tables;
+use crate::config::{Config, limit};
+use crate::encoder::{Names, Spec};
+use crate::error::Result;
+
+pub fn spec(config: &Config) -> Result<Spec> {
+    let vocab = if config.text_or("model_type", "")? == "roberta" { 50265 } else { DEFAULTS.vocab };
+    let spec = bert::family(config, &Defaults { vocab, ..DEFAULTS })?;
+    let tables = behind_padding(config, spec.tables, padding(config)?)?;
+    Ok(Spec { tables, names: NAMES, prefixes: &["", "roberta."], ..spec })
+}
+
+/// BERT's, but tokenizers of this family give no token types: every token is of the first.
+pub const NAMES: Names = Names { types: None, tasks: bert::NAMES.types, ..bert::NAMES };
+
+/// The id of the padding token.
+pub fn padding(config: &Config) -> Result<u32> {
+    config.index_or("pad_token_id", 1, limit::POSITIONS)
+}
+
+/// Positions as `create_position_ids_from_input_ids` numbers them: from `padding + 1`, without those padding tokens
+/// that stand in a text. The table of types becomes one of which only the first row is read.
+pub fn behind_padding(config: &Config, tables: Tables, padding: u32) -> Result<Tables> {
+    let first_position = padding + 1;
+    match tables.positions.checked_sub(first_position as usize).filter(|positions| *positions > 0) {
+        Some(positions) => {
+            let tasks = tables.types;
+            Ok(Tables { types: 0, tasks, positions, first_position, unnumbered: Some(padding), ..tables })
+        }
+        None => Err(config.unsupported("max_position_embeddings")),
+    }
+}

@@ -1,0 +1,21 @@
+//! Rotary position embeddings as `rope_parameters` describes them, and `rope_scaling` in older files. Source:
+//! `transformers.modeling_rope_utils`.
+
+use crate::config::Config;
+use crate::error::Result;
+
+/// Inverse frequencies for heads of `dim` columns. `theta` counts where the parameters name none.
+pub fn frequencies(parameters: Option<&Config>, theta: f32, dim: usize) -> Result<Vec<f32>> {
+    let (mut theta, mut factor) = (theta, 1.0);
+    if let Some(parameters) = parameters {
+        theta = parameters.number_or("rope_theta", theta, 1e12)?;
+        let key = if parameters.get("rope_type").is_some() { "rope_type" } else { "type" };
+        match parameters.text_or(key, "default")? {
+            "default" => {}
+            "linear" => factor = parameters.number_or("factor", 1.0, 1e6)?,
+            _ => return Err(parameters.unsupported(key)),
+        }
+    }
+    let frequency = |pair: usize| 1.0 / theta.powf((2 * pair) as f32 / dim as f32) / factor;
+    Ok((0..dim / 2).map(frequency).collect())
+}

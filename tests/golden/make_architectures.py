@@ -1,0 +1,142 @@
+"""Writes architectures/: a tiny random model of every architecture, in two sizes, as transformers saves it, and the last
+hidden state that transformers computes from the saved folder. Needs `pip install -r requirements.txt`.
+
+    python tests/golden/make_architectures.py [NAME ...]
+
+Weights are wide, so that a wrong activation, mask, eps or position shows. A new architecture is a new line of MODELS."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModel
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE / "architectures"
+
+TEXTS = [
+    "The harbour is quiet.",
+    "",
+    "x",
+    "Which boats, if any, sail before 7 o'clock?! (ask)",
+    "A padding token <pad> or [PAD] inside the text <pad>",
+    "naïve café — 東京 привет 🙂",
+    "the small boat went out to sea and the large boat came back to the harbour with the fish that they had found there " * 3,
+]
+
+# Tokenizers of the other fixtures, and how many rows their ids need.
+PIECES = ("models/bert-plain/tokenizer.json", 400)
+BYTES = ("tokenizers/roberta.json", 701)
+UNIGRAM = ("tokenizers/xlmr.json", 501)
+MODERN = ("tokenizers/modern.json", 604)
+
+BERT = [
+    dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40),
+    dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3, intermediate_size=47, max_position_embeddings=44,
+         hidden_act="gelu_new", layer_norm_eps=1e-3, type_vocab_size=1),
+]
+
+
+def both(**more):
+    return [{**size, **more} for size in BERT]
+
+
+MODELS = {
+    "albert": (PIECES, [
+        {**BERT[0], "embedding_size": 16, "num_hidden_layers": 3},
+        {**BERT[1], "embedding_size": 33, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2, "hidden_act": "relu"},
+    ]),
+    "camembert": (UNIGRAM, both()),
+    "distilbert": (PIECES, [
+        dict(dim=24, n_heads=2, n_layers=2, hidden_dim=40, max_position_embeddings=40),
+        dict(dim=33, n_heads=3, n_layers=3, hidden_dim=47, max_position_embeddings=44, activation="relu", sinusoidal_pos_embds=True),
+    ]),
+    "electra": (PIECES, [{**BERT[0], "embedding_size": 18}, {**BERT[1], "embedding_size": 33}]),
+    "ernie": (PIECES, [{**BERT[0], "use_task_id": True}, BERT[1]]),
+    "megatron-bert": (PIECES, both()),
+    "modernbert": (MODERN, [
+        dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=4, intermediate_size=20, local_attention=8,
+             max_position_embeddings=64, pad_token_id=0),
+        dict(hidden_size=30, num_attention_heads=3, num_hidden_layers=5, intermediate_size=27, local_attention=10, norm_bias=True,
+             attention_bias=True, mlp_bias=True, norm_eps=1e-3, max_position_embeddings=48, hidden_activation="silu", pad_token_id=0),
+    ]),
+    "mpnet": (BYTES, both()),
+    "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
+    "roberta-prelayernorm": (BYTES, both()),
+    "xlm-roberta": (UNIGRAM, both()),
+}
+
+# What folders on the hub say instead, from before the configuration class had today's keys.
+OLDER = {
+    "modernbert-2": lambda config: {
+        **{key: value for key, value in config.items() if key not in ("layer_types", "rope_parameters")},
+        "global_rope_theta": 90000.0, "local_rope_theta": 700.0, "global_attn_every_n_layers": 2, "position_embedding_type": "absolute",
+    },
+}
+
+
+@torch.inference_mode()
+def randomise(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in sorted(model.state_dict().items()):
+        if tensor.is_floating_point():
+            noise = torch.randn(tensor.shape, generator=generator)
+            norm = tensor.ndim == 1 and name.endswith("weight")
+            tensor.copy_(1 + 0.2 * noise if norm else 0.2 * noise if tensor.ndim == 1 else 0.3 * noise)
+
+
+@torch.inference_mode()
+def make(kind, number, tokenizer, settings):
+    name = f"{kind}-{number}"
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    source, vocab = tokenizer
+    config = AutoConfig.for_model(kind, **{"vocab_size": vocab, **settings})
+    model = AutoModel.from_config(config)
+    randomise(model, seed=sum(map(ord, name)))
+    # Half the bytes, and no rounding: the reference reads what is stored.
+    model.half().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if name in OLDER:
+        path = folder / "config.json"
+        path.write_text(json.dumps(OLDER[name](json.loads(path.read_text())), indent=2) + "\n")
+    shutil.copy(HERE / source, folder / "tokenizer.json")
+
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    ids = Tokenizer.from_file(str(HERE / source))
+    limit = config.max_position_embeddings
+    if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"):
+        limit -= 2
+    ids.no_padding()
+    ids.enable_truncation(limit)
+    expected = {}
+    for index, text in enumerate(TEXTS):
+        encoding = ids.encode(text)
+        arguments = {"input_ids": torch.tensor([encoding.ids]), "attention_mask": torch.ones(1, len(encoding.ids), dtype=torch.int64)}
+        state = model(**arguments).last_hidden_state[0]
+        assert state.isfinite().all()
+        expected[str(index)] = state.contiguous()
+    made_with = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
+    (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with)}))
+    size = sum(file.stat().st_size for file in folder.iterdir()) + (OUT / f"{name}.safetensors").stat().st_size
+    print(f"{name}: {size // 1000} kB, largest {max(state.abs().max().item() for state in expected.values()):.1f}")
+
+
+def main():
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    OUT.mkdir(exist_ok=True)
+    (OUT / "texts.json").write_text(json.dumps(TEXTS, indent=1) + "\n")
+    for kind in sys.argv[1:] or sorted(MODELS):
+        tokenizer, sizes = MODELS[kind]
+        for number, settings in enumerate(sizes, 1):
+            make(kind, number, tokenizer, settings)
+
+
+if __name__ == "__main__":
+    main()
