@@ -17,8 +17,10 @@ pub mod limit {
     pub const LAYERS: usize = 64;
     /// Rows of the token table.
     pub const VOCAB: usize = 1_000_000;
-    /// Tokens in one sequence.
+    /// Rows of a table of positions.
     pub const POSITIONS: usize = 32_768;
+    /// Tokens in one sequence where positions need no table.
+    pub const SEQUENCE: usize = 1 << 20;
     /// Bytes of any JSON file of a model folder.
     pub const JSON_BYTES: usize = 32 << 20;
 }
@@ -42,6 +44,11 @@ impl Config {
     /// The value of `key` unless it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.keys.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether `key` is there, be it null.
+    pub fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
     }
 
     fn wrong(&self, key: &str, expected: &str) -> Error {

@@ -18,14 +18,18 @@ pub struct Spec {
     pub layers: Vec<Layer>,
     /// Attention heads.
     pub heads: usize,
+    /// Heads of keys and values, a divisor of `heads`.
+    pub kv_heads: usize,
     /// Columns of a head.
     pub head_dim: usize,
     /// Where a layer normalises.
     pub norm: Place,
     /// The feed-forward network.
     pub ffn: Ffn,
-    /// Of every layer normalisation.
+    /// Of every normalisation.
     pub eps: f32,
+    /// Whether normalisations are `RMSNorm`.
+    pub rms: bool,
     /// Rows of the embedding tables.
     pub tables: Tables,
     /// Columns of the embedding tables; where they are not those of the hidden state, `names.project` maps them.
@@ -43,8 +47,10 @@ pub struct Spec {
 pub struct Layer {
     /// What its tensor names begin with. Layers of one name share their weights.
     pub name: String,
-    /// Rows on each side that a token attends to; none: all of its text.
-    pub window: Option<usize>,
+    /// Rows in front of a token that it attends to; none: all of its text.
+    pub before: Option<usize>,
+    /// Rows behind a token that it attends to; none: all of its text.
+    pub behind: Option<usize>,
     /// Inverse frequencies of the rotation of queries and keys by their positions, half as many as a head has
     /// columns. Empty: no rotation.
     pub frequencies: Vec<f32>,
@@ -106,6 +112,8 @@ pub struct Names {
     pub project: Option<&'static str>,
     /// Query, key and value projections, below the name of the layer: three tensors, or one that holds all three.
     pub qkv: &'static [&'static str],
+    /// Normalisations of the query and key heads, where there are any.
+    pub qk_norm: Option<[&'static str; 2]>,
     /// Projection behind the attention, below the name of the layer, as all that follow.
     pub attention_out: &'static str,
     /// Normalisation of the attention.
@@ -125,8 +133,10 @@ pub struct Names {
 /// Which parts have a bias in the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bias {
-    /// Projections of the attention.
-    pub attention: bool,
+    /// Query, key and value projections.
+    pub qkv: bool,
+    /// The projection behind the attention.
+    pub attention_out: bool,
     /// Products of the feed-forward network.
     pub ffn: bool,
     /// Normalisations.
@@ -135,7 +145,7 @@ pub struct Bias {
 
 impl Bias {
     /// On everything.
-    pub const ALL: Self = Self { attention: true, ffn: true, norm: true };
+    pub const ALL: Self = Self { qkv: true, attention_out: true, ffn: true, norm: true };
 }
 
 impl Spec {
@@ -143,7 +153,7 @@ impl Spec {
     ///
     /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue.
     pub fn record(&self, program: &mut Program, file: &str) -> Buf {
-        let mut declare = Declare { program, file, eps: self.eps, norm_bias: self.names.bias.norm };
+        let mut declare = Declare { program, file, eps: self.eps, rms: self.rms, norm_bias: self.names.bias.norm };
         let names = &self.names;
         let hidden = Axis::plain(self.hidden);
         let mut x = self.embed(&mut declare);
@@ -157,8 +167,10 @@ impl Spec {
             let at = |name: &str| format!("{}.{name}", layer.name);
             let heads = Heads {
                 rotations: declare.rotations(self.tables.positions, &layer.frequencies),
+                kv: self.kv_heads,
                 distances,
-                window: layer.window,
+                before: layer.before,
+                behind: layer.behind,
                 ..Heads::new(self.heads, self.head_dim)
             };
 
@@ -166,13 +178,24 @@ impl Spec {
                 Place::Pre if layer.attention_norm => declare.norm(x, &at(names.attention_norm)),
                 _ => x,
             };
-            let qkv_axis = heads.axis(3 * self.heads);
-            let qkv_names: Vec<String> = names.qkv.iter().map(|name| at(name)).collect();
-            let (weight, bias) = declare.linear(&qkv_names, hidden, qkv_axis, names.bias.attention);
-            let qkv = declare.program.linear(normed, weight, bias, qkv_axis.padded(), Epilogue::None);
+            let qkv_axis = heads.axis(heads.qkv());
+            let qkv: Vec<(String, usize)> = match names.qkv {
+                [all] => vec![(at(all), qkv_axis.size())],
+                each => {
+                    let rows = [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim);
+                    each.iter().map(|name| at(name)).zip(rows).collect()
+                }
+            };
+            let (weight, bias) = declare.linear(&qkv, hidden, qkv_axis, names.bias.qkv);
+            let mut qkv = declare.program.linear(normed, weight, bias, qkv_axis.padded(), Epilogue::None);
+            if let Some(names) = names.qk_norm {
+                let [query, key] = names.map(|name| declare.vector(&at(name), "weight", heads.axis(1)));
+                qkv = declare.program.head_norm(qkv, heads, query, key, self.eps);
+            }
             let attended = declare.program.attention(qkv, heads);
             let inputs = heads.axis(self.heads);
-            let (weight, bias) = declare.linear(&[at(names.attention_out)], inputs, hidden, names.bias.attention);
+            let attention_out = [(at(names.attention_out), self.hidden)];
+            let (weight, bias) = declare.linear(&attention_out, inputs, hidden, names.bias.attention_out);
             x = declare.program.linear(attended, weight, bias, self.hidden, Epilogue::Residual(x));
 
             let normed = match self.norm {
@@ -182,19 +205,16 @@ impl Spec {
                     x
                 }
             };
-            let ffn_names: Vec<String> = names.ffn_in.iter().map(|name| at(name)).collect();
             let inner = Axis::plain(self.inner);
+            let outputs = if let Ffn::Gated(_) = self.ffn { Axis::gated(self.inner) } else { inner };
+            let rows = outputs.size() / names.ffn_in.len();
+            let ffn_in: Vec<(String, usize)> = names.ffn_in.iter().map(|name| (at(name), rows)).collect();
+            let (weight, bias) = declare.linear(&ffn_in, hidden, outputs, names.bias.ffn);
             let wide = match self.ffn {
-                Ffn::Plain(act) => {
-                    let (weight, bias) = declare.linear(&ffn_names, hidden, inner, names.bias.ffn);
-                    declare.program.linear(normed, weight, bias, self.inner, Epilogue::Activation(act))
-                }
-                Ffn::Gated(act) => {
-                    let (weight, bias) = declare.linear(&ffn_names, hidden, Axis::gated(self.inner), names.bias.ffn);
-                    declare.program.gated_linear(normed, weight, bias, self.inner, act)
-                }
+                Ffn::Plain(act) => declare.program.linear(normed, weight, bias, self.inner, Epilogue::Activation(act)),
+                Ffn::Gated(act) => declare.program.gated_linear(normed, weight, bias, self.inner, act),
             };
-            let (weight, bias) = declare.linear(&[at(names.ffn_out)], inner, hidden, names.bias.ffn);
+            let (weight, bias) = declare.linear(&[(at(names.ffn_out), self.hidden)], inner, hidden, names.bias.ffn);
             x = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(x));
             if self.norm == Place::Post {
                 x = declare.norm(x, &at(names.ffn_norm));
@@ -223,7 +243,7 @@ impl Spec {
             None => x,
             Some(name) => {
                 let (inputs, outputs) = (Axis::plain(self.embedding), Axis::plain(self.hidden));
-                let (weight, bias) = declare.linear(&[name.to_owned()], inputs, outputs, true);
+                let (weight, bias) = declare.linear(&[(name.to_owned(), self.hidden)], inputs, outputs, true);
                 declare.program.linear(x, weight, bias, self.hidden, Epilogue::None)
             }
         }
@@ -235,6 +255,7 @@ struct Declare<'a> {
     program: &'a mut Program,
     file: &'a str,
     eps: f32,
+    rms: bool,
     norm_bias: bool,
 }
 
@@ -249,12 +270,17 @@ impl Declare<'_> {
         self.program.weight(Weight::new(Layout::Table { rows, width }, parts, Rounding::Allowed))
     }
 
-    /// A product whose output columns are those of several tensors, one after another, and its bias, which is zero
-    /// where the checkpoint has none.
-    fn linear(&mut self, names: &[String], inputs: Axis, outputs: Axis, bias: bool) -> (WeightId, WeightId) {
-        let rows = outputs.size() / names.len();
-        let parts =
-            |field| names.iter().enumerate().map(|(index, name)| self.part(name, field, index * rows, rows)).collect();
+    /// A product whose output columns are those of several tensors, each with its rows, one after another, and its
+    /// bias, which is zero where the checkpoint has none.
+    fn linear(&mut self, tensors: &[(String, usize)], inputs: Axis, outputs: Axis, bias: bool) -> (WeightId, WeightId) {
+        let parts = |field| {
+            let mut at = 0;
+            let part = |(name, rows): &(String, usize)| {
+                at += rows;
+                self.part(name, field, at - rows, *rows)
+            };
+            tensors.iter().map(part).collect::<Vec<_>>()
+        };
         let weight = Weight::new(Layout::Linear { inputs, outputs }, parts("weight"), Rounding::Allowed);
         let bias = if bias { parts("bias") } else { Vec::new() };
         let bias = Weight::new(Layout::Vector { axis: outputs }, bias, Rounding::Never);
@@ -267,13 +293,19 @@ impl Declare<'_> {
         (!frequencies.is_empty()).then(|| self.program.weight(weight))
     }
 
+    fn vector(&mut self, name: &str, field: &str, axis: Axis) -> WeightId {
+        let parts = vec![self.part(name, field, 0, axis.size())];
+        self.program.weight(Weight::new(Layout::Vector { axis }, parts, Rounding::Never))
+    }
+
     fn norm_weights(&mut self, name: &str, width: usize) -> Norm {
         let axis = Axis::plain(width);
-        let vector = |declare: &mut Self, field, there: bool| {
-            let parts = if there { vec![declare.part(name, field, 0, width)] } else { Vec::new() };
-            declare.program.weight(Weight::new(Layout::Vector { axis }, parts, Rounding::Never))
+        let gain = self.vector(name, "weight", axis);
+        let bias = match self.norm_bias {
+            true => self.vector(name, "bias", axis),
+            false => self.program.weight(Weight::new(Layout::Vector { axis }, Vec::new(), Rounding::Never)),
         };
-        Norm { gain: vector(self, "weight", true), bias: vector(self, "bias", self.norm_bias), eps: self.eps }
+        Norm { gain, bias, eps: self.eps, rms: self.rms }
     }
 
     fn norm(&mut self, x: Buf, name: &str) -> Buf {

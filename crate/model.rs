@@ -69,11 +69,15 @@ impl Loader {
     pub fn new(folder: &Folder, device: Device, precision: Option<Precision>) -> Result<Self> {
         let config = folder.config()?;
         let architecture = config.text_or("model_type", "")?.to_owned();
-        let spec = arch::spec(&config)?;
+        let mut spec = arch::spec(&config)?;
         let sentence = folder.sentence(spec.hidden)?;
         let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions)];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
+        if spec.names.positions.is_none() {
+            // Rotations are computed, for no more positions than a text can have.
+            spec.tables.positions = max_tokens;
+        }
         let mut program = Program::default();
         let last = spec.record(&mut program, &folder.weights()?);
         sentence.head.record(&mut program, last);

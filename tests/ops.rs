@@ -36,7 +36,7 @@ fn check(name: &str, program: &Program) {
 }
 
 fn norm(program: &mut Program, width: usize, eps: f32) -> Norm {
-    Norm { gain: vector(program, width), bias: vector(program, width), eps }
+    Norm { gain: vector(program, width), bias: vector(program, width), eps, rms: false }
 }
 
 #[test]
@@ -46,6 +46,7 @@ fn layer_norm() {
         let x = p.buf(Rows::Tokens, width);
         let norm = norm(&mut p, width, eps);
         p.layer_norm(x, norm);
+        p.layer_norm(x, Norm { rms: true, ..norm });
         check(&format!("width {width}"), &p);
     }
 }
@@ -109,20 +110,38 @@ fn attention() {
         let (near, far) = (distances(&mut p, 3), distances(&mut p, 128));
         let mut kinds = vec![
             plain,
-            Heads { window: Some(0), ..plain },
-            Heads { window: Some(5), ..plain },
-            Heads { window: Some(40), distances: Some(near), ..plain },
+            Heads { before: Some(0), behind: Some(0), ..plain },
+            Heads { behind: Some(0), ..plain },
+            Heads { before: Some(5), behind: Some(0), kv: 1, ..plain },
+            Heads { before: Some(40), behind: Some(33), distances: Some(near), ..plain },
             Heads { distances: Some(far), ..plain },
         ];
         if head_dim % 2 == 0 {
             kinds.push(Heads { rotations: Some(rotations), ..plain });
-            kinds.push(Heads { rotations: Some(rotations), window: Some(33), distances: Some(far), ..plain });
+            kinds.push(Heads { rotations: Some(rotations), before: Some(33), kv: 1, distances: Some(far), ..plain });
         }
         for kind in kinds {
-            let qkv = p.buf(Rows::Tokens, kind.axis(3 * heads).padded());
+            let qkv = p.buf(Rows::Tokens, kind.axis(kind.qkv()).padded());
             p.attention(qkv, kind);
         }
         check(&format!("{heads} heads of {head_dim}"), &p);
+    }
+}
+
+#[test]
+fn head_norm() {
+    for (heads, kv, dim) in [(1, 1, 4), (3, 1, 9), (2, 2, 10), (12, 4, 64), (70, 70, 8)] {
+        let mut p = Program::default();
+        let rotations = p.weight(Weight::rotations(64, vec![1.0; dim / 2]));
+        let plain = Heads { kv, ..Heads::new(heads, dim) };
+        let turned = Heads { rotations: Some(rotations), ..plain };
+        for kind in if dim % 2 == 0 { vec![plain, turned] } else { vec![plain] } {
+            let qkv = p.buf(Rows::Tokens, kind.axis(kind.qkv()).padded());
+            let gain = |p: &mut Program| weight(p, Layout::Vector { axis: kind.axis(1) });
+            let (query, key) = (gain(&mut p), gain(&mut p));
+            p.head_norm(qkv, kind, query, key, 1e-6);
+        }
+        check(&format!("{heads} and {kv} heads of {dim}"), &p);
     }
 }
 

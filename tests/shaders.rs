@@ -18,11 +18,12 @@ pub fn vector(program: &mut Program, len: usize) -> embedlet::program::WeightId 
 /// Every operation at one width, with every epilogue.
 fn every_operation(width: usize) -> Program {
     let mut p = Program::default();
-    let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12 };
+    let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12, rms: false };
     let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
     let tables = EmbedTables { tokens: table(), positions: Some(table()), types: Some(table()), tasks: Some(table()) };
     let x = p.embed(tables, width, Some(norm));
     p.embed(EmbedTables { positions: None, types: None, tasks: None, ..tables }, width, None);
+    p.layer_norm(x, Norm { rms: true, ..norm });
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);
     let activations = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
@@ -39,11 +40,13 @@ fn every_operation(width: usize) -> Program {
         }
     }
     for head_dim in [10, 16, 32, 64, 128, 256] {
-        let plain = Heads { window: Some(8), ..Heads::new(2, head_dim) };
+        let plain = Heads { before: Some(8), kv: 1, ..Heads::new(2, head_dim) };
         let rotations = p.weight(Weight::rotations(64, vec![1.0; head_dim / 2]));
         let distances = weight(&mut p, Layout::Distances { most: 128, buckets: 32, heads: 2 });
         for heads in [plain, Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain }] {
-            let qkv = p.buf(Rows::Tokens, heads.axis(3 * 2).padded());
+            let qkv = p.buf(Rows::Tokens, heads.axis(heads.qkv()).padded());
+            let gain = weight(&mut p, Layout::Vector { axis: heads.axis(1) });
+            let qkv = p.head_norm(qkv, heads, gain, gain, 1e-6);
             p.attention(qkv, heads);
         }
     }

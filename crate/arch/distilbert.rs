@@ -20,10 +20,12 @@ pub fn spec(config: &Config) -> Result<Spec> {
         inner: config.size_or("hidden_dim", 3072, limit::INNER)?,
         layers: Layer::plain("transformer.layer.{i}", config.size_or("n_layers", 6, limit::LAYERS)?),
         heads,
+        kv_heads: heads,
         head_dim: head_dim(config, "n_heads", hidden, heads)?,
         norm: Place::Post,
         ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("activation"))?),
         eps: 1e-12,
+        rms: false,
         tables: Tables {
             vocab: config.size_or("vocab_size", 30522, limit::VOCAB)?,
             types: 0,

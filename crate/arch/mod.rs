@@ -5,9 +5,12 @@ mod bert;
 mod distilbert;
 mod electra;
 mod ernie;
+mod eurobert;
+mod llama;
 mod megatron_bert;
 mod modernbert;
 mod mpnet;
+mod nomic_bert;
 mod roberta;
 mod roberta_prelayernorm;
 mod rope;
@@ -25,11 +28,22 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "distilbert" => distilbert::spec(config),
         "electra" => electra::spec(config),
         "ernie" => ernie::spec(config),
+        "eurobert" => eurobert::spec(config),
+        "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
         "modernbert" => modernbert::spec(config),
         "mpnet" => mpnet::spec(config),
+        "nomic_bert" => nomic_bert::spec(config),
         "roberta-prelayernorm" => roberta_prelayernorm::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
+    }
+}
+
+/// As [`head_dim`], for heads whose halves are turned against each other.
+fn even_head_dim(config: &Config, heads_key: &str, hidden: usize, heads: usize) -> Result<usize> {
+    match head_dim(config, heads_key, hidden, heads)? {
+        dim if dim.is_multiple_of(2) => Ok(dim),
+        dim => Err(Error::option("head dimension", dim)),
     }
 }
 

@@ -20,8 +20,10 @@ const UNBOUNDED: usize = 1 << 30;
 /// The heads of an attention and what a score depends on beside its query and key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
-    /// How many.
+    /// How many queries.
     pub count: usize,
+    /// How many keys and values; `count / kv` queries share one.
+    pub kv: usize,
     /// Columns of a head.
     pub dim: usize,
     /// Queries and keys are turned by their positions:
@@ -29,14 +31,21 @@ pub struct Heads {
     pub rotations: Option<WeightId>,
     /// Added to a score by the distance of its key: [`Layout::Distances`](crate::weights::Layout::Distances).
     pub distances: Option<(WeightId, usize)>,
-    /// A token attends to so many rows before it and behind it.
-    pub window: Option<usize>,
+    /// A token attends to so many rows before it.
+    pub before: Option<usize>,
+    /// A token attends to so many rows behind it.
+    pub behind: Option<usize>,
 }
 
 impl Heads {
     /// Plain heads.
     pub fn new(count: usize, dim: usize) -> Self {
-        Self { count, dim, rotations: None, distances: None, window: None }
+        Self { count, kv: count, dim, rotations: None, distances: None, before: None, behind: None }
+    }
+
+    /// Queries, then keys, then values.
+    pub fn qkv(&self) -> usize {
+        self.count + 2 * self.kv
     }
 
     /// Where the columns of `count` heads lie: each head padded to a multiple of four, or each half of it where the
@@ -62,7 +71,7 @@ pub struct Attention {
 }
 
 impl Program {
-    /// qkv: `[tokens, 3 · heads]`, queries then keys then values as [`Heads::axis`] says, to `[tokens, heads]`.
+    /// qkv: `[tokens, heads.qkv()]`, queries then keys then values as [`Heads::axis`] says, to `[tokens, heads.count]`.
     pub fn attention(&mut self, qkv: Buf, heads: Heads) -> Buf {
         let out = self.buf(Rows::Tokens, heads.axis(heads.count).padded());
         let scale = 1.0 / (heads.dim as f32).sqrt();
@@ -81,9 +90,11 @@ impl Op for Attention {
                 ("GROUP", Const::Count(QUERIES)),
                 ("KEYS", Const::Count((TILE_ELEMENTS / stride).clamp(1, 32))),
                 ("HEADS", Const::Count(self.heads.count)),
+                ("KV_HEADS", Const::Count(self.heads.kv)),
                 ("HEAD4", Const::Count(stride / 4)),
                 ("SCALE", Const::Number(self.scale)),
-                ("WINDOW", Const::Count(self.heads.window.unwrap_or(UNBOUNDED))),
+                ("BEFORE", Const::Count(self.heads.before.unwrap_or(UNBOUNDED))),
+                ("BEHIND", Const::Count(self.heads.behind.unwrap_or(UNBOUNDED))),
             ],
             operands: vec![Operand::Read(self.qkv), Operand::Write(self.out)],
             grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: self.heads.count as u32 },
@@ -112,14 +123,16 @@ impl Op for Attention {
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let (width, head, heads) = (self.out.stride, self.heads.stride(), self.heads);
+        let token_width = heads.qkv() * head;
+        let turned_width = (heads.count + heads.kv) * head;
         // Keys are turned once, not once a query.
         let turned = heads.rotations.map(|rotations| {
             let (mut qkv, rotations) = (memory.read(self.qkv).to_vec(), memory.weight(rotations));
-            for_row_blocks(&mut qkv[..batch.tokens() * 3 * width], 3 * width, 16, |first, rows| {
-                for (index, row) in rows.chunks_exact_mut(3 * width).enumerate() {
+            for_row_blocks(&mut qkv[..batch.tokens() * token_width], token_width, 16, |first, rows| {
+                for (index, row) in rows.chunks_exact_mut(token_width).enumerate() {
                     let (cos, sin) =
                         rotations[batch.positions[first + index] as usize * head..][..head].split_at(head / 2);
-                    row[..2 * width].chunks_exact_mut(head).for_each(|head| turn(head, cos, sin));
+                    row[..turned_width].chunks_exact_mut(head).for_each(|head| turn(head, cos, sin));
                 }
             });
             qkv
@@ -127,19 +140,19 @@ impl Op for Attention {
         memory.write(self.out, |memory, out| {
             let qkv = turned.as_deref().unwrap_or_else(|| memory.read(self.qkv));
             let bias = heads.distances.map(|(bias, most)| (memory.weight(bias), most as i64));
-            let part =
-                |row: usize, part: usize, index: usize| &qkv[row * 3 * width + part * width + index * head..][..head];
+            let part = |row: usize, index: usize| &qkv[row * token_width + index * head..][..head];
             for_row_blocks(&mut out[..batch.tokens() * width], width, 16, |first, rows| {
                 let mut scores = Vec::new();
                 for (index, row) in rows.chunks_exact_mut(width).enumerate() {
                     let token = first + index;
-                    let window = heads.window.unwrap_or(UNBOUNDED);
-                    let from = token.saturating_sub(window).max(batch.from[token] as usize);
-                    let until = (token + window + 1).min(batch.until[token] as usize);
+                    let (before, behind) = (heads.before.unwrap_or(UNBOUNDED), heads.behind.unwrap_or(UNBOUNDED));
+                    let from = token.saturating_sub(before).max(batch.from[token] as usize);
+                    let until = (token + behind + 1).min(batch.until[token] as usize);
                     for (index, out) in row.chunks_exact_mut(head).enumerate() {
-                        let q = part(token, 0, index);
+                        let q = part(token, index);
+                        let kv = heads.count + index / (heads.count / heads.kv);
                         scores.clear();
-                        scores.extend((from..until).map(|key| self.scale * dot(q, part(key, 1, index))));
+                        scores.extend((from..until).map(|key| self.scale * dot(q, part(key, kv))));
                         if let Some((bias, most)) = bias {
                             for (key, score) in (from..until).zip(&mut scores) {
                                 let distance = (key as i64 - token as i64).clamp(-most, most) + most;
@@ -152,7 +165,9 @@ impl Op for Attention {
                         out.fill(0.0);
                         for (key, weight) in (from..until).zip(&scores) {
                             let weight = weight / total;
-                            out.iter_mut().zip(part(key, 2, index)).for_each(|(out, value)| *out += weight * value);
+                            out.iter_mut()
+                                .zip(part(key, kv + heads.kv))
+                                .for_each(|(out, value)| *out += weight * value);
                         }
                     }
                 }

@@ -2,7 +2,7 @@
 //! Only the tokens are always there.
 
 use super::GROUP;
-use super::layer_norm::{Norm, normalize};
+use super::layer_norm::Norm;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
@@ -65,7 +65,7 @@ impl Op for Embed {
             None => kernel.fragments.push(fragment!("lib/no_norm.wgsl")),
             Some(norm) => {
                 kernel.fragments.extend([fragment!("lib/layer_norm.wgsl"), fragment!("lib/reduce.wgsl")]);
-                kernel.consts.push(("EPS", Const::Number(norm.eps)));
+                kernel.consts.extend([("EPS", Const::Number(norm.eps)), ("RMS", Const::Flag(norm.rms))]);
                 kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias)]);
             }
         }
@@ -89,7 +89,7 @@ impl Op for Embed {
                         row.iter_mut().zip(added).for_each(|(x, added)| *x += added);
                     }
                     if let Some(norm) = self.norm {
-                        normalize(row, width, memory.weight(norm.gain), memory.weight(norm.bias), norm.eps);
+                        norm.apply(&mut row[..width], memory);
                     }
                 }
             });

@@ -1,4 +1,5 @@
-//! `y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row. Source: `torch.nn.LayerNorm`.
+//! `y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row, or `y = x / sqrt(mean(x²) + eps) * weight`.
+//! Sources: `torch.nn.LayerNorm`, `torch.nn.RMSNorm`.
 
 use super::GROUP;
 use crate::batch::Batch;
@@ -16,6 +17,8 @@ pub struct Norm {
     pub bias: WeightId,
     /// Added to the variance.
     pub eps: f32,
+    /// Without the mean: `RMSNorm`.
+    pub rms: bool,
 }
 
 /// See the module.
@@ -47,6 +50,7 @@ impl Op for LayerNorm {
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.x.width)),
                 ("EPS", Const::Number(self.norm.eps)),
+                ("RMS", Const::Flag(self.norm.rms)),
             ],
             operands: vec![
                 Operand::Read(self.x),
@@ -61,22 +65,28 @@ impl Op for LayerNorm {
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let stride = self.x.stride;
         memory.write(self.out, |memory, out| {
-            let (x, gain, bias) = (memory.read(self.x), memory.weight(self.norm.gain), memory.weight(self.norm.bias));
+            let x = memory.read(self.x);
             for_row_blocks(&mut out[..batch.tokens() * stride], stride, 16, |first, rows| {
                 rows.copy_from_slice(&x[first * stride..][..rows.len()]);
                 for row in rows.chunks_exact_mut(stride) {
-                    normalize(row, self.x.width, gain, bias, self.norm.eps);
+                    self.norm.apply(&mut row[..self.x.width], memory);
                 }
             });
         });
     }
 }
 
-/// Normalises the first `width` columns of a row in place.
-pub(super) fn normalize(row: &mut [f32], width: usize, gain: &[f32], bias: &[f32], eps: f32) {
-    let row = &mut row[..width];
-    let mean = sum(row.iter().copied()) / width as f32;
-    let variance = sum(row.iter().map(|x| (x - mean) * (x - mean))) / width as f32;
+impl Norm {
+    /// Normalises a row in place.
+    pub(super) fn apply(&self, row: &mut [f32], memory: &Memory) {
+        normalize(row, memory.weight(self.gain), memory.weight(self.bias), self.eps, self.rms);
+    }
+}
+
+fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, rms: bool) {
+    let width = row.len() as f32;
+    let mean = if rms { 0.0 } else { sum(row.iter().copied()) / width };
+    let variance = sum(row.iter().map(|x| (x - mean) * (x - mean))) / width;
     let scale = 1.0 / (variance + eps).sqrt();
     for ((x, gain), bias) in row.iter_mut().zip(gain).zip(bias) {
         *x = (*x - mean) * scale * gain + bias;
@@ -99,11 +109,16 @@ mod tests {
     #[test]
     fn matches_torch() {
         // torch.nn.functional.layer_norm(torch.tensor([1., 2, 4]), [3], tensor([1., 2, .5]), tensor([0., 1, -1]), 1e-5)
-        let mut row = [1.0, 2.0, 4.0, 0.0];
-        normalize(&mut row, 3, &[1.0, 2.0, 0.5, 0.0], &[0.0, 1.0, -1.0, 0.0], 1e-5);
-        let expected = [-1.069_042_4, 0.465_478_84, -0.331_848_5, 0.0];
-        for (found, expected) in row.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-5, "{row:?}");
+        // torch.nn.functional.rms_norm of the same, without bias
+        for (rms, bias, expected) in [
+            (false, [0.0, 1.0, -1.0], [-1.069_042_4, 0.465_478_84, -0.331_848_5]),
+            (true, [0.0; 3], [0.377_964_1, 1.511_856_4, 0.755_928_2]),
+        ] {
+            let mut row = [1.0, 2.0, 4.0];
+            normalize(&mut row, &[1.0, 2.0, 0.5], &bias, 1e-5, rms);
+            for (found, expected) in row.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{row:?}");
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod attention;
 mod embed;
+mod head_norm;
 mod layer_norm;
 mod linear;
 mod normalize;
@@ -10,6 +11,7 @@ mod pool;
 
 pub use attention::{Attention, Heads};
 pub use embed::{Embed, EmbedTables};
+pub use head_norm::HeadNorm;
 pub use layer_norm::{LayerNorm, Norm};
 pub use linear::{Activation, Epilogue, Linear};
 pub use normalize::Normalize;

@@ -10,6 +10,11 @@ use crate::error::{Error, Result};
 /// The pattern of GPT-2 and RoBERTa.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// The patterns of Qwen and of LLaMA 3, which differ in how many digits stay together.
+const DIGIT: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const DIGITS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
 /// A pattern whose matches are found without a regular-expression engine.
 #[derive(Debug)]
 pub enum Pattern {
@@ -21,6 +26,11 @@ pub enum Pattern {
     Blank,
     /// GPT-2's words: contractions, letters, numbers and the rest, each with the one space in front of it.
     Gpt2,
+    /// [`DIGIT`] or, with three digits, [`DIGITS`].
+    Lines {
+        /// Digits that stay together.
+        digits: usize,
+    },
     /// The inverse of `\w+|[^\w\s]+`: a match is what lies between words.
     Words,
 }
@@ -32,6 +42,8 @@ impl Pattern {
             " {2,}" => Ok(Self::Spaces),
             r"\s+" => Ok(Self::Blank),
             GPT2 => Ok(Self::Gpt2),
+            DIGIT => Ok(Self::Lines { digits: 1 }),
+            DIGITS => Ok(Self::Lines { digits: 3 }),
             _ => Err(Error::option(format!("tokenizer.json {what} pattern"), regex)),
         }
     }
@@ -51,6 +63,7 @@ impl Find for &Pattern {
                     (skip, run(rest.get(skip..).unwrap_or_default(), char::is_whitespace))
                 }
                 Pattern::Gpt2 => (0, gpt2(rest)),
+                Pattern::Lines { digits } => (0, lines(rest, *digits)),
                 Pattern::Words => match rest.chars().next() {
                     Some(c) if c.is_whitespace() => (0, run(rest, char::is_whitespace)),
                     Some(c) if is_word(c) => (run(rest, is_word), 0),
@@ -97,13 +110,50 @@ fn gpt2(text: &str) -> usize {
         Some(c) if is_letter(c) => space + run(word, is_letter),
         Some(c) if c.is_numeric() => space + run(word, char::is_numeric),
         Some(c) if !c.is_whitespace() => space + run(word, |c| !c.is_whitespace() && !is_letter(c) && !c.is_numeric()),
-        _ => {
-            let blank = run(text, char::is_whitespace);
-            let last = text.get(..blank).and_then(|blank| blank.chars().next_back()).map_or(0, char::len_utf8);
-            // The last blank before a word belongs to the word.
-            if blank < text.len() && last < blank { blank - last } else { blank }
+        _ => blanks(text),
+    }
+}
+
+/// Bytes of `\s+(?!\S)|\s+`: the last blank before a word belongs to the word.
+fn blanks(text: &str) -> usize {
+    let blank = run(text, char::is_whitespace);
+    let last = text.get(..blank).and_then(|blank| blank.chars().next_back()).map_or(0, char::len_utf8);
+    if blank < text.len() && last < blank { blank - last } else { blank }
+}
+
+/// Bytes of the first match of [`DIGIT`] or [`DIGITS`], which match at every position.
+fn lines(text: &str, digits: usize) -> usize {
+    let contractions = ["s", "t", "re", "ve", "m", "ll", "d"];
+    if let Some(rest) = text.strip_prefix('\'') {
+        // A long s is an s where case does not count.
+        let lower = |c: char| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() };
+        let starts = |with: &&&str| {
+            let mut rest = rest.chars().map(lower);
+            with.chars().all(|c| rest.next() == Some(c))
+        };
+        if let Some(found) = contractions.iter().find(starts) {
+            return 1 + rest.chars().take(found.len()).map(char::len_utf8).sum::<usize>();
         }
     }
+    let Some(first) = text.chars().next() else { return 0 };
+    let behind = text.get(first.len_utf8()..).unwrap_or_default();
+    if is_letter(first) {
+        return run(text, is_letter);
+    }
+    if first.is_numeric() {
+        return text.chars().take(digits).take_while(|c| c.is_numeric()).map(char::len_utf8).sum();
+    }
+    if !matches!(first, '\r' | '\n') && behind.starts_with(is_letter) {
+        return first.len_utf8() + run(behind, is_letter);
+    }
+    let other = |c: char| !c.is_whitespace() && !is_letter(c) && !c.is_numeric();
+    let sign = text.strip_prefix(' ').unwrap_or(text);
+    if sign.starts_with(other) {
+        let signs = text.len() - sign.len() + run(sign, other);
+        return signs + run(text.get(signs..).unwrap_or_default(), |c| matches!(c, '\r' | '\n'));
+    }
+    let blank = text.get(..run(text, char::is_whitespace)).unwrap_or_default();
+    blank.rfind(['\r', '\n']).map_or_else(|| blanks(text), |at| at + 1)
 }
 
 #[cfg(test)]
@@ -132,6 +182,53 @@ mod tests {
         );
         assert_eq!(texts(&Pattern::Gpt2, "a  "), ["a", "  "]);
         assert_eq!(texts(&Pattern::Gpt2, "e\u{301}\u{3000}é"), ["e", "\u{301}", "\u{3000}", "é"]);
+    }
+
+    #[test]
+    fn lines_of_qwen_and_llama() {
+        // tokenizers.pre_tokenizers.Split(Regex(…), "isolated").pre_tokenize_str
+        let one = Pattern::Lines { digits: 1 };
+        assert_eq!(
+            texts(&one, "I'LL go,  you'Re 3½45 years\n\n old's  \t'x '"),
+            [
+                "I", "'LL", " go", ",", " ", " you", "'Re", " ", "3", "½", "4", "5", " years", "\n\n", " old", "'s",
+                "  ", "\t", "'x", " '"
+            ]
+        );
+        assert_eq!(
+            texts(&one, "a ſ'ſa b'S\r\n\r\n  x \n  y  "),
+            ["a", " ſ", "'ſ", "a", " b", "'S", "\r\n\r\n", " ", " x", " \n", " ", " y", "  "]
+        );
+        let three = Pattern::Lines { digits: 3 };
+        assert_eq!(
+            texts(&three, "!?\n\n..x #tag  (a) 3½45678 1,000 \u{3000}é e\u{301}z\r\n "),
+            [
+                "!?\n\n",
+                "..",
+                "x",
+                " #",
+                "tag",
+                " ",
+                " (",
+                "a",
+                ")",
+                " ",
+                "3½4",
+                "567",
+                "8",
+                " ",
+                "1",
+                ",",
+                "000",
+                " ",
+                "\u{3000}é",
+                " e",
+                "\u{301}z",
+                "\r\n",
+                " "
+            ]
+        );
+        assert_eq!(texts(&three, "  \n \n  \t end   "), ["  \n \n", "  \t", " end", "   "]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 // Layer normalisation of a row that a workgroup holds in registers: lane l has columns 4(l + GROUP i).
-//   y = (x - mean) / sqrt(variance + EPS) * weight + bias
+//   y = (x - mean) / sqrt(variance + EPS) * weight + bias, with a mean of zero where RMS
 // The variance is taken in a second pass: the one-pass form loses it where |mean| is large.
 @group(0) @binding(GAIN_BINDING) var<storage, read> gain: array<vec4<f32>>;  // [STRIDE4], zero past WIDTH
 @group(0) @binding(BIAS_BINDING) var<storage, read> shift: array<vec4<f32>>; // [STRIDE4], zero past WIDTH
@@ -8,11 +8,13 @@ const STRIDE4 = (WIDTH + 3u) / 4u;
 const PER_LANE = (STRIDE4 + GROUP - 1u) / GROUP;
 
 fn layer_norm(row: ptr<function, array<vec4<f32>, PER_LANE>>, lane: u32) {
-  var sum = 0.0;
-  for (var i = 0u; i < PER_LANE; i++) {
-    sum += dot((*row)[i], vec4<f32>(1.0)); // Columns past WIDTH are zero.
+  var mean = 0.0;
+  if !RMS {
+    for (var i = 0u; i < PER_LANE; i++) {
+      mean += dot((*row)[i], vec4<f32>(1.0)); // Columns past WIDTH are zero.
+    }
+    mean = workgroup_sum(mean, lane) / f32(WIDTH);
   }
-  let mean = workgroup_sum(sum, lane) / f32(WIDTH);
   var squares = 0.0;
   for (var i = 0u; i < PER_LANE; i++) {
     let column = vec4<u32>(4u * (lane + GROUP * i)) + vec4<u32>(0u, 1u, 2u, 3u);

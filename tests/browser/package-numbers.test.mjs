@@ -1,8 +1,9 @@
 // The built package against sentence-transformers: MiniLM and the tiny models, on WebGPU (SwiftShader) and on wasm.
 
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { after, before, test } from "node:test";
-import { compare, golden, launch, open, site, tensors } from "./harness.mjs";
+import { GOLDEN, compare, golden, launch, open, site, tensors } from "./harness.mjs";
 
 const DEVICES = ["wasm", "webgpu"];
 // SwiftShader computes on this machine's few cores: minutes, and some checks on fewer texts.
@@ -150,5 +151,37 @@ for (const device of DEVICES) {
       }
     }
     await page.close();
+  });
+
+  test(`every architecture on ${device}`, SLOW, async (t) => {
+    const page = await open(browser, served);
+    const texts = golden("architectures/texts.json");
+    for (const name of readdirSync(`${GOLDEN}/architectures`).filter((name) => name.endsWith("-1"))) {
+      await t.test(name, async () => {
+        const states = tensors(`architectures/${name}.safetensors`);
+        const found = await page.evaluate(async ([name, device, texts]) => {
+          const encoder = await embedlet.Encoder.load(new URL(`/golden/architectures/${name}`, location.href), { device, precision: "f32" });
+          try {
+            return helpers.plain(await encoder.embed(texts, { pooling: "mean", normalize: false }));
+          } finally {
+            encoder.dispose();
+          }
+        }, [name, device, texts]);
+        const expected = texts.flatMap((_, i) => mean(states[i]));
+        const { maxAbs } = compare(found.data, expected, found.dimensions);
+        const largest = Math.max(...expected.map(Math.abs));
+        assert.ok(maxAbs <= 2e-5 * largest, `difference ${maxAbs} of ${largest}`);
+      });
+    }
+    await page.close();
+  });
+}
+
+/** The mean of the rows of a matrix. */
+function mean({ shape: [rows, columns], data }) {
+  return Array.from({ length: columns }, (_, column) => {
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += data[row * columns + column];
+    return sum / rows;
   });
 }

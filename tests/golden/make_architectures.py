@@ -46,6 +46,14 @@ def both(**more):
     return [{**size, **more} for size in BERT]
 
 
+LLAMA = [
+    dict(hidden_size=24, num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=2, intermediate_size=40, pad_token_id=1,
+         bos_token_id=0, eos_token_id=2, max_position_embeddings=64),
+    dict(hidden_size=30, num_attention_heads=6, num_key_value_heads=3, num_hidden_layers=3, intermediate_size=47, head_dim=10,
+         rms_norm_eps=1e-2, max_position_embeddings=48, pad_token_id=1, bos_token_id=0, eos_token_id=2, hidden_act="gelu",
+         rope_parameters={"rope_type": "default", "rope_theta": 200.0}),
+]
+
 MODELS = {
     "albert": (PIECES, [
         {**BERT[0], "embedding_size": 16, "num_hidden_layers": 3},
@@ -58,6 +66,8 @@ MODELS = {
     ]),
     "electra": (PIECES, [{**BERT[0], "embedding_size": 18}, {**BERT[1], "embedding_size": 33}]),
     "ernie": (PIECES, [{**BERT[0], "use_task_id": True}, BERT[1]]),
+    "eurobert": (BYTES, [LLAMA[0], {**LLAMA[1], "attention_bias": True, "mlp_bias": True}]),
+    "llama": (BYTES, LLAMA),
     "megatron-bert": (PIECES, both()),
     "modernbert": (MODERN, [
         dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=4, intermediate_size=20, local_attention=8,
@@ -65,7 +75,14 @@ MODELS = {
         dict(hidden_size=30, num_attention_heads=3, num_hidden_layers=5, intermediate_size=27, local_attention=10, norm_bias=True,
              attention_bias=True, mlp_bias=True, norm_eps=1e-3, max_position_embeddings=48, hidden_activation="silu", pad_token_id=0),
     ]),
+    "mistral": (BYTES, [{**LLAMA[0], "sliding_window": 5}, {**LLAMA[1], "sliding_window": None}]),
     "mpnet": (BYTES, both()),
+    "nomic_bert": (PIECES, [
+        {**BERT[0], "hidden_size": 24},
+        {**BERT[1], "hidden_size": 30, "hidden_act": "gelu", "rope_parameters": {"rope_type": "linear", "rope_theta": 300.0, "factor": 2.0}},
+    ]),
+    "qwen3": (BYTES, [{**LLAMA[0], "head_dim": 12}, {**LLAMA[1], "attention_bias": True}]),
+    "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}]),
     "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
     "roberta-prelayernorm": (BYTES, both()),
     "xlm-roberta": (UNIGRAM, both()),

@@ -1,0 +1,170 @@
+//! LLaMA, Mistral, Qwen2 and Qwen3: decoders whose hidden states serve as embeddings. Pre-norm, gated, rotary positions, keys
+//! and values shared by several queries; a token sees those before it, unless the configuration says otherwise.
+//!
+//! Configuration: `transformers.LlamaConfig`, `MistralConfig`, `Qwen2Config`, `Qwen3Config`. Papers: arXiv
+//! 2302.13971, 2310.06825, 2407.10671, 2505.09388.
+
+use serde_json::json;
+
+use super::rope;
+use crate::batch::Tables;
+use crate::config::{Config, limit};
+use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
+use crate::error::{Error, Result};
+use crate::ops::Activation;
+
+/// What the classes of the family do not share.
+pub struct Defaults {
+    pub hidden: usize,
+    pub inner: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: Option<usize>,
+    pub head_dim: Option<usize>,
+    pub vocab: usize,
+    pub positions: usize,
+    pub eps: f32,
+    /// Whether a token sees only those before it.
+    pub causal: bool,
+}
+
+pub fn spec(config: &Config) -> Result<Spec> {
+    let base = Defaults {
+        hidden: 4096,
+        inner: 11008,
+        layers: 32,
+        heads: 32,
+        kv_heads: None,
+        head_dim: None,
+        vocab: 32000,
+        positions: 2048,
+        eps: 1e-6,
+        causal: true,
+    };
+    match config.text_or("model_type", "")? {
+        "mistral" => {
+            let spec = family(config, &Defaults { inner: 14336, kv_heads: Some(8), positions: 131_072, ..base })?;
+            with_windows(config, spec, Some(4096), 0)
+        }
+        kind @ ("qwen2" | "qwen3") => {
+            let head_dim = (kind == "qwen3").then_some(128);
+            let defaults = Defaults { inner: 22016, head_dim, vocab: 151_936, positions: 32_768, ..base };
+            let spec = family(config, &defaults)?;
+            let names = match kind {
+                "qwen2" => {
+                    let bias = Bias { qkv: true, attention_out: false, ffn: false, norm: false };
+                    Names { bias, ..spec.names }
+                }
+                _ => Names { qk_norm: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..spec.names },
+            };
+            let spec = Spec { names, ..spec };
+            let first = match config.flag_or("use_sliding_window", false)? {
+                true => config.index_or("max_window_layers", 28, limit::LAYERS)? as usize,
+                false => limit::LAYERS,
+            };
+            with_windows(config, spec, None, first)
+        }
+        _ => family(config, &base),
+    }
+}
+
+/// Limits the layers that `layer_types` names, or all from the `first` on, to a window in front of each token.
+fn with_windows(config: &Config, mut spec: Spec, default: Option<usize>, first: usize) -> Result<Spec> {
+    let window = match config.get("sliding_window") {
+        Some(_) => Some(config.size("sliding_window", limit::SEQUENCE)?),
+        // Null means none; the class's own default counts where the key is absent.
+        None if config.has("sliding_window") => None,
+        None => default,
+    };
+    let types = config.texts("layer_types")?;
+    if types.as_ref().is_some_and(|types| types.len() != spec.layers.len()) {
+        return Err(config.unsupported("layer_types"));
+    }
+    for (index, layer) in spec.layers.iter_mut().enumerate() {
+        let slides = match types.as_ref().map(|types| types[index]) {
+            None => index >= first && window.is_some(),
+            Some("full_attention") => false,
+            Some("sliding_attention") => true,
+            Some(_) => return Err(config.unsupported("layer_types")),
+        };
+        if slides {
+            let window = window.ok_or_else(|| config.unsupported("sliding_window"))?;
+            layer.before = Some(window - 1);
+        }
+    }
+    Ok(spec)
+}
+
+/// Reads what all configuration classes of the family have. The names are LLaMA's.
+pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
+    config.require("pretraining_tp", &json!(1))?;
+    let hidden = config.size_or("hidden_size", defaults.hidden, limit::HIDDEN)?;
+    let heads = config.size_or("num_attention_heads", defaults.heads, hidden)?;
+    let kv_heads = config.size_or("num_key_value_heads", defaults.kv_heads.unwrap_or(heads), heads)?;
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(config.unsupported("num_key_value_heads"));
+    }
+    let head_dim = config.size_or("head_dim", defaults.head_dim.unwrap_or((hidden / heads).max(1)), 256)?;
+    if !head_dim.is_multiple_of(2) {
+        return Err(Error::option("head dimension", head_dim));
+    }
+    let activation = Activation::parse(config.text_or("hidden_act", "silu")?);
+    let parameters = match config.object("rope_parameters")? {
+        None => config.object("rope_scaling")?,
+        found => found,
+    };
+    let theta = config.number_or("rope_theta", 10_000.0, 1e12)?;
+    let frequencies = rope::frequencies(parameters.as_ref(), theta, head_dim)?;
+    let mut layers = Layer::plain("layers.{i}", config.size_or("num_hidden_layers", defaults.layers, limit::LAYERS)?);
+    let causal = config.flag_or("is_causal", defaults.causal)?;
+    for layer in &mut layers {
+        layer.frequencies = frequencies.clone();
+        layer.behind = causal.then_some(0);
+    }
+    let attention_bias = config.flag_or("attention_bias", false)?;
+    Ok(Spec {
+        hidden,
+        inner: config.size_or("intermediate_size", defaults.inner, limit::INNER)?,
+        layers,
+        heads,
+        kv_heads,
+        head_dim,
+        norm: Place::Pre,
+        ffn: Ffn::Gated(activation.ok_or_else(|| config.unsupported("hidden_act"))?),
+        eps: config.number_or("rms_norm_eps", defaults.eps, 0.1)?,
+        rms: true,
+        tables: Tables {
+            vocab: config.size_or("vocab_size", defaults.vocab, limit::VOCAB)?,
+            types: 0,
+            tasks: 0,
+            positions: config.size_or("max_position_embeddings", defaults.positions, limit::SEQUENCE)?,
+            first_position: 0,
+            unnumbered: None,
+        },
+        embedding: hidden,
+        distances: None,
+        names: Names {
+            tokens: "embed_tokens",
+            positions: None,
+            types: None,
+            tasks: None,
+            embed_norm: None,
+            project: None,
+            qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            qk_norm: None,
+            attention_out: "self_attn.o_proj",
+            attention_norm: "input_layernorm",
+            ffn_in: &["mlp.gate_proj", "mlp.up_proj"],
+            ffn_out: "mlp.down_proj",
+            ffn_norm: "post_attention_layernorm",
+            final_norm: Some("norm"),
+            bias: Bias {
+                qkv: attention_bias,
+                attention_out: attention_bias,
+                ffn: config.flag_or("mlp_bias", false)?,
+                norm: false,
+            },
+        },
+        prefixes: &["", "model."],
+    })
+}
