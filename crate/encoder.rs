@@ -34,8 +34,8 @@ pub struct Spec {
     pub tables: Tables,
     /// Columns of the embedding tables; where they are not those of the hidden state, `names.project` maps them.
     pub embedding: usize,
-    /// Buckets and the farthest distance of a bias on attention scores, which all layers share.
-    pub distances: Option<Distances>,
+    /// What attention scores are multiplied by; none: `1 / √head_dim`.
+    pub scale: Option<f32>,
     /// Tensor names.
     pub names: Names,
     /// What checkpoints with a head put in front of the names.
@@ -54,6 +54,8 @@ pub struct Layer {
     /// Inverse frequencies of the rotation of queries and keys by their positions, half as many as a head has
     /// columns. Empty: no rotation.
     pub frequencies: Vec<f32>,
+    /// A bias on attention scores by distance. Layers that name one tensor share it.
+    pub distances: Option<Distances>,
     /// Whether the attention has a normalisation in front of it, where layers normalise first.
     pub attention_norm: bool,
 }
@@ -85,10 +87,10 @@ pub enum Ffn {
 }
 
 /// A bias on attention scores by distance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distances {
-    /// Tensor of `[buckets, heads]`, with the end of its name.
-    pub name: &'static str,
+    /// Tensor of `[buckets, heads]`; not below the name of the layer.
+    pub name: String,
     /// Rows of the tensor.
     pub buckets: usize,
     /// Distances beyond it are in the last buckets.
@@ -157,20 +159,20 @@ impl Spec {
         let names = &self.names;
         let hidden = Axis::plain(self.hidden);
         let mut x = self.embed(&mut declare);
-        let distances = self.distances.map(|distances| {
-            let Distances { buckets, most, .. } = distances;
-            let layout = Layout::Distances { most, buckets, heads: self.heads };
-            let parts = vec![declare.part(distances.name, "weight", 0, buckets)];
-            (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), most)
-        });
         for layer in &self.layers {
             let at = |name: &str| format!("{}.{name}", layer.name);
+            let distances = layer.distances.as_ref().map(|Distances { name, buckets, most }| {
+                let layout = Layout::Distances { most: *most, buckets: *buckets, heads: self.heads };
+                let parts = vec![declare.part(name, "weight", 0, *buckets)];
+                (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), *most)
+            });
             let heads = Heads {
                 rotations: declare.rotations(self.tables.positions, &layer.frequencies),
                 kv: self.kv_heads,
                 distances,
                 before: layer.before,
                 behind: layer.behind,
+                scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
                 ..Heads::new(self.heads, self.head_dim)
             };
 

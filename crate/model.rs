@@ -71,7 +71,9 @@ impl Loader {
         let architecture = config.text_or("model_type", "")?.to_owned();
         let mut spec = arch::spec(&config)?;
         let sentence = folder.sentence(spec.hidden)?;
-        let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions)];
+        // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
+        let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
+        let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
         if spec.names.positions.is_none() {

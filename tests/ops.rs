@@ -111,7 +111,7 @@ fn attention() {
         let mut kinds = vec![
             plain,
             Heads { before: Some(0), behind: Some(0), ..plain },
-            Heads { behind: Some(0), ..plain },
+            Heads { behind: Some(0), scale: 1.0, ..plain },
             Heads { before: Some(5), behind: Some(0), kv: 1, ..plain },
             Heads { before: Some(40), behind: Some(33), distances: Some(near), ..plain },
             Heads { distances: Some(far), ..plain },

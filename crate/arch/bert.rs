@@ -76,7 +76,7 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
             unnumbered: None,
         },
         embedding: hidden,
-        distances: None,
+        scale: None,
         names: NAMES,
         prefixes: &["", "bert."],
     })

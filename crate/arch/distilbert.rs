@@ -35,7 +35,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             unnumbered: None,
         },
         embedding: hidden,
-        distances: None,
+        scale: None,
         names: Names {
             types: None,
             qkv: &["attention.q_lin", "attention.k_lin", "attention.v_lin"],

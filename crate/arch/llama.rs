@@ -142,7 +142,7 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
             unnumbered: None,
         },
         embedding: hidden,
-        distances: None,
+        scale: None,
         names: Names {
             tokens: "embed_tokens",
             positions: None,

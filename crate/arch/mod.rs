@@ -14,6 +14,7 @@ mod nomic_bert;
 mod roberta;
 mod roberta_prelayernorm;
 mod rope;
+mod t5;
 
 use crate::config::Config;
 use crate::encoder::Spec;
@@ -35,6 +36,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "mpnet" => mpnet::spec(config),
         "nomic_bert" => nomic_bert::spec(config),
         "roberta-prelayernorm" => roberta_prelayernorm::spec(config),
+        "t5" | "umt5" => t5::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
     }
 }

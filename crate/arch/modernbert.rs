@@ -63,7 +63,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             unnumbered: None,
         },
         embedding: hidden,
-        distances: None,
+        scale: None,
         names: Names {
             tokens: "embeddings.tok_embeddings",
             positions: None,

@@ -14,10 +14,13 @@ pub fn spec(config: &Config) -> Result<Spec> {
     // The code of transformers takes 32 whatever the configuration says.
     config.require("relative_attention_num_buckets", &json!(32))?;
     let padding = 1; // So too here.
-    let spec = bert::family(config, &Defaults { vocab: 30527, ..DEFAULTS })?;
+    let mut spec = bert::family(config, &Defaults { vocab: 30527, ..DEFAULTS })?;
+    for layer in &mut spec.layers {
+        let name = "encoder.relative_attention_bias".to_owned();
+        layer.distances = Some(Distances { name, buckets: 32, most: 128 });
+    }
     Ok(Spec {
         tables: behind_padding(config, spec.tables, padding)?,
-        distances: Some(Distances { name: "encoder.relative_attention_bias", buckets: 32, most: 128 }),
         names: Names {
             types: None,
             qkv: &["attention.attn.q", "attention.attn.k", "attention.attn.v"],

@@ -64,7 +64,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             unnumbered: None,
         },
         embedding: hidden,
-        distances: None,
+        scale: None,
         names: Names {
             tokens: "embeddings.word_embeddings",
             positions: None,

@@ -1,4 +1,4 @@
-//! `softmax(q kᵀ / √head_dim + bias) v` for each head, over the rows that a token may attend to. Source: "Attention
+//! `softmax(scale q kᵀ + bias) v` for each head, over the rows that a token may attend to. Source: "Attention
 //! Is All You Need" §3.2; the running form is that of FlashAttention. Rotations: RoFormer (arXiv 2104.09864) §3.4.2
 //! in the form of GPT-NeoX, where column i turns with column i + head_dim / 2.
 
@@ -18,7 +18,7 @@ const TILE_ELEMENTS: usize = 2048;
 const UNBOUNDED: usize = 1 << 30;
 
 /// The heads of an attention and what a score depends on beside its query and key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// How many queries.
     pub count: usize,
@@ -26,6 +26,8 @@ pub struct Heads {
     pub kv: usize,
     /// Columns of a head.
     pub dim: usize,
+    /// What the product of a query and a key is multiplied by.
+    pub scale: f32,
     /// Queries and keys are turned by their positions:
     /// [`Weight::rotations`](crate::weights::Weight::rotations) of half as many frequencies as columns.
     pub rotations: Option<WeightId>,
@@ -40,7 +42,8 @@ pub struct Heads {
 impl Heads {
     /// Plain heads.
     pub fn new(count: usize, dim: usize) -> Self {
-        Self { count, kv: count, dim, rotations: None, distances: None, before: None, behind: None }
+        let scale = 1.0 / (dim as f32).sqrt();
+        Self { count, kv: count, dim, scale, rotations: None, distances: None, before: None, behind: None }
     }
 
     /// Queries, then keys, then values.
@@ -66,7 +69,6 @@ impl Heads {
 pub struct Attention {
     qkv: Buf,
     heads: Heads,
-    scale: f32,
     out: Buf,
 }
 
@@ -74,8 +76,7 @@ impl Program {
     /// qkv: `[tokens, heads.qkv()]`, queries then keys then values as [`Heads::axis`] says, to `[tokens, heads.count]`.
     pub fn attention(&mut self, qkv: Buf, heads: Heads) -> Buf {
         let out = self.buf(Rows::Tokens, heads.axis(heads.count).padded());
-        let scale = 1.0 / (heads.dim as f32).sqrt();
-        self.push(Attention { qkv, heads, scale, out });
+        self.push(Attention { qkv, heads, out });
         out
     }
 }
@@ -92,7 +93,7 @@ impl Op for Attention {
                 ("HEADS", Const::Count(self.heads.count)),
                 ("KV_HEADS", Const::Count(self.heads.kv)),
                 ("HEAD4", Const::Count(stride / 4)),
-                ("SCALE", Const::Number(self.scale)),
+                ("SCALE", Const::Number(self.heads.scale)),
                 ("BEFORE", Const::Count(self.heads.before.unwrap_or(UNBOUNDED))),
                 ("BEHIND", Const::Count(self.heads.behind.unwrap_or(UNBOUNDED))),
             ],
@@ -152,7 +153,7 @@ impl Op for Attention {
                         let q = part(token, index);
                         let kv = heads.count + index / (heads.count / heads.kv);
                         scores.clear();
-                        scores.extend((from..until).map(|key| self.scale * dot(q, part(key, kv))));
+                        scores.extend((from..until).map(|key| heads.scale * dot(q, part(key, kv))));
                         if let Some((bias, most)) = bias {
                             for (key, score) in (from..until).zip(&mut scores) {
                                 let distance = (key as i64 - token as i64).clamp(-most, most) + most;

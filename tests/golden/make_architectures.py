@@ -14,7 +14,7 @@ import torch
 import transformers
 from safetensors.torch import save
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, T5EncoderModel, UMT5EncoderModel
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "architectures"
@@ -54,6 +54,12 @@ LLAMA = [
          rope_parameters={"rope_type": "default", "rope_theta": 200.0}),
 ]
 
+T5 = [
+    dict(d_model=24, d_kv=12, d_ff=40, num_layers=2, num_heads=2, feed_forward_proj="relu"),
+    dict(d_model=26, d_kv=7, d_ff=47, num_layers=3, num_heads=3, feed_forward_proj="gated-gelu", layer_norm_epsilon=1e-2,
+         relative_attention_num_buckets=16, relative_attention_max_distance=20),
+]
+
 MODELS = {
     "albert": (PIECES, [
         {**BERT[0], "embedding_size": 16, "num_hidden_layers": 3},
@@ -85,6 +91,8 @@ MODELS = {
     "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}]),
     "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
     "roberta-prelayernorm": (BYTES, both()),
+    "t5": (UNIGRAM, T5),
+    "umt5": (UNIGRAM, [{**T5[0], "feed_forward_proj": "gated-silu"}, T5[1]]),
     "xlm-roberta": (UNIGRAM, both()),
 }
 
@@ -114,7 +122,8 @@ def make(kind, number, tokenizer, settings):
     shutil.rmtree(folder, ignore_errors=True)
     source, vocab = tokenizer
     config = AutoConfig.for_model(kind, **{"vocab_size": vocab, **settings})
-    model = AutoModel.from_config(config)
+    load = {"t5": T5EncoderModel, "umt5": UMT5EncoderModel}.get(kind, AutoModel)
+    model = load.from_config(config) if load is AutoModel else load(config)
     randomise(model, seed=sum(map(ord, name)))
     # Half the bytes, and no rounding: the reference reads what is stored.
     model.half().save_pretrained(folder)
@@ -124,9 +133,9 @@ def make(kind, number, tokenizer, settings):
         path.write_text(json.dumps(OLDER[name](json.loads(path.read_text())), indent=2) + "\n")
     shutil.copy(HERE / source, folder / "tokenizer.json")
 
-    model = AutoModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = Tokenizer.from_file(str(HERE / source))
-    limit = config.max_position_embeddings
+    limit = getattr(config, "max_position_embeddings", 8192)
     if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"):
         limit -= 2
     ids.no_padding()
