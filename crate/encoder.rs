@@ -84,6 +84,8 @@ pub enum Ffn {
     Plain(Activation),
     /// `(act(x U) * (x V)) W`, where U and V are the halves of one tensor, or two tensors.
     Gated(Activation),
+    /// The same where V comes first.
+    GatedLast(Activation),
 }
 
 /// A bias on attention scores by distance.
@@ -139,15 +141,17 @@ pub struct Bias {
     pub qkv: bool,
     /// The projection behind the attention.
     pub attention_out: bool,
-    /// Products of the feed-forward network.
-    pub ffn: bool,
+    /// First product of the feed-forward network.
+    pub ffn_in: bool,
+    /// Second product of the feed-forward network.
+    pub ffn_out: bool,
     /// Normalisations.
     pub norm: bool,
 }
 
 impl Bias {
     /// On everything.
-    pub const ALL: Self = Self { qkv: true, attention_out: true, ffn: true, norm: true };
+    pub const ALL: Self = Self { qkv: true, attention_out: true, ffn_in: true, ffn_out: true, norm: true };
 }
 
 impl Spec {
@@ -208,15 +212,21 @@ impl Spec {
                 }
             };
             let inner = Axis::plain(self.inner);
-            let outputs = if let Ffn::Gated(_) = self.ffn { Axis::gated(self.inner) } else { inner };
+            let outputs = match self.ffn {
+                Ffn::Plain(_) => inner,
+                Ffn::Gated(_) => Axis::gated(self.inner, 0),
+                Ffn::GatedLast(_) => Axis::gated(self.inner, 1),
+            };
             let rows = outputs.size() / names.ffn_in.len();
             let ffn_in: Vec<(String, usize)> = names.ffn_in.iter().map(|name| (at(name), rows)).collect();
-            let (weight, bias) = declare.linear(&ffn_in, hidden, outputs, names.bias.ffn);
+            let (weight, bias) = declare.linear(&ffn_in, hidden, outputs, names.bias.ffn_in);
             let wide = match self.ffn {
                 Ffn::Plain(act) => declare.program.linear(normed, weight, bias, self.inner, Epilogue::Activation(act)),
-                Ffn::Gated(act) => declare.program.gated_linear(normed, weight, bias, self.inner, act),
+                Ffn::Gated(act) | Ffn::GatedLast(act) => {
+                    declare.program.gated_linear(normed, weight, bias, self.inner, act)
+                }
             };
-            let (weight, bias) = declare.linear(&[(at(names.ffn_out), self.hidden)], inner, hidden, names.bias.ffn);
+            let (weight, bias) = declare.linear(&[(at(names.ffn_out), self.hidden)], inner, hidden, names.bias.ffn_out);
             x = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(x));
             if self.norm == Place::Post {
                 x = declare.norm(x, &at(names.ffn_norm));

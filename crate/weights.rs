@@ -33,8 +33,9 @@ pub struct Axis {
     pub len: usize,
     /// Elements from one run to the next, a multiple of four.
     pub stride: usize,
-    /// Two runs take turns, four elements of the one and four of the other: the halves of a gated product.
-    pub gated: bool,
+    /// Two runs take turns, four elements of this one and four of the other: the halves of a gated product, the
+    /// activated half first.
+    pub gated: Option<usize>,
 }
 
 impl Axis {
@@ -45,12 +46,12 @@ impl Axis {
 
     /// `blocks` runs of `len` values.
     pub fn blocks(blocks: usize, len: usize) -> Self {
-        Self { blocks, len, stride: len.next_multiple_of(4), gated: false }
+        Self { blocks, len, stride: len.next_multiple_of(4), gated: None }
     }
 
-    /// The activated and the multiplied half of a gated product, `len` values each.
-    pub fn gated(len: usize) -> Self {
-        Self { gated: true, ..Self::blocks(2, len) }
+    /// The halves of a gated product, `len` values each, of which half `activated` (0 or 1) is activated.
+    pub fn gated(len: usize, activated: usize) -> Self {
+        Self { gated: Some(activated), ..Self::blocks(2, len) }
     }
 
     /// Values in the checkpoint.
@@ -66,7 +67,10 @@ impl Axis {
     /// Where value `index` of the checkpoint lies.
     pub fn place(&self, index: usize) -> usize {
         let (block, index) = (index / self.len, index % self.len);
-        if self.gated { index / 4 * 8 + 4 * block + index % 4 } else { block * self.stride + index }
+        match self.gated {
+            Some(activated) => index / 4 * 8 + 4 * usize::from(block != activated) + index % 4,
+            None => block * self.stride + index,
+        }
     }
 }
 

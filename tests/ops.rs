@@ -89,7 +89,7 @@ fn linear() {
         ] {
             let (w, bias) = (weight(&mut p, layout), vector(&mut p, outputs));
             p.linear(x, w, bias, outputs, epilogue);
-            let gated = Axis::gated(outputs);
+            let gated = Axis::gated(outputs, 1);
             if let Epilogue::Activation(activation) = epilogue {
                 let w = weight(&mut p, Layout::Linear { inputs: Axis::plain(inputs), outputs: gated });
                 let bias = weight(&mut p, Layout::Vector { axis: gated });

@@ -33,7 +33,7 @@ fn every_operation(width: usize) -> Program {
         let bias = vector(&mut p, width);
         p.linear(normed, w, bias, width, epilogue);
         if let Epilogue::Activation(activation) = epilogue {
-            let gated = Axis::gated(width);
+            let gated = Axis::gated(width, 1);
             let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: gated });
             let bias = weight(&mut p, Layout::Vector { axis: gated });
             p.gated_linear(normed, w, bias, width, activation);

@@ -2,13 +2,13 @@
 //!
 //! Configuration: `transformers.AlbertConfig`. Paper: arXiv 1909.11942.
 
-use super::bert::{self, Defaults, NAMES};
+use super::bert::{self, DEFAULTS, Defaults, NAMES};
 use crate::config::{Config, limit};
 use crate::encoder::{Layer, Names, Spec};
 use crate::error::{Error, Result};
 
 pub fn spec(config: &Config) -> Result<Spec> {
-    let defaults = Defaults { hidden: 4096, layers: 12, heads: 64, inner: 16384, vocab: 30000, activation: "gelu_new" };
+    let defaults = Defaults { hidden: 4096, heads: 64, inner: 16384, vocab: 30000, activation: "gelu_new", ..DEFAULTS };
     let spec = bert::family(config, &defaults)?;
     let layers = spec.layers.len();
     let groups = config.size_or("num_hidden_groups", 1, layers)?;

@@ -37,10 +37,21 @@ pub struct Defaults {
     pub inner: usize,
     pub vocab: usize,
     pub activation: &'static str,
+    pub eps: f32,
+    /// The only `position_embedding_type`.
+    pub positions: &'static str,
 }
 
-pub const DEFAULTS: Defaults =
-    Defaults { hidden: 768, layers: 12, heads: 12, inner: 3072, vocab: 30522, activation: "gelu" };
+pub const DEFAULTS: Defaults = Defaults {
+    hidden: 768,
+    layers: 12,
+    heads: 12,
+    inner: 3072,
+    vocab: 30522,
+    activation: "gelu",
+    eps: 1e-12,
+    positions: "absolute",
+};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     family(config, &DEFAULTS)
@@ -49,7 +60,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
 /// Reads what all configuration classes that descend from BERT's have. The names are BERT's.
 pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
     // Anything else changes the vectors.
-    config.require("position_embedding_type", &json!("absolute"))?;
+    config.require("position_embedding_type", &json!(defaults.positions))?;
     config.require("is_decoder", &json!(false))?;
     config.require("add_cross_attention", &json!(false))?;
     config.require_empty("pruned_heads")?;
@@ -65,11 +76,11 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         head_dim: head_dim(config, "num_attention_heads", hidden, heads)?,
         norm: Place::Post,
         ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("hidden_act"))?),
-        eps: config.number_or("layer_norm_eps", 1e-12, 0.1)?,
+        eps: config.number_or("layer_norm_eps", defaults.eps, 0.1)?,
         rms: false,
         tables: Tables {
             vocab: config.size_or("vocab_size", defaults.vocab, limit::VOCAB)?,
-            types: config.size_or("type_vocab_size", 2, 1024)?,
+            types: config.index_or("type_vocab_size", 2, 1024)? as usize,
             tasks: 0,
             positions: config.size_or("max_position_embeddings", 512, limit::POSITIONS)?,
             first_position: 0,

@@ -52,7 +52,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             let spec = family(config, &defaults)?;
             let names = match kind {
                 "qwen2" => {
-                    let bias = Bias { qkv: true, attention_out: false, ffn: false, norm: false };
+                    let bias = Bias { qkv: true, attention_out: false, ffn_in: false, ffn_out: false, norm: false };
                     Names { bias, ..spec.names }
                 }
                 _ => Names { qk_norm: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..spec.names },
@@ -161,7 +161,8 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
             bias: Bias {
                 qkv: attention_bias,
                 attention_out: attention_bias,
-                ffn: config.flag_or("mlp_bias", false)?,
+                ffn_in: config.flag_or("mlp_bias", false)?,
+                ffn_out: config.flag_or("mlp_bias", false)?,
                 norm: false,
             },
         },

@@ -6,6 +6,8 @@ mod distilbert;
 mod electra;
 mod ernie;
 mod eurobert;
+mod gte;
+mod jina_embeddings_v3;
 mod llama;
 mod megatron_bert;
 mod modernbert;
@@ -30,6 +32,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "electra" => electra::spec(config),
         "ernie" => ernie::spec(config),
         "eurobert" => eurobert::spec(config),
+        "gte" | "new" => gte::spec(config),
+        "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
         "modernbert" => modernbert::spec(config),

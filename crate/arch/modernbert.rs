@@ -82,7 +82,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
             bias: Bias {
                 qkv: config.flag_or("attention_bias", false)?,
                 attention_out: config.flag_or("attention_bias", false)?,
-                ffn: config.flag_or("mlp_bias", false)?,
+                ffn_in: config.flag_or("mlp_bias", false)?,
+                ffn_out: config.flag_or("mlp_bias", false)?,
                 norm: config.flag_or("norm_bias", false)?,
             },
         },

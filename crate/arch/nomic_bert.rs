@@ -80,7 +80,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ffn_out: "mlp.fc2",
             ffn_norm: "norm2",
             final_norm: None,
-            bias: Bias { qkv: false, attention_out: false, ffn: false, norm: true },
+            bias: Bias { qkv: false, attention_out: false, ffn_in: false, ffn_out: false, norm: true },
         },
         prefixes: &["", "bert.", "nomic_bert."],
     })

@@ -12,6 +12,13 @@ pub fn frequencies(parameters: Option<&Config>, theta: f32, dim: usize) -> Resul
         let key = if parameters.get("rope_type").is_some() { "rope_type" } else { "type" };
         match parameters.text_or(key, "default")? {
             "default" => {}
+            // Only in configurations of the hub: the fixed form of https://kexue.fm/archives/9706.
+            "ntk" => {
+                parameters.require("mixed_b", &serde_json::Value::Null)?;
+                let scale = parameters.number_or("factor", 1.0, 1e6)?;
+                theta *= scale;
+                factor = scale.powf(2.0 / dim as f32);
+            }
             "linear" => factor = parameters.number_or("factor", 1.0, 1e6)?,
             _ => return Err(parameters.unsupported(key)),
         }

@@ -76,7 +76,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ffn_out: "layer.1.DenseReluDense.wo",
             ffn_norm: "layer.1.layer_norm",
             final_norm: Some("encoder.final_layer_norm"),
-            bias: Bias { qkv: false, attention_out: false, ffn: false, norm: false },
+            bias: Bias { qkv: false, attention_out: false, ffn_in: false, ffn_out: false, norm: false },
         },
         prefixes: &["", "transformer."],
     })

@@ -73,6 +73,8 @@ MODELS = {
     "electra": (PIECES, [{**BERT[0], "embedding_size": 18}, {**BERT[1], "embedding_size": 33}]),
     "ernie": (PIECES, [{**BERT[0], "use_task_id": True}, BERT[1]]),
     "eurobert": (BYTES, [LLAMA[0], {**LLAMA[1], "attention_bias": True, "mlp_bias": True}]),
+    "gte": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30}]),
+    "jina_embeddings_v3": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30, "hidden_act": "gelu"}]),
     "llama": (BYTES, LLAMA),
     "megatron-bert": (PIECES, both()),
     "modernbert": (MODERN, [

@@ -1,0 +1,56 @@
+//! GTE ("new" on the hub): BERT with rotary positions and a gated feed-forward network.
+//!
+//! Configuration: `transformers.GteConfig`, and that of the hub's own code. Tensor names are those of the hub, in which
+//! transformers saves too. Paper: arXiv 2407.19669.
+
+use serde_json::json;
+
+use super::bert::{self, DEFAULTS, Defaults};
+use super::{even_head_dim, rope};
+use crate::batch::Tables;
+use crate::config::{Config, limit};
+use crate::encoder::{Bias, Ffn, Names, Spec};
+use crate::error::Result;
+
+pub fn spec(config: &Config) -> Result<Spec> {
+    // Options of the hub's own code that change the vectors.
+    config.require("layer_norm_type", &json!("layer_norm"))?;
+    config.require("pack_qkv", &json!(true))?;
+    config.require("logn_attention_scale", &json!(false))?;
+    let mut spec = bert::family(config, &Defaults { vocab: 250_048, positions: "rope", ..DEFAULTS })?;
+    let types = config.index_or("type_vocab_size", 1, 1024)? as usize;
+    let head_dim = even_head_dim(config, "num_attention_heads", spec.hidden, spec.heads)?;
+    let parameters = match config.object("rope_parameters")? {
+        None => config.object("rope_scaling")?,
+        found => found,
+    };
+    let theta = config.number_or("rope_theta", 160_000.0, 1e12)?;
+    let frequencies = rope::frequencies(parameters.as_ref(), theta, head_dim)?;
+    spec.layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
+    let Ffn::Plain(activation) = spec.ffn else { return Ok(spec) };
+    Ok(Spec {
+        ffn: Ffn::GatedLast(activation),
+        tables: Tables {
+            types: 0,
+            tasks: types,
+            positions: config.size_or("max_position_embeddings", 8192, limit::SEQUENCE)?,
+            ..spec.tables
+        },
+        names: Names {
+            positions: None,
+            // Its tokenizers give no token types: every token is of the first.
+            types: None,
+            tasks: if types > 0 { spec.names.types } else { None },
+            qkv: &["attention.qkv_proj"],
+            attention_out: "attention.o_proj",
+            attention_norm: "attn_ln",
+            ffn_in: &["mlp.up_gate_proj"],
+            ffn_out: "mlp.down_proj",
+            ffn_norm: "mlp_ln",
+            bias: Bias { ffn_in: false, ..Bias::ALL },
+            ..spec.names
+        },
+        prefixes: &["", "new."],
+        ..spec
+    })
+}
