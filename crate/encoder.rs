@@ -7,7 +7,7 @@ use crate::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
 use crate::program::{Buf, Program, WeightId};
 use crate::weights::{Axis, Layout, Part, Rounding, Weight};
 
-/// An encoder.
+/// An encoder: what its architecture and its configuration come to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     /// Columns of a hidden state.
@@ -157,7 +157,8 @@ impl Bias {
 impl Spec {
     /// Records the encoder and returns its last hidden state, `[tokens, hidden]`. `file` holds the weights.
     ///
-    /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue.
+    /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue,
+    /// rotations and biases by distance are in the attention. Normalised heads are an eighth.
     pub fn record(&self, program: &mut Program, file: &str) -> Buf {
         let mut declare = Declare { program, file, eps: self.eps, rms: self.rms, norm_bias: self.names.bias.norm };
         let names = &self.names;
