@@ -61,7 +61,7 @@ pub struct PoolingParams {
 }
 
 /// Largest ids that the model has rows for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tables {
     /// Rows of the token table.
     pub vocab: usize,

@@ -3,7 +3,7 @@
 //! Architectures differ in what they put into [`Spec`]; nothing here knows their names.
 
 use crate::batch::Tables;
-use crate::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
+use crate::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind};
 use crate::program::{Buf, Program, WeightId};
 use crate::weights::{Axis, Layout, Part, Rounding, Weight};
 
@@ -28,8 +28,10 @@ pub struct Spec {
     pub ffn: Ffn,
     /// Of every normalisation.
     pub eps: f32,
-    /// Whether normalisations are `RMSNorm`.
-    pub rms: bool,
+    /// The formula of every normalisation.
+    pub norm_kind: NormKind,
+    /// What rows of the token table are multiplied by.
+    pub embed_scale: f32,
     /// Rows of the embedding tables.
     pub tables: Tables,
     /// Columns of the embedding tables; where they are not those of the hidden state, `names.project` maps them.
@@ -100,7 +102,7 @@ pub struct Distances {
 }
 
 /// Tensor names without `.weight` and `.bias`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Names {
     /// Token table.
     pub tokens: &'static str,
@@ -122,12 +124,16 @@ pub struct Names {
     pub attention_out: &'static str,
     /// Normalisation of the attention.
     pub attention_norm: &'static str,
+    /// Normalisation of what the attention adds to the hidden state, where there is one beside the other.
+    pub attention_added_norm: Option<&'static str>,
     /// First product of the feed-forward network: one tensor, or two of a gated one.
     pub ffn_in: &'static [&'static str],
     /// Second product of the feed-forward network.
     pub ffn_out: &'static str,
     /// Normalisation of the feed-forward network.
     pub ffn_norm: &'static str,
+    /// Normalisation of what the feed-forward network adds to the hidden state, where there is one beside the other.
+    pub ffn_added_norm: Option<&'static str>,
     /// Normalisation behind the last layer; not below a layer.
     pub final_norm: Option<&'static str>,
     /// Which projections have a bias.
@@ -135,7 +141,7 @@ pub struct Names {
 }
 
 /// Which parts have a bias in the checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bias {
     /// Query, key and value projections.
     pub qkv: bool,
@@ -160,7 +166,8 @@ impl Spec {
     /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue,
     /// rotations and biases by distance are in the attention. Normalised heads are an eighth.
     pub fn record(&self, program: &mut Program, file: &str) -> Buf {
-        let mut declare = Declare { program, file, eps: self.eps, rms: self.rms, norm_bias: self.names.bias.norm };
+        let mut declare =
+            Declare { program, file, eps: self.eps, norm_kind: self.norm_kind, norm_bias: self.names.bias.norm };
         let names = &self.names;
         let hidden = Axis::plain(self.hidden);
         let mut x = self.embed(&mut declare);
@@ -196,14 +203,20 @@ impl Spec {
             let (weight, bias) = declare.linear(&qkv, hidden, qkv_axis, names.bias.qkv);
             let mut qkv = declare.program.linear(normed, weight, bias, qkv_axis.padded(), Epilogue::None);
             if let Some(names) = names.qk_norm {
-                let [query, key] = names.map(|name| declare.vector(&at(name), "weight", heads.axis(1)));
-                qkv = declare.program.head_norm(qkv, heads, query, key, self.eps);
+                let gains = names.map(|name| declare.vector(&at(name), "weight", heads.axis(1)));
+                qkv = declare.program.head_norm(qkv, heads, gains, self.eps, self.norm_kind);
             }
             let attended = declare.program.attention(qkv, heads);
             let inputs = heads.axis(self.heads);
             let attention_out = [(at(names.attention_out), self.hidden)];
             let (weight, bias) = declare.linear(&attention_out, inputs, hidden, names.bias.attention_out);
-            x = declare.program.linear(attended, weight, bias, self.hidden, Epilogue::Residual(x));
+            x = match names.attention_added_norm {
+                None => declare.program.linear(attended, weight, bias, self.hidden, Epilogue::Residual(x)),
+                Some(name) => {
+                    let added = declare.program.linear(attended, weight, bias, self.hidden, Epilogue::None);
+                    declare.norm_onto(added, &at(name), Some(x))
+                }
+            };
 
             let normed = match self.norm {
                 Place::Pre => declare.norm(x, &at(names.ffn_norm)),
@@ -228,7 +241,13 @@ impl Spec {
                 }
             };
             let (weight, bias) = declare.linear(&[(at(names.ffn_out), self.hidden)], inner, hidden, names.bias.ffn_out);
-            x = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(x));
+            x = match names.ffn_added_norm {
+                None => declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(x)),
+                Some(name) => {
+                    let added = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::None);
+                    declare.norm_onto(added, &at(name), Some(x))
+                }
+            };
             if self.norm == Place::Post {
                 x = declare.norm(x, &at(names.ffn_norm));
             }
@@ -244,6 +263,7 @@ impl Spec {
         let mut table = |name: &str, rows| declare.table(name, rows, self.embedding);
         let tables = EmbedTables {
             tokens: table(names.tokens, self.tables.vocab),
+            scale: self.embed_scale,
             positions: names
                 .positions
                 .map(|name| table(name, self.tables.positions + self.tables.first_position as usize)),
@@ -268,7 +288,7 @@ struct Declare<'a> {
     program: &'a mut Program,
     file: &'a str,
     eps: f32,
-    rms: bool,
+    norm_kind: NormKind,
     norm_bias: bool,
 }
 
@@ -318,11 +338,15 @@ impl Declare<'_> {
             true => self.vector(name, "bias", axis),
             false => self.program.weight(Weight::new(Layout::Vector { axis }, Vec::new(), Rounding::Never)),
         };
-        Norm { gain, bias, eps: self.eps, rms: self.rms }
+        Norm { gain, bias, eps: self.eps, kind: self.norm_kind }
     }
 
     fn norm(&mut self, x: Buf, name: &str) -> Buf {
+        self.norm_onto(x, name, None)
+    }
+
+    fn norm_onto(&mut self, x: Buf, name: &str, residual: Option<Buf>) -> Buf {
         let norm = self.norm_weights(name, x.width);
-        self.program.layer_norm(x, norm)
+        self.program.layer_norm_onto(x, norm, residual)
     }
 }

@@ -18,7 +18,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = 0u; i < PER_LANE; i++) {
     let column4 = lane + GROUP * i;
     if column4 < STRIDE4 {
-      var sum = matrix_load(token_table[token + column4]);
+      var sum = SCALE * matrix_load(token_table[token + column4]);
       if TYPES { sum += matrix_load(type_table[kind + column4]); }
       if POSITIONS { sum += matrix_load(position_table[position + column4]); }
       if TASKS { sum += matrix_load(task_table[column4]); }

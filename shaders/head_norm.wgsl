@@ -1,5 +1,5 @@
 // Queries and keys normalised head by head, values as they are. One workgroup a token, an invocation a head at a time.
-//   y = x / sqrt(mean(x²) + EPS) * weight
+//   y = x / sqrt(mean(x²) + EPS) * (GAIN + weight)
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;           // [tokens][HEADS, KV_HEADS, KV_HEADS][HEAD4]
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;   // as x
 @group(0) @binding(3) var<storage, read> query_gain: array<vec4<f32>>;  // [HEAD4]
@@ -18,9 +18,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var d = 0u; d < HEAD4; d++) {
       var y = x[start + d];
       if part < HEADS {
-        y *= scale * query_gain[d];
+        y *= scale * (GAIN + query_gain[d]);
       } else if part < HEADS + KV_HEADS {
-        y *= scale * key_gain[d];
+        y *= scale * (GAIN + key_gain[d]);
       }
       out[start + d] = y;
     }

@@ -4,7 +4,7 @@
 use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Weight};
 
@@ -36,7 +36,7 @@ fn check(name: &str, program: &Program) {
 }
 
 fn norm(program: &mut Program, width: usize, eps: f32) -> Norm {
-    Norm { gain: vector(program, width), bias: vector(program, width), eps, rms: false }
+    Norm { gain: vector(program, width), bias: vector(program, width), eps, kind: NormKind::Layer }
 }
 
 #[test]
@@ -46,7 +46,9 @@ fn layer_norm() {
         let x = p.buf(Rows::Tokens, width);
         let norm = norm(&mut p, width, eps);
         p.layer_norm(x, norm);
-        p.layer_norm(x, Norm { rms: true, ..norm });
+        p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
+        let residual = p.buf(Rows::Tokens, width);
+        p.layer_norm_onto(x, Norm { kind: NormKind::OnePlusRms, ..norm }, Some(residual));
         check(&format!("width {width}"), &p);
     }
 }
@@ -59,7 +61,7 @@ fn embed() {
             let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
             let tokens = table();
             let (positions, types, tasks) = (positions.then(&mut table), types.then(&mut table), tasks.then(table));
-            let tables = EmbedTables { tokens, positions, types, tasks };
+            let tables = EmbedTables { tokens, scale: 2.5, positions, types, tasks };
             let norm = norm(&mut p, width, 1e-12);
             p.embed(tables, width, Some(norm));
             p.embed(tables, width, None);
@@ -139,7 +141,7 @@ fn head_norm() {
             let qkv = p.buf(Rows::Tokens, kind.axis(kind.qkv()).padded());
             let gain = |p: &mut Program| weight(p, Layout::Vector { axis: kind.axis(1) });
             let (query, key) = (gain(&mut p), gain(&mut p));
-            p.head_norm(qkv, kind, query, key, 1e-6);
+            p.head_norm(qkv, kind, [query, key], 1e-6, NormKind::OnePlusRms);
         }
         check(&format!("{heads} and {kv} heads of {dim}"), &p);
     }

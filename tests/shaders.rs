@@ -1,6 +1,6 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::shader::numbered;
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
@@ -18,12 +18,18 @@ pub fn vector(program: &mut Program, len: usize) -> embedlet::program::WeightId 
 /// Every operation at one width, with every epilogue.
 fn every_operation(width: usize) -> Program {
     let mut p = Program::default();
-    let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12, rms: false };
+    let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12, kind: NormKind::Layer };
     let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
-    let tables = EmbedTables { tokens: table(), positions: Some(table()), types: Some(table()), tasks: Some(table()) };
+    let tables = EmbedTables {
+        tokens: table(),
+        scale: 1.0,
+        positions: Some(table()),
+        types: Some(table()),
+        tasks: Some(table()),
+    };
     let x = p.embed(tables, width, Some(norm));
     p.embed(EmbedTables { positions: None, types: None, tasks: None, ..tables }, width, None);
-    p.layer_norm(x, Norm { rms: true, ..norm });
+    p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);
     let activations = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
@@ -46,7 +52,7 @@ fn every_operation(width: usize) -> Program {
         for heads in [plain, Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain }] {
             let qkv = p.buf(Rows::Tokens, heads.axis(heads.qkv()).padded());
             let gain = weight(&mut p, Layout::Vector { axis: heads.axis(1) });
-            let qkv = p.head_norm(qkv, heads, gain, gain, 1e-6);
+            let qkv = p.head_norm(qkv, heads, [gain, gain], 1e-6, NormKind::OnePlusRms);
             p.attention(qkv, heads);
         }
     }

@@ -9,7 +9,7 @@ use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
-use crate::ops::Activation;
+use crate::ops::{Activation, NormKind};
 
 pub const NAMES: Names = Names {
     tokens: "embeddings.word_embeddings",
@@ -22,9 +22,11 @@ pub const NAMES: Names = Names {
     qk_norm: None,
     attention_out: "attention.output.dense",
     attention_norm: "attention.output.LayerNorm",
+    attention_added_norm: None,
     ffn_in: &["intermediate.dense"],
     ffn_out: "output.dense",
     ffn_norm: "output.LayerNorm",
+    ffn_added_norm: None,
     final_norm: None,
     bias: Bias::ALL,
 };
@@ -77,14 +79,13 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         norm: Place::Post,
         ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("hidden_act"))?),
         eps: config.number_or("layer_norm_eps", defaults.eps, 0.1)?,
-        rms: false,
+        norm_kind: NormKind::Layer,
+        embed_scale: 1.0,
         tables: Tables {
             vocab: config.size_or("vocab_size", defaults.vocab, limit::VOCAB)?,
             types: config.index_or("type_vocab_size", 2, 1024)? as usize,
-            tasks: 0,
             positions: config.size_or("max_position_embeddings", 512, limit::POSITIONS)?,
-            first_position: 0,
-            unnumbered: None,
+            ..Tables::default()
         },
         embedding: hidden,
         scale: None,

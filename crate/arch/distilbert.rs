@@ -8,7 +8,7 @@ use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
-use crate::ops::Activation;
+use crate::ops::{Activation, NormKind};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("pruned_heads")?;
@@ -25,14 +25,12 @@ pub fn spec(config: &Config) -> Result<Spec> {
         norm: Place::Post,
         ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("activation"))?),
         eps: 1e-12,
-        rms: false,
+        norm_kind: NormKind::Layer,
+        embed_scale: 1.0,
         tables: Tables {
             vocab: config.size_or("vocab_size", 30522, limit::VOCAB)?,
-            types: 0,
-            tasks: 0,
             positions: config.size_or("max_position_embeddings", 512, limit::POSITIONS)?,
-            first_position: 0,
-            unnumbered: None,
+            ..Tables::default()
         },
         embedding: hidden,
         scale: None,

@@ -17,6 +17,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             heads: 12,
             kv_heads: None,
             head_dim: None,
+            activation: ("hidden_act", "silu"),
             vocab: 128_256,
             positions: 8192,
             eps: 1e-5,

@@ -20,12 +20,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let mut spec = bert::family(config, &Defaults { vocab: 250_048, positions: "rope", ..DEFAULTS })?;
     let types = config.index_or("type_vocab_size", 1, 1024)? as usize;
     let head_dim = even_head_dim(config, "num_attention_heads", spec.hidden, spec.heads)?;
-    let parameters = match config.object("rope_parameters")? {
-        None => config.object("rope_scaling")?,
-        found => found,
-    };
-    let theta = config.number_or("rope_theta", 160_000.0, 1e12)?;
-    let frequencies = rope::frequencies(parameters.as_ref(), theta, head_dim)?;
+    let frequencies = rope::frequencies(config, 160_000.0, head_dim)?;
     spec.layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
     let Ffn::Plain(activation) = spec.ffn else { return Ok(spec) };
     Ok(Spec {

@@ -6,12 +6,12 @@
 
 use serde_json::json;
 
-use super::rope;
+use super::{rope, sliding};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::{Error, Result};
-use crate::ops::Activation;
+use crate::ops::{Activation, NormKind};
 
 /// What the classes of the family do not share.
 pub struct Defaults {
@@ -21,6 +21,8 @@ pub struct Defaults {
     pub heads: usize,
     pub kv_heads: Option<usize>,
     pub head_dim: Option<usize>,
+    /// The key of the activation, and its default.
+    pub activation: (&'static str, &'static str),
     pub vocab: usize,
     pub positions: usize,
     pub eps: f32,
@@ -36,6 +38,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         heads: 32,
         kv_heads: None,
         head_dim: None,
+        activation: ("hidden_act", "silu"),
         vocab: 32000,
         positions: 2048,
         eps: 1e-6,
@@ -52,7 +55,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             let spec = family(config, &defaults)?;
             let names = match kind {
                 "qwen2" => {
-                    let bias = Bias { qkv: true, attention_out: false, ffn_in: false, ffn_out: false, norm: false };
+                    let bias = Bias { qkv: true, ..Bias::default() };
                     Names { bias, ..spec.names }
                 }
                 _ => Names { qk_norm: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..spec.names },
@@ -76,17 +79,8 @@ fn with_windows(config: &Config, mut spec: Spec, default: Option<usize>, first: 
         None if config.has("sliding_window") => None,
         None => default,
     };
-    let types = config.texts("layer_types")?;
-    if types.as_ref().is_some_and(|types| types.len() != spec.layers.len()) {
-        return Err(config.unsupported("layer_types"));
-    }
-    for (index, layer) in spec.layers.iter_mut().enumerate() {
-        let slides = match types.as_ref().map(|types| types[index]) {
-            None => index >= first && window.is_some(),
-            Some("full_attention") => false,
-            Some("sliding_attention") => true,
-            Some(_) => return Err(config.unsupported("layer_types")),
-        };
+    let slides = sliding(config, spec.layers.len(), |index| index >= first && window.is_some())?;
+    for (layer, slides) in spec.layers.iter_mut().zip(slides) {
         if slides {
             let window = window.ok_or_else(|| config.unsupported("sliding_window"))?;
             layer.before = Some(window - 1);
@@ -108,13 +102,9 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
     if !head_dim.is_multiple_of(2) {
         return Err(Error::option("head dimension", head_dim));
     }
-    let activation = Activation::parse(config.text_or("hidden_act", "silu")?);
-    let parameters = match config.object("rope_parameters")? {
-        None => config.object("rope_scaling")?,
-        found => found,
-    };
-    let theta = config.number_or("rope_theta", 10_000.0, 1e12)?;
-    let frequencies = rope::frequencies(parameters.as_ref(), theta, head_dim)?;
+    let (activation_key, default) = defaults.activation;
+    let activation = Activation::parse(config.text_or(activation_key, default)?);
+    let frequencies = rope::frequencies(config, 10_000.0, head_dim)?;
     let mut layers = Layer::plain("layers.{i}", config.size_or("num_hidden_layers", defaults.layers, limit::LAYERS)?);
     let causal = config.flag_or("is_causal", defaults.causal)?;
     for layer in &mut layers {
@@ -130,28 +120,20 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         kv_heads,
         head_dim,
         norm: Place::Pre,
-        ffn: Ffn::Gated(activation.ok_or_else(|| config.unsupported("hidden_act"))?),
+        ffn: Ffn::Gated(activation.ok_or_else(|| config.unsupported(activation_key))?),
         eps: config.number_or("rms_norm_eps", defaults.eps, 0.1)?,
-        rms: true,
+        norm_kind: NormKind::Rms,
+        embed_scale: 1.0,
         tables: Tables {
             vocab: config.size_or("vocab_size", defaults.vocab, limit::VOCAB)?,
-            types: 0,
-            tasks: 0,
             positions: config.size_or("max_position_embeddings", defaults.positions, limit::SEQUENCE)?,
-            first_position: 0,
-            unnumbered: None,
+            ..Tables::default()
         },
         embedding: hidden,
         scale: None,
         names: Names {
             tokens: "embed_tokens",
-            positions: None,
-            types: None,
-            tasks: None,
-            embed_norm: None,
-            project: None,
             qkv: &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-            qk_norm: None,
             attention_out: "self_attn.o_proj",
             attention_norm: "input_layernorm",
             ffn_in: &["mlp.gate_proj", "mlp.up_proj"],
@@ -165,6 +147,7 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
                 ffn_out: config.flag_or("mlp_bias", false)?,
                 norm: false,
             },
+            ..Names::default()
         },
         prefixes: &["", "model."],
     })

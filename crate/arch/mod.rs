@@ -6,6 +6,7 @@ mod distilbert;
 mod electra;
 mod ernie;
 mod eurobert;
+mod gemma3;
 mod gte;
 mod jina_embeddings_v3;
 mod llama;
@@ -32,6 +33,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "electra" => electra::spec(config),
         "ernie" => ernie::spec(config),
         "eurobert" => eurobert::spec(config),
+        "gemma3_text" => gemma3::spec(config),
         "gte" | "new" => gte::spec(config),
         "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
@@ -43,6 +45,18 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "t5" | "umt5" => t5::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
     }
+}
+
+/// Which of `count` layers have a window: as `layer_types` says, or as the class does where the key is absent.
+fn sliding(config: &Config, count: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>> {
+    let Some(types) = config.texts("layer_types")? else { return Ok((0..count).map(otherwise).collect()) };
+    let slides = types.iter().map(|kind| match *kind {
+        "full_attention" => Some(false),
+        "sliding_attention" => Some(true),
+        _ => None,
+    });
+    let slides: Option<Vec<bool>> = slides.collect();
+    slides.filter(|slides| slides.len() == count).ok_or_else(|| config.unsupported("layer_types"))
 }
 
 /// As [`head_dim`], for heads whose halves are turned against each other.

@@ -10,7 +10,7 @@ use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
-use crate::ops::Activation;
+use crate::ops::{Activation, NormKind};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     // Options of the hub's own code that change the vectors.
@@ -29,7 +29,6 @@ pub fn spec(config: &Config) -> Result<Spec> {
         config.require(key, &only)?;
     }
     config.require_empty("rotary_scaling_factor")?;
-    config.require_empty("rope_scaling")?;
     let either = |new: &'static str, old: &'static str| if config.get(new).is_none() { old } else { new };
     let hidden = config.size_or(either("hidden_size", "n_embd"), 768, limit::HIDDEN)?;
     let heads_key = either("num_attention_heads", "n_head");
@@ -40,7 +39,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         _ => return Err(config.unsupported("activation_function")),
     };
     let theta = config.number_or("rotary_emb_base", 1000.0, 1e12)?;
-    let frequencies = rope::frequencies(config.object("rope_parameters")?.as_ref(), theta, head_dim)?;
+    let frequencies = rope::frequencies(config, theta, head_dim)?;
     let count = config.size_or(either("num_hidden_layers", "n_layer"), 12, limit::LAYERS)?;
     let mut layers = Layer::plain("encoder.layers.{i}", count);
     layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
@@ -54,33 +53,28 @@ pub fn spec(config: &Config) -> Result<Spec> {
         norm: Place::Post,
         ffn: Ffn::Gated(activation.ok_or_else(|| config.unsupported("hidden_act"))?),
         eps: config.number_or(either("layer_norm_eps", "layer_norm_epsilon"), 1e-12, 0.1)?,
-        rms: false,
+        norm_kind: NormKind::Layer,
+        embed_scale: 1.0,
         tables: Tables {
             vocab: config.size_or("vocab_size", 30528, limit::VOCAB)?,
             types: config.size_or("type_vocab_size", 2, 1024)?,
-            tasks: 0,
             positions: config.size_or(either("max_position_embeddings", "n_positions"), 2048, limit::SEQUENCE)?,
-            first_position: 0,
-            unnumbered: None,
+            ..Tables::default()
         },
         embedding: hidden,
         scale: None,
         names: Names {
             tokens: "embeddings.word_embeddings",
-            positions: None,
             types: Some("embeddings.token_type_embeddings"),
-            tasks: None,
             embed_norm: Some("emb_ln"),
-            project: None,
             qkv: &["attn.Wqkv"],
-            qk_norm: None,
             attention_out: "attn.out_proj",
             attention_norm: "norm1",
             ffn_in: &["mlp.fc12", "mlp.fc11"],
             ffn_out: "mlp.fc2",
             ffn_norm: "norm2",
-            final_norm: None,
-            bias: Bias { qkv: false, attention_out: false, ffn_in: false, ffn_out: false, norm: true },
+            bias: Bias { norm: true, ..Bias::default() },
+            ..Names::default()
         },
         prefixes: &["", "bert.", "nomic_bert."],
     })

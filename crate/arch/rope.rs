@@ -4,8 +4,27 @@
 use crate::config::Config;
 use crate::error::Result;
 
-/// Inverse frequencies for heads of `dim` columns. `theta` counts where the parameters name none.
-pub fn frequencies(parameters: Option<&Config>, theta: f32, dim: usize) -> Result<Vec<f32>> {
+/// Inverse frequencies for heads of `dim` columns, the same for all layers. `theta` counts where none is given.
+pub fn frequencies(config: &Config, theta: f32, dim: usize) -> Result<Vec<f32>> {
+    let parameters = match config.object("rope_parameters")? {
+        None => config.object("rope_scaling")?,
+        found => found,
+    };
+    described(parameters.as_ref(), config.number_or("rope_theta", theta, 1e12)?, dim)
+}
+
+/// Inverse frequencies of the layers of one of the `layer_types`, whose base had a key of its own in older files. There,
+/// `rope_scaling` meant full attention only.
+pub fn by_type(config: &Config, kind: &str, (key, theta): (&str, f32), dim: usize) -> Result<Vec<f32>> {
+    let parameters = match config.object("rope_parameters")? {
+        Some(parameters) => parameters.object(kind)?,
+        None if kind == "full_attention" => config.object("rope_scaling")?,
+        None => None,
+    };
+    described(parameters.as_ref(), config.number_or(key, theta, 1e12)?, dim)
+}
+
+fn described(parameters: Option<&Config>, theta: f32, dim: usize) -> Result<Vec<f32>> {
     let (mut theta, mut factor) = (theta, 1.0);
     if let Some(parameters) = parameters {
         theta = parameters.number_or("rope_theta", theta, 1e12)?;

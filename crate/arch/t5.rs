@@ -5,9 +5,9 @@
 
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Bias, Distances, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{Distances, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
-use crate::ops::Activation;
+use crate::ops::{Activation, NormKind};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let each = config.text_or("model_type", "")? == "umt5";
@@ -46,26 +46,18 @@ pub fn spec(config: &Config) -> Result<Spec> {
         norm: Place::Pre,
         ffn: if gated { Ffn::Gated(activation) } else { Ffn::Plain(activation) },
         eps: config.number_or("layer_norm_epsilon", 1e-6, 0.1)?,
-        rms: true,
+        norm_kind: NormKind::Rms,
+        embed_scale: 1.0,
         scale: Some(1.0),
         tables: Tables {
             vocab: config.size_or("vocab_size", if each { 250_112 } else { 32_128 }, limit::VOCAB)?,
-            types: 0,
-            tasks: 0,
             positions: limit::SEQUENCE,
-            first_position: 0,
-            unnumbered: None,
+            ..Tables::default()
         },
         embedding: hidden,
         names: Names {
             tokens: "shared",
-            positions: None,
-            types: None,
-            tasks: None,
-            embed_norm: None,
-            project: None,
             qkv: &["layer.0.SelfAttention.q", "layer.0.SelfAttention.k", "layer.0.SelfAttention.v"],
-            qk_norm: None,
             attention_out: "layer.0.SelfAttention.o",
             attention_norm: "layer.0.layer_norm",
             ffn_in: if gated {
@@ -76,7 +68,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ffn_out: "layer.1.DenseReluDense.wo",
             ffn_norm: "layer.1.layer_norm",
             final_norm: Some("encoder.final_layer_norm"),
-            bias: Bias { qkv: false, attention_out: false, ffn_in: false, ffn_out: false, norm: false },
+            ..Names::default()
         },
         prefixes: &["", "transformer."],
     })

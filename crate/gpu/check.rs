@@ -169,12 +169,16 @@ impl Case {
         let mut buffers = vec![gpu.buffer("self-check", 4 * frame_words(batch.tokens()) as u64, usage)];
         gpu.queue.write_buffer(&buffers[0], 0, bytemuck::cast_slice(&frame));
         let mut written = None;
-        let mut seen = Vec::new();
         for (index, operand) in kernel.operands.iter().enumerate() {
+            // One activation or parameter may be bound twice.
+            let again = kernel.operands[..index].contains(operand);
             let buffer = match operand {
                 Operand::Read(buf) => {
                     let rows = super::rows(buf.rows, batch.tokens()) as usize;
-                    let values = random.activation(rows, buf.width, buf.stride);
+                    let values = match again {
+                        true => memory.read(*buf).to_vec(),
+                        false => random.activation(rows, buf.width, buf.stride),
+                    };
                     let buffer = upload(bytemuck::cast_slice(&values));
                     memory.set(*buf, values);
                     buffer
@@ -184,12 +188,10 @@ impl Case {
                     if let Layout::Table { rows, .. } = &mut weight.layout {
                         *rows = TABLE_ROWS;
                     }
-                    // One parameter may be bound twice.
-                    let values = match seen.contains(id) {
+                    let values = match again {
                         true => memory.weight(*id).to_vec(),
                         false => random.weight(&weight),
                     };
-                    seen.push(*id);
                     memory.set_weight(*id, values.clone(), weight.stored(precision));
                     match weight.stored(precision) {
                         Precision::F32 => upload(bytemuck::cast_slice(&values)),

@@ -1,4 +1,4 @@
-//! `norm(token_table[id] + type_table[type] + position_table[position] + task_table[0])`, the input of an encoder.
+//! `norm(scale token_table[id] + type_table[type] + position_table[position] + task_table[0])`, the input of an encoder.
 //! Only the tokens are always there.
 
 use super::GROUP;
@@ -10,10 +10,12 @@ use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
 
 /// The tables that are looked up, all of one width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EmbedTables {
     /// `[vocab, width]`
     pub tokens: WeightId,
+    /// What rows of it are multiplied by.
+    pub scale: f32,
     /// `[positions, width]`
     pub positions: Option<WeightId>,
     /// `[types, width]`
@@ -48,6 +50,7 @@ impl Op for Embed {
             consts: vec![
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.out.width)),
+                ("SCALE", Const::Number(self.tables.scale)),
                 ("POSITIONS", Const::Flag(self.tables.positions.is_some())),
                 ("TYPES", Const::Flag(self.tables.types.is_some())),
                 ("TASKS", Const::Flag(self.tables.tasks.is_some())),
@@ -65,7 +68,7 @@ impl Op for Embed {
             None => kernel.fragments.push(fragment!("lib/no_norm.wgsl")),
             Some(norm) => {
                 kernel.fragments.extend([fragment!("lib/layer_norm.wgsl"), fragment!("lib/reduce.wgsl")]);
-                kernel.consts.extend([("EPS", Const::Number(norm.eps)), ("RMS", Const::Flag(norm.rms))]);
+                kernel.consts.extend(norm.consts());
                 kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias)]);
             }
         }
@@ -79,7 +82,8 @@ impl Op for Embed {
             for_row_blocks(&mut out[..batch.tokens() * stride], stride, 16, |first, rows| {
                 for (index, row) in rows.chunks_exact_mut(stride).enumerate() {
                     let token = first + index;
-                    row.copy_from_slice(row_of(self.tables.tokens, batch.ids[token]));
+                    let own = row_of(self.tables.tokens, batch.ids[token]);
+                    row.iter_mut().zip(own).for_each(|(x, own)| *x = self.tables.scale * own);
                     let added = [
                         self.tables.types.map(|table| row_of(table, batch.type_ids[token])),
                         self.tables.positions.map(|table| row_of(table, batch.positions[token])),

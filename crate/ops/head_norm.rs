@@ -1,7 +1,7 @@
 //! `RMSNorm` of every query and key head, before they are turned. Source: "Query-Key Normalization" (arXiv
 //! 2010.04245) in the form of `transformers.models.qwen3`.
 
-use super::{GROUP, Heads};
+use super::{GROUP, Heads, NormKind};
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
@@ -15,14 +15,17 @@ pub struct HeadNorm {
     query: WeightId,
     key: WeightId,
     eps: f32,
+    kind: NormKind,
     out: Buf,
 }
 
 impl Program {
-    /// qkv: `[tokens, heads.qkv()]` to the same; `query` and `key`: the gains of one head, as [`Heads::axis`] says.
-    pub fn head_norm(&mut self, qkv: Buf, heads: Heads, query: WeightId, key: WeightId, eps: f32) -> Buf {
+    /// qkv: `[tokens, heads.qkv()]` to the same; `gains`: those of one query and of one key, as [`Heads::axis`]
+    /// says. There is no mean, whatever the `kind`.
+    pub fn head_norm(&mut self, qkv: Buf, heads: Heads, gains: [WeightId; 2], eps: f32, kind: NormKind) -> Buf {
+        let [query, key] = gains;
         let out = self.buf(Rows::Tokens, qkv.width);
-        self.push(HeadNorm { qkv, heads, query, key, eps, out });
+        self.push(HeadNorm { qkv, heads, query, key, eps, kind, out });
         out
     }
 }
@@ -39,6 +42,7 @@ impl Op for HeadNorm {
                 ("HEAD", Const::Count(self.heads.dim)),
                 ("HEAD4", Const::Count(self.heads.axis(1).padded() / 4)),
                 ("EPS", Const::Number(self.eps)),
+                ("GAIN", Const::Number(self.kind.gain())),
             ],
             operands: vec![
                 Operand::Read(self.qkv),
@@ -65,7 +69,7 @@ impl Op for HeadNorm {
                         };
                         let squares: f32 = head.iter().map(|x| x * x).sum();
                         let scale = 1.0 / (squares / self.heads.dim as f32 + self.eps).sqrt();
-                        head.iter_mut().zip(gain).for_each(|(x, gain)| *x *= scale * gain);
+                        head.iter_mut().zip(gain).for_each(|(x, gain)| *x *= scale * (self.kind.gain() + gain));
                     }
                 }
             });

@@ -1,5 +1,5 @@
-//! `y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row, or `y = x / sqrt(mean(x²) + eps) * weight`.
-//! Sources: `torch.nn.LayerNorm`, `torch.nn.RMSNorm`.
+//! `y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row, or `y = x / sqrt(mean(x²) + eps) * weight`,
+//! and what is added to it. Sources: `torch.nn.LayerNorm`, `torch.nn.RMSNorm`.
 
 use super::GROUP;
 use crate::batch::Batch;
@@ -17,8 +17,37 @@ pub struct Norm {
     pub bias: WeightId,
     /// Added to the variance.
     pub eps: f32,
-    /// Without the mean: `RMSNorm`.
-    pub rms: bool,
+    /// The formula.
+    pub kind: NormKind,
+}
+
+/// The formula of a normalisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormKind {
+    /// `LayerNorm`
+    Layer,
+    /// `RMSNorm`: without the mean.
+    Rms,
+    /// `RMSNorm` whose gain is one more than its weight, as in Gemma.
+    OnePlusRms,
+}
+
+impl Norm {
+    /// What `lib/layer_norm.wgsl` wants to know.
+    pub(super) fn consts(&self) -> [(&'static str, Const); 3] {
+        [
+            ("EPS", Const::Number(self.eps)),
+            ("RMS", Const::Flag(self.kind != NormKind::Layer)),
+            ("GAIN", Const::Number(self.kind.gain())),
+        ]
+    }
+}
+
+impl NormKind {
+    /// What the weight is added to.
+    pub(super) fn gain(self) -> f32 {
+        if self == Self::OnePlusRms { 1.0 } else { 0.0 }
+    }
 }
 
 /// See the module.
@@ -26,13 +55,19 @@ pub struct LayerNorm {
     x: Buf,
     out: Buf,
     norm: Norm,
+    residual: Option<Buf>,
 }
 
 impl Program {
     /// x: `[tokens, width]` to `[tokens, width]`
     pub fn layer_norm(&mut self, x: Buf, norm: Norm) -> Buf {
+        self.layer_norm_onto(x, norm, None)
+    }
+
+    /// x and residual: `[tokens, width]` to `[tokens, width]`, the residual and the normalised x.
+    pub fn layer_norm_onto(&mut self, x: Buf, norm: Norm, residual: Option<Buf>) -> Buf {
         let out = self.buf(x.rows, x.width);
-        self.push(LayerNorm { x, out, norm });
+        self.push(LayerNorm { x, out, norm, residual });
         out
     }
 }
@@ -46,17 +81,21 @@ impl Op for LayerNorm {
                 fragment!("lib/layer_norm.wgsl"),
                 fragment!("lib/reduce.wgsl"),
             ],
-            consts: vec![
+            consts: [
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.x.width)),
-                ("EPS", Const::Number(self.norm.eps)),
-                ("RMS", Const::Flag(self.norm.rms)),
-            ],
+                ("RESIDUAL", Const::Flag(self.residual.is_some())),
+            ]
+            .into_iter()
+            .chain(self.norm.consts())
+            .collect(),
             operands: vec![
                 Operand::Read(self.x),
                 Operand::Write(self.out),
                 Operand::Weight(self.norm.gain),
                 Operand::Weight(self.norm.bias),
+                // Bound all the same where there is none, and not read.
+                Operand::Read(self.residual.unwrap_or(self.x)),
             ],
             grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
         }
@@ -71,6 +110,10 @@ impl Op for LayerNorm {
                 for row in rows.chunks_exact_mut(stride) {
                     self.norm.apply(&mut row[..self.x.width], memory);
                 }
+                if let Some(residual) = self.residual {
+                    let residual = &memory.read(residual)[first * stride..][..rows.len()];
+                    rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
+                }
             });
         });
     }
@@ -79,17 +122,17 @@ impl Op for LayerNorm {
 impl Norm {
     /// Normalises a row in place.
     pub(super) fn apply(&self, row: &mut [f32], memory: &Memory) {
-        normalize(row, memory.weight(self.gain), memory.weight(self.bias), self.eps, self.rms);
+        normalize(row, memory.weight(self.gain), memory.weight(self.bias), self.eps, self.kind);
     }
 }
 
-fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, rms: bool) {
+fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, kind: NormKind) {
     let width = row.len() as f32;
-    let mean = if rms { 0.0 } else { sum(row.iter().copied()) / width };
+    let mean = if kind != NormKind::Layer { 0.0 } else { sum(row.iter().copied()) / width };
     let variance = sum(row.iter().map(|x| (x - mean) * (x - mean))) / width;
     let scale = 1.0 / (variance + eps).sqrt();
     for ((x, gain), bias) in row.iter_mut().zip(gain).zip(bias) {
-        *x = (*x - mean) * scale * gain + bias;
+        *x = (*x - mean) * scale * (kind.gain() + gain) + bias;
     }
 }
 
@@ -110,12 +153,13 @@ mod tests {
     fn matches_torch() {
         // torch.nn.functional.layer_norm(torch.tensor([1., 2, 4]), [3], tensor([1., 2, .5]), tensor([0., 1, -1]), 1e-5)
         // torch.nn.functional.rms_norm of the same, without bias
-        for (rms, bias, expected) in [
-            (false, [0.0, 1.0, -1.0], [-1.069_042_4, 0.465_478_84, -0.331_848_5]),
-            (true, [0.0; 3], [0.377_964_1, 1.511_856_4, 0.755_928_2]),
+        for (kind, bias, expected) in [
+            (NormKind::Layer, [0.0, 1.0, -1.0], [-1.069_042_4, 0.465_478_84, -0.331_848_5]),
+            (NormKind::Rms, [0.0; 3], [0.377_964_1, 1.511_856_4, 0.755_928_2]),
+            (NormKind::OnePlusRms, [0.0; 3], [0.755_928_2, 2.267_784_6, 2.267_784_6]),
         ] {
             let mut row = [1.0, 2.0, 4.0];
-            normalize(&mut row, &[1.0, 2.0, 0.5], &bias, 1e-5, rms);
+            normalize(&mut row, &[1.0, 2.0, 0.5], &bias, 1e-5, kind);
             for (found, expected) in row.iter().zip(expected) {
                 assert!((found - expected).abs() < 1e-5, "{row:?}");
             }

@@ -12,7 +12,7 @@ mod pool;
 pub use attention::{Attention, Heads};
 pub use embed::{Embed, EmbedTables};
 pub use head_norm::HeadNorm;
-pub use layer_norm::{LayerNorm, Norm};
+pub use layer_norm::{LayerNorm, Norm, NormKind};
 pub use linear::{Activation, Epilogue, Linear};
 pub use normalize::Normalize;
 pub use pool::Pool;

@@ -1,5 +1,6 @@
 // Layer normalisation of a row that a workgroup holds in registers: lane l has columns 4(l + GROUP i).
-//   y = (x - mean) / sqrt(variance + EPS) * weight + bias, with a mean of zero where RMS
+//   y = (x - mean) / sqrt(variance + EPS) * weight + bias, with a mean of zero where RMS,
+// and GAIN added to the weight
 // The variance is taken in a second pass: the one-pass form loses it where |mean| is large.
 @group(0) @binding(GAIN_BINDING) var<storage, read> gain: array<vec4<f32>>;  // [STRIDE4], zero past WIDTH
 @group(0) @binding(BIAS_BINDING) var<storage, read> shift: array<vec4<f32>>; // [STRIDE4], zero past WIDTH
@@ -26,7 +27,7 @@ fn layer_norm(row: ptr<function, array<vec4<f32>, PER_LANE>>, lane: u32) {
   for (var i = 0u; i < PER_LANE; i++) {
     let column4 = lane + GROUP * i;
     if column4 < STRIDE4 {
-      (*row)[i] = (*row)[i] * scale * gain[column4] + shift[column4];
+      (*row)[i] = (*row)[i] * scale * (GAIN + gain[column4]) + shift[column4];
     }
   }
 }

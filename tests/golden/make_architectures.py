@@ -54,6 +54,10 @@ LLAMA = [
          rope_parameters={"rope_type": "default", "rope_theta": 200.0}),
 ]
 
+GEMMA = [{key: value for key, value in size.items() if key not in ("hidden_act", "rope_parameters")} for size in LLAMA]
+GEMMA[0].update(head_dim=12, query_pre_attn_scalar=10, num_hidden_layers=3, layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+GEMMA[1].update(query_pre_attn_scalar=10, layer_types=["full_attention", "sliding_attention", "sliding_attention"])
+
 T5 = [
     dict(d_model=24, d_kv=12, d_ff=40, num_layers=2, num_heads=2, feed_forward_proj="relu"),
     dict(d_model=26, d_kv=7, d_ff=47, num_layers=3, num_heads=3, feed_forward_proj="gated-gelu", layer_norm_epsilon=1e-2,
@@ -73,6 +77,10 @@ MODELS = {
     "electra": (PIECES, [{**BERT[0], "embedding_size": 18}, {**BERT[1], "embedding_size": 33}]),
     "ernie": (PIECES, [{**BERT[0], "use_task_id": True}, BERT[1]]),
     "eurobert": (BYTES, [LLAMA[0], {**LLAMA[1], "attention_bias": True, "mlp_bias": True}]),
+    "gemma3_text": (BYTES, [
+        {**GEMMA[0], "use_bidirectional_attention": True, "sliding_window": 6},
+        {**GEMMA[1], "sliding_window": 5, "attention_bias": True},
+    ]),
     "gte": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30}]),
     "jina_embeddings_v3": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30, "hidden_act": "gelu"}]),
     "llama": (BYTES, LLAMA),
