@@ -71,7 +71,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     }
 }
 
-/// Limits the layers that `layer_types` names, or all from the `first` on, to a window in front of each token.
+/// Limits the layers that `layer_types` names, or all from the `first` on, to a window.
 fn with_windows(config: &Config, mut spec: Spec, default: Option<usize>, first: usize) -> Result<Spec> {
     let window = match config.get("sliding_window") {
         Some(_) => Some(config.size("sliding_window", limit::SEQUENCE)?),
@@ -83,7 +83,11 @@ fn with_windows(config: &Config, mut spec: Spec, default: Option<usize>, first: 
     for (layer, slides) in spec.layers.iter_mut().zip(slides) {
         if slides {
             let window = window.ok_or_else(|| config.unsupported("sliding_window"))?;
-            layer.before = Some(window - 1);
+            // Causal windows count the token itself, the others the distance.
+            (layer.before, layer.behind) = match layer.behind {
+                Some(behind) => (Some(window - 1), Some(behind)),
+                None => (Some(window), Some(window)),
+            };
         }
     }
     Ok(spec)

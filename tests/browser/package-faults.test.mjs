@@ -40,7 +40,7 @@ const FAULTS = {
   "a tensor has another shape": ["wrong-shape", (files, h) => h.editHeader(files, (header) => header["embeddings.word_embeddings.weight"].shape.reverse())],
   "the config is of another size": ["wrong-shape", (files, h) => h.edit(files, "config.json", { intermediate_size: 128 })],
   "a tensor of whole numbers": ["unsupported-dtype", (files, h) => h.editHeader(files, (header) => (header["embeddings.LayerNorm.weight"].dtype = "I32"))],
-  "unknown architecture": ["unsupported-architecture", (files, h) => h.edit(files, "config.json", { model_type: "llama", architectures: ["LlamaModel"] })],
+  "unknown architecture": ["unsupported-architecture", (files, h) => h.edit(files, "config.json", { model_type: "perceiver", architectures: ["PerceiverModel"] })],
   "unknown activation": ["unsupported-option", (files, h) => h.edit(files, "config.json", { hidden_act: "snake" })],
   "unknown module": ["unsupported-option", (files, h) => ({ ...files, "modules.json": h.bytes([
     { idx: 0, name: "0", path: "", type: "sentence_transformers.models.Transformer" },

@@ -64,6 +64,8 @@ T5 = [
          relative_attention_num_buckets=16, relative_attention_max_distance=20),
 ]
 
+WINDOWS = dict(use_sliding_window=True, sliding_window=6, max_window_layers=1)
+
 MODELS = {
     "albert": (PIECES, [
         {**BERT[0], "embedding_size": 16, "num_hidden_layers": 3},
@@ -97,8 +99,8 @@ MODELS = {
         {**BERT[0], "hidden_size": 24},
         {**BERT[1], "hidden_size": 30, "hidden_act": "gelu", "rope_parameters": {"rope_type": "linear", "rope_theta": 300.0, "factor": 2.0}},
     ]),
-    "qwen3": (BYTES, [{**LLAMA[0], "head_dim": 12}, {**LLAMA[1], "attention_bias": True}]),
-    "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1}]),
+    "qwen3": (BYTES, [{**LLAMA[0], "head_dim": 12}, {**LLAMA[1], "attention_bias": True, **WINDOWS, "is_causal": False}]),
+    "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], **WINDOWS}]),
     "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
     "roberta-prelayernorm": (BYTES, both()),
     "t5": (UNIGRAM, T5),
