@@ -90,6 +90,14 @@ pub enum Ffn {
     GatedLast(Activation),
 }
 
+impl Ffn {
+    /// Its activation.
+    pub fn activation(self) -> Activation {
+        let (Self::Plain(activation) | Self::Gated(activation) | Self::GatedLast(activation)) = self;
+        activation
+    }
+}
+
 /// A bias on attention scores by distance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distances {
@@ -210,13 +218,7 @@ impl Spec {
             let inputs = heads.axis(self.heads);
             let attention_out = [(at(names.attention_out), self.hidden)];
             let (weight, bias) = declare.linear(&attention_out, inputs, hidden, names.bias.attention_out);
-            x = match names.attention_added_norm {
-                None => declare.program.linear(attended, weight, bias, self.hidden, Epilogue::Residual(x)),
-                Some(name) => {
-                    let added = declare.program.linear(attended, weight, bias, self.hidden, Epilogue::None);
-                    declare.norm_onto(added, &at(name), Some(x))
-                }
-            };
+            x = declare.add(x, attended, weight, bias, names.attention_added_norm.map(at));
 
             let normed = match self.norm {
                 Place::Pre => declare.norm(x, &at(names.ffn_norm)),
@@ -241,13 +243,7 @@ impl Spec {
                 }
             };
             let (weight, bias) = declare.linear(&[(at(names.ffn_out), self.hidden)], inner, hidden, names.bias.ffn_out);
-            x = match names.ffn_added_norm {
-                None => declare.program.linear(wide, weight, bias, self.hidden, Epilogue::Residual(x)),
-                Some(name) => {
-                    let added = declare.program.linear(wide, weight, bias, self.hidden, Epilogue::None);
-                    declare.norm_onto(added, &at(name), Some(x))
-                }
-            };
+            x = declare.add(x, wide, weight, bias, names.ffn_added_norm.map(at));
             if self.norm == Place::Post {
                 x = declare.norm(x, &at(names.ffn_norm));
             }
@@ -342,11 +338,17 @@ impl Declare<'_> {
     }
 
     fn norm(&mut self, x: Buf, name: &str) -> Buf {
-        self.norm_onto(x, name, None)
+        let norm = self.norm_weights(name, x.width);
+        self.program.layer_norm(x, norm)
     }
 
-    fn norm_onto(&mut self, x: Buf, name: &str, residual: Option<Buf>) -> Buf {
-        let norm = self.norm_weights(name, x.width);
-        self.program.layer_norm_onto(x, norm, residual)
+    /// x and the product of `part`, which is normalised before where it has a norm of its own.
+    fn add(&mut self, x: Buf, part: Buf, weight: WeightId, bias: WeightId, norm: Option<String>) -> Buf {
+        let Some(name) = norm else {
+            return self.program.linear(part, weight, bias, x.width, Epilogue::Residual(x));
+        };
+        let added = self.program.linear(part, weight, bias, x.width, Epilogue::None);
+        let norm = self.norm_weights(&name, x.width);
+        self.program.layer_norm_onto(added, norm, Some(x))
     }
 }

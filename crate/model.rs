@@ -353,14 +353,10 @@ impl Model {
     /// Tokenizes texts and prepares their embedding.
     pub fn job<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Job> {
         let prompt = self.prompt(options)?;
-        let mut pooling = self.pooling(options)?;
-        if options.tokens {
-            if options.pooling.is_some() || options.dimensions.is_some() || options.normalize.is_some() {
-                return Err(Error::argument("tokens: true takes no pooling, dimensions or normalize"));
-            }
-            // What the batch makes beside the states is not looked at.
-            let head = &self.parts.sentence.head;
-            pooling.dimensions = head.dimensions(self.parts.spec.hidden) as u32;
+        let pooling = self.pooling(options)?;
+        if options.tokens && (options.pooling.is_some() || options.dimensions.is_some() || options.normalize.is_some())
+        {
+            return Err(Error::argument("tokens: true takes no pooling, dimensions or normalize"));
         }
         let pool_from = match self.parts.sentence.head.include_prompt || prompt.is_empty() {
             true => 0,

@@ -22,9 +22,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let head_dim = even_head_dim(config, "num_attention_heads", spec.hidden, spec.heads)?;
     let frequencies = rope::frequencies(config, 160_000.0, head_dim)?;
     spec.layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
-    let Ffn::Plain(activation) = spec.ffn else { return Ok(spec) };
     Ok(Spec {
-        ffn: Ffn::GatedLast(activation),
+        ffn: Ffn::GatedLast(spec.ffn.activation()),
         tables: Tables {
             types: 0,
             tasks: types,

@@ -19,6 +19,7 @@ pub fn frequencies(config: &Config, theta: f32, dim: usize) -> Result<Vec<f32>> 
 /// Inverse frequencies of the layers of one of the `layer_types`, whose base had a key of its own in older files. There,
 /// `rope_scaling` meant full attention only.
 pub fn by_type(config: &Config, kind: &str, (key, theta): (&str, f32), dim: usize) -> Result<Vec<f32>> {
+    config.require("partial_rotary_factor", &json!(1.0))?;
     let parameters = match config.object("rope_parameters")? {
         Some(parameters) => parameters.object(kind)?,
         None if kind == "full_attention" => config.object("rope_scaling")?,
