@@ -2,13 +2,17 @@
 //!
 //! Architectures differ in what they put into [`Spec`]; nothing here knows their names.
 
+use std::sync::Arc;
+
 use crate::batch::Tables;
-use crate::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind};
-use crate::program::{Buf, Program, WeightId};
-use crate::weights::{Axis, Layout, Part, Rounding, Weight};
+use crate::declare::Declare;
+use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind};
+use crate::program::{Buf, Program};
+use crate::task::Tasks;
+use crate::weights::{Axis, Layout, Rounding, Weight};
 
 /// An encoder: what its architecture and its configuration come to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Spec {
     /// Columns of a hidden state.
     pub hidden: usize,
@@ -42,7 +46,40 @@ pub struct Spec {
     pub names: Names,
     /// What checkpoints with a head put in front of the names.
     pub prefixes: &'static [&'static str],
+    /// The heads for tasks that its checkpoints may have.
+    pub tasks: Tasks,
+    /// How it is recorded.
+    pub steps: Arc<dyn Steps>,
 }
+
+/// How an encoder is recorded. What is provided is the one forward pass, from what stands in [`Spec`]; an architecture whose
+/// mathematics is its own replaces a step, in its own file, and builds it of the parts that [`Spec`] offers.
+pub trait Steps: Send + Sync {
+    /// The input of the first layer, `[tokens, hidden]`.
+    fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
+        spec.embed(declare)
+    }
+
+    /// The output of layer `index` for its input, `[tokens, hidden]`.
+    fn layer(&self, spec: &Spec, declare: &mut Declare, index: usize, x: Buf) -> Buf {
+        let layer = &spec.layers[index];
+        let x = spec.attention(declare, layer, x);
+        spec.feed_forward(declare, layer, x)
+    }
+
+    /// The hidden state that the output of a layer is where no other layer follows.
+    fn finish(&self, spec: &Spec, declare: &mut Declare, x: Buf) -> Buf {
+        match spec.names.final_norm {
+            Some(name) => declare.norm(x, name),
+            None => x,
+        }
+    }
+}
+
+/// Everything as [`Spec`] says.
+pub struct AsSpecified;
+
+impl Steps for AsSpecified {}
 
 /// What sets a layer apart from the others.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -67,6 +104,11 @@ impl Layer {
     pub fn plain(pattern: &str, count: usize) -> Vec<Self> {
         let name = |index: usize| pattern.replace("{i}", &index.to_string());
         (0..count).map(|index| Self { name: name(index), attention_norm: true, ..Self::default() }).collect()
+    }
+
+    /// The name of one of its tensors.
+    pub fn at(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
     }
 }
 
@@ -176,85 +218,109 @@ impl Spec {
     pub fn record(&self, program: &mut Program, file: &str) -> Buf {
         let mut declare =
             Declare { program, file, eps: self.eps, norm_kind: self.norm_kind, norm_bias: self.names.bias.norm };
-        let names = &self.names;
-        let hidden = Axis::plain(self.hidden);
-        let mut x = self.embed(&mut declare);
-        for layer in &self.layers {
-            let at = |name: &str| format!("{}.{name}", layer.name);
-            let distances = layer.distances.as_ref().map(|Distances { name, buckets, most }| {
-                let layout = Layout::Distances { most: *most, buckets: *buckets, heads: self.heads };
-                let parts = vec![declare.part(name, "weight", 0, *buckets)];
-                (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), *most)
-            });
-            let heads = Heads {
-                rotations: declare.rotations(self.tables.positions, &layer.frequencies),
-                kv: self.kv_heads,
-                distances,
-                before: layer.before,
-                behind: layer.behind,
-                scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
-                ..Heads::new(self.heads, self.head_dim)
-            };
-
-            let normed = match self.norm {
-                Place::Pre if layer.attention_norm => declare.norm(x, &at(names.attention_norm)),
-                _ => x,
-            };
-            let qkv_axis = heads.axis(heads.qkv());
-            let qkv: Vec<(String, usize)> = match names.qkv {
-                [all] => vec![(at(all), qkv_axis.size())],
-                each => {
-                    let rows = [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim);
-                    each.iter().map(|name| at(name)).zip(rows).collect()
-                }
-            };
-            let (weight, bias) = declare.linear(&qkv, hidden, qkv_axis, names.bias.qkv);
-            let mut qkv = declare.program.linear(normed, weight, bias, qkv_axis.padded(), Epilogue::None);
-            if let Some(names) = names.qk_norm {
-                let gains = names.map(|name| declare.vector(&at(name), "weight", heads.axis(1)));
-                qkv = declare.program.head_norm(qkv, heads, gains, self.eps, self.norm_kind);
-            }
-            let attended = declare.program.attention(qkv, heads);
-            let inputs = heads.axis(self.heads);
-            let attention_out = [(at(names.attention_out), self.hidden)];
-            let (weight, bias) = declare.linear(&attention_out, inputs, hidden, names.bias.attention_out);
-            x = declare.add(x, attended, weight, bias, names.attention_added_norm.map(at));
-
-            let normed = match self.norm {
-                Place::Pre => declare.norm(x, &at(names.ffn_norm)),
-                Place::Post => {
-                    x = declare.norm(x, &at(names.attention_norm));
-                    x
-                }
-            };
-            let inner = Axis::plain(self.inner);
-            let outputs = match self.ffn {
-                Ffn::Plain(_) => inner,
-                Ffn::Gated(_) => Axis::gated(self.inner, 0),
-                Ffn::GatedLast(_) => Axis::gated(self.inner, 1),
-            };
-            let rows = outputs.size() / names.ffn_in.len();
-            let ffn_in: Vec<(String, usize)> = names.ffn_in.iter().map(|name| (at(name), rows)).collect();
-            let (weight, bias) = declare.linear(&ffn_in, hidden, outputs, names.bias.ffn_in);
-            let wide = match self.ffn {
-                Ffn::Plain(act) => declare.program.linear(normed, weight, bias, self.inner, Epilogue::Activation(act)),
-                Ffn::Gated(act) | Ffn::GatedLast(act) => {
-                    declare.program.gated_linear(normed, weight, bias, self.inner, act)
-                }
-            };
-            let (weight, bias) = declare.linear(&[(at(names.ffn_out), self.hidden)], inner, hidden, names.bias.ffn_out);
-            x = declare.add(x, wide, weight, bias, names.ffn_added_norm.map(at));
-            if self.norm == Place::Post {
-                x = declare.norm(x, &at(names.ffn_norm));
-            }
+        let mut x = self.steps.embed(self, &mut declare);
+        for index in 0..self.layers.len() {
+            x = self.steps.layer(self, &mut declare, index, x);
         }
-        match names.final_norm {
-            Some(name) => declare.norm(x, name),
-            None => x,
+        self.steps.finish(self, &mut declare, x)
+    }
+
+    /// The heads of a layer's attention.
+    pub fn attention_heads(&self, declare: &mut Declare, layer: &Layer) -> Heads {
+        let distances = layer.distances.as_ref().map(|Distances { name, buckets, most }| {
+            let layout = Layout::Distances { most: *most, buckets: *buckets, heads: self.heads };
+            let parts = vec![declare.part(name, "weight", 0, *buckets)];
+            (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), *most)
+        });
+        Heads {
+            rotations: declare.rotations(self.tables.positions, &layer.frequencies),
+            kv: self.kv_heads,
+            distances,
+            before: layer.before,
+            behind: layer.behind,
+            scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
+            ..Heads::new(self.heads, self.head_dim)
         }
     }
 
-    fn embed(&self, declare: &mut Declare) -> Buf {
+    /// Queries, keys and values of a layer, `[tokens, heads.qkv()]`.
+    pub fn qkv(&self, declare: &mut Declare, layer: &Layer, heads: Heads, x: Buf) -> Buf {
+        let names = &self.names;
+        let qkv_axis = heads.axis(heads.qkv());
+        let qkv: Vec<(String, usize)> = match names.qkv {
+            [all] => vec![(layer.at(all), qkv_axis.size())],
+            each => {
+                let rows = [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim);
+                each.iter().map(|name| layer.at(name)).zip(rows).collect()
+            }
+        };
+        let (weight, bias) = declare.linear(&qkv, Axis::plain(x.width), qkv_axis, names.bias.qkv);
+        let qkv = declare.program.linear(x, weight, bias, qkv_axis.padded(), Epilogue::None);
+        let Some(names) = names.qk_norm else { return qkv };
+        let gains = names.map(|name| declare.vector(&layer.at(name), "weight", heads.axis(1)));
+        declare.program.head_norm(qkv, heads, gains, self.eps, self.norm_kind)
+    }
+
+    /// The first half of a layer: attention, its projection, what is added, and the norms around.
+    pub fn attention(&self, declare: &mut Declare, layer: &Layer, x: Buf) -> Buf {
+        let names = &self.names;
+        let heads = self.attention_heads(declare, layer);
+        let normed = match self.norm {
+            Place::Pre if layer.attention_norm => declare.norm(x, &layer.at(names.attention_norm)),
+            _ => x,
+        };
+        let qkv = self.qkv(declare, layer, heads, normed);
+        let attended = declare.program.attention(qkv, heads);
+        self.attention_output(declare, layer, heads.axis(self.heads), attended, x)
+    }
+
+    /// The projection of what was attended to, `[tokens, inputs]`, what is added, and the norm behind.
+    pub fn attention_output(&self, declare: &mut Declare, layer: &Layer, inputs: Axis, attended: Buf, x: Buf) -> Buf {
+        let names = &self.names;
+        let attention_out = [(layer.at(names.attention_out), x.width)];
+        let (weight, bias) = declare.linear(&attention_out, inputs, Axis::plain(x.width), names.bias.attention_out);
+        let added_norm = names.attention_added_norm.map(|name| layer.at(name));
+        let x = declare.add(x, attended, weight, bias, added_norm);
+        match self.norm {
+            Place::Pre => x,
+            Place::Post => declare.norm(x, &layer.at(names.attention_norm)),
+        }
+    }
+
+    /// The second half of a layer: the feed-forward network, what is added, and the norms around.
+    pub fn feed_forward(&self, declare: &mut Declare, layer: &Layer, x: Buf) -> Buf {
+        let names = &self.names;
+        let hidden = Axis::plain(x.width);
+        let normed = match self.norm {
+            Place::Pre => declare.norm(x, &layer.at(names.ffn_norm)),
+            Place::Post => x,
+        };
+        let inner = Axis::plain(self.inner);
+        let outputs = match self.ffn {
+            Ffn::Plain(_) => inner,
+            Ffn::Gated(_) => Axis::gated(self.inner, 0),
+            Ffn::GatedLast(_) => Axis::gated(self.inner, 1),
+        };
+        let rows = outputs.size() / names.ffn_in.len();
+        let ffn_in: Vec<(String, usize)> = names.ffn_in.iter().map(|name| (layer.at(name), rows)).collect();
+        let (weight, bias) = declare.linear(&ffn_in, hidden, outputs, names.bias.ffn_in);
+        let wide = match self.ffn {
+            Ffn::Plain(act) => declare.program.linear(normed, weight, bias, self.inner, Epilogue::Activation(act)),
+            Ffn::Gated(act) | Ffn::GatedLast(act) => {
+                declare.program.gated_linear(normed, weight, bias, self.inner, act)
+            }
+        };
+        let ffn_out = [(layer.at(names.ffn_out), x.width)];
+        let (weight, bias) = declare.linear(&ffn_out, inner, hidden, names.bias.ffn_out);
+        let x = declare.add(x, wide, weight, bias, names.ffn_added_norm.map(|name| layer.at(name)));
+        match self.norm {
+            Place::Pre => x,
+            Place::Post => declare.norm(x, &layer.at(names.ffn_norm)),
+        }
+    }
+
+    /// The sum of the tables, normalised and projected.
+    pub fn embed(&self, declare: &mut Declare) -> Buf {
         let names = &self.names;
         let mut table = |name: &str, rows| declare.table(name, rows, self.embedding);
         let tables = EmbedTables {
@@ -276,79 +342,5 @@ impl Spec {
                 declare.program.linear(x, weight, bias, self.hidden, Epilogue::None)
             }
         }
-    }
-}
-
-/// Declares parameters by their names.
-struct Declare<'a> {
-    program: &'a mut Program,
-    file: &'a str,
-    eps: f32,
-    norm_kind: NormKind,
-    norm_bias: bool,
-}
-
-impl Declare<'_> {
-    fn part(&self, name: &str, field: &str, at: usize, rows: usize) -> Part {
-        Part { file: self.file.into(), name: format!("{name}.{field}"), at, rows }
-    }
-
-    /// A lookup table.
-    fn table(&mut self, name: &str, rows: usize, width: usize) -> WeightId {
-        let parts = vec![self.part(name, "weight", 0, rows)];
-        self.program.weight(Weight::new(Layout::Table { rows, width }, parts, Rounding::Allowed))
-    }
-
-    /// A product whose output columns are those of several tensors, each with its rows, one after another, and its
-    /// bias, which is zero where the checkpoint has none.
-    fn linear(&mut self, tensors: &[(String, usize)], inputs: Axis, outputs: Axis, bias: bool) -> (WeightId, WeightId) {
-        let parts = |field| {
-            let mut at = 0;
-            let part = |(name, rows): &(String, usize)| {
-                at += rows;
-                self.part(name, field, at - rows, *rows)
-            };
-            tensors.iter().map(part).collect::<Vec<_>>()
-        };
-        let weight = Weight::new(Layout::Linear { inputs, outputs }, parts("weight"), Rounding::Allowed);
-        let bias = if bias { parts("bias") } else { Vec::new() };
-        let bias = Weight::new(Layout::Vector { axis: outputs }, bias, Rounding::Never);
-        (self.program.weight(weight), self.program.weight(bias))
-    }
-
-    /// A table of rotations, where there are any.
-    fn rotations(&mut self, positions: usize, frequencies: &[f32]) -> Option<WeightId> {
-        let weight = Weight::rotations(positions, frequencies.to_vec());
-        (!frequencies.is_empty()).then(|| self.program.weight(weight))
-    }
-
-    fn vector(&mut self, name: &str, field: &str, axis: Axis) -> WeightId {
-        let parts = vec![self.part(name, field, 0, axis.size())];
-        self.program.weight(Weight::new(Layout::Vector { axis }, parts, Rounding::Never))
-    }
-
-    fn norm_weights(&mut self, name: &str, width: usize) -> Norm {
-        let axis = Axis::plain(width);
-        let gain = self.vector(name, "weight", axis);
-        let bias = match self.norm_bias {
-            true => self.vector(name, "bias", axis),
-            false => self.program.weight(Weight::new(Layout::Vector { axis }, Vec::new(), Rounding::Never)),
-        };
-        Norm { gain, bias, eps: self.eps, kind: self.norm_kind }
-    }
-
-    fn norm(&mut self, x: Buf, name: &str) -> Buf {
-        let norm = self.norm_weights(name, x.width);
-        self.program.layer_norm(x, norm)
-    }
-
-    /// x and the product of `part`, which is normalised before where it has a norm of its own.
-    fn add(&mut self, x: Buf, part: Buf, weight: WeightId, bias: WeightId, norm: Option<String>) -> Buf {
-        let Some(name) = norm else {
-            return self.program.linear(part, weight, bias, x.width, Epilogue::Residual(x));
-        };
-        let added = self.program.linear(part, weight, bias, x.width, Epilogue::None);
-        let norm = self.norm_weights(&name, x.width);
-        self.program.layer_norm_onto(added, norm, Some(x))
     }
 }

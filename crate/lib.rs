@@ -4,7 +4,7 @@
 //! sentence-transformers would make of them. How a text becomes a vector, and where:
 //!
 //! 1. [`folder`] and [`config`] read the small files; [`arch`] says which encoder they describe.
-//! 2. [`encoder`] and [`head`] record it as a [`program`] of [`ops`].
+//! 2. [`encoder`] and [`head`] record it as a [`program`] of [`ops`], whose parameters [`declare`] names.
 //! 3. [`weights`] streams the checkpoint to the device.
 //! 4. [`tokens`] makes ids of a text; [`batch`] packs the ids of many texts, without padding.
 //! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
@@ -16,6 +16,7 @@ pub mod arch;
 pub mod batch;
 pub mod config;
 pub mod cpu;
+pub mod declare;
 pub mod encoder;
 pub mod error;
 pub mod folder;
@@ -29,6 +30,7 @@ mod platform;
 pub mod program;
 pub mod shader;
 mod simd;
+pub mod task;
 pub mod tokens;
 #[cfg(target_arch = "wasm32")]
 mod wasm;

@@ -2,14 +2,17 @@
 //!
 //! Configuration: `transformers.BertConfig`. Paper: arXiv 1810.04805.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::head_dim;
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
 use crate::ops::{Activation, NormKind};
+use crate::task::Tasks;
 
 pub const NAMES: Names = Names {
     tokens: "embeddings.word_embeddings",
@@ -91,5 +94,7 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         scale: None,
         names: NAMES,
         prefixes: &["", "bert."],
+        tasks: Tasks::default(),
+        steps: Arc::new(AsSpecified),
     })
 }

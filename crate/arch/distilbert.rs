@@ -2,13 +2,16 @@
 //!
 //! Configuration: `transformers.DistilBertConfig`. Paper: arXiv 1910.01108.
 
+use std::sync::Arc;
+
 use super::bert::NAMES;
 use super::head_dim;
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{AsSpecified, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
 use crate::ops::{Activation, NormKind};
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("pruned_heads")?;
@@ -45,5 +48,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..NAMES
         },
         prefixes: &["", "distilbert."],
+        tasks: Tasks::default(),
+        steps: Arc::new(AsSpecified),
     })
 }

@@ -4,14 +4,17 @@
 //! Configuration: `transformers.LlamaConfig`, `MistralConfig`, `Qwen2Config`, `Qwen3Config`. Papers: arXiv
 //! 2302.13971, 2310.06825, 2407.10671, 2505.09388.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{rope, sliding};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::{Error, Result};
 use crate::ops::{Activation, NormKind};
+use crate::task::Tasks;
 
 /// What the classes of the family do not share.
 pub struct Defaults {
@@ -154,5 +157,7 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "model."],
+        tasks: Tasks::default(),
+        steps: Arc::new(AsSpecified),
     })
 }

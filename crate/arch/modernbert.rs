@@ -3,12 +3,15 @@
 //! Configuration: `transformers.ModernBertConfig`, and what was on the hub before it had `layer_types` and
 //! `rope_parameters`. Paper: arXiv 2412.13663.
 
+use std::sync::Arc;
+
 use super::{even_head_dim, rope, sliding};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
 use crate::ops::{Activation, NormKind};
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("rope_scaling")?;
@@ -68,5 +71,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "model."],
+        tasks: Tasks::default(),
+        steps: Arc::new(AsSpecified),
     })
 }

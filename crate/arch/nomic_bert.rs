@@ -3,14 +3,17 @@
 //! Configuration: `transformers.NomicBertConfig`, and the keys of GPT-2 that folders on the hub have. Tensor names are
 //! those of the hub, in which transformers saves too. Paper: arXiv 2402.01613.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{even_head_dim, rope};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
 use crate::ops::{Activation, NormKind};
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     // Options of the hub's own code that change the vectors.
@@ -77,5 +80,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "bert.", "nomic_bert."],
+        tasks: Tasks::default(),
+        steps: Arc::new(AsSpecified),
     })
 }

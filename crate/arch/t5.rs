@@ -3,11 +3,14 @@
 //!
 //! Configuration: `transformers.T5Config`, `UMT5Config`. Paper: arXiv 1910.10683.
 
+use std::sync::Arc;
+
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Distances, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{AsSpecified, Distances, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
 use crate::ops::{Activation, NormKind};
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let each = config.text_or("model_type", "")? == "umt5";
@@ -71,5 +74,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "transformer."],
+        tasks: Tasks::default(),
+        steps: Arc::new(AsSpecified),
     })
 }
