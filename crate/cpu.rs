@@ -68,19 +68,33 @@ impl Memory {
         Ok(buf.unpadded(&self.read(buf)[..batch.tokens() * buf.stride]))
     }
 
+    /// Runs the set-up, once every parameter has its values.
+    pub fn setup(&mut self, program: &Program) -> Result<()> {
+        let nothing = Batch::default();
+        self.reserve(&nothing, "loading the weights")?;
+        program.setup.iter().for_each(|op| op.run(&nothing, self));
+        Ok(())
+    }
+
     /// Runs every operation and returns the vectors, `[texts, dimensions]`.
     pub fn run(&mut self, program: &Program, batch: &Batch) -> Result<Vec<f32>> {
-        for (slot, shape) in self.slots.iter_mut().zip(&self.plan.slots) {
-            let (needed, present) = (shape.rows.of(batch) * shape.stride, slot.len());
-            if needed > present {
-                slot.try_reserve_exact(needed - present).map_err(|_| out_of_memory("embedding"))?;
-                slot.resize(needed, 0.0);
-            }
-        }
+        self.reserve(batch, "embedding")?;
         for op in &program.ops {
             op.run(batch, self);
         }
         Ok(self.take_output())
+    }
+
+    /// Makes the activations as large as a batch needs them.
+    fn reserve(&mut self, batch: &Batch, doing: &str) -> Result<()> {
+        for (slot, shape) in self.slots.iter_mut().zip(&self.plan.slots) {
+            let (needed, present) = (shape.rows.of(batch) * shape.stride, slot.len());
+            if needed > present {
+                slot.try_reserve_exact(needed - present).map_err(|_| out_of_memory(doing))?;
+                slot.resize(needed, 0.0);
+            }
+        }
+        Ok(())
     }
 
     /// An activation, `[rows, stride]`; rows past the batch hold anything.

@@ -86,9 +86,8 @@ impl Loader {
         program.states = Some(last);
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
-        let row_bytes: usize = program.plan().slots.iter().map(|slot| 4 * slot.stride).sum();
         // Always room for the longest text.
-        let budget = (bytes / row_bytes).min(MOST_TOKENS).max(max_tokens);
+        let budget = (bytes / program.plan().row_bytes()).min(MOST_TOKENS).max(max_tokens);
         let program = Arc::new(program);
         let target = match device {
             Device::Gpu(gpu) => Target::Gpu(Box::new(Upload::new(gpu, program.clone(), budget, precision))),
@@ -133,7 +132,10 @@ impl Loader {
         }
         let runner = match self.target {
             Target::Gpu(upload) => Runner::Gpu(upload.finish().await?),
-            Target::Cpu(memory, reason) => Runner::Cpu(RefCell::new(*memory), reason),
+            Target::Cpu(mut memory, reason) => {
+                memory.setup(&self.parts.program)?;
+                Runner::Cpu(RefCell::new(*memory), reason)
+            }
         };
         let budget = RefCell::new(FIRST_TOKENS.min(self.parts.budget));
         Ok(Model { parts: self.parts, runner, budget })

@@ -16,6 +16,8 @@ pub enum Rows {
     Tokens,
     /// One row a text of the packed batch.
     Texts,
+    /// So many, whatever the batch: what depends on parameters alone.
+    Fixed(usize),
 }
 
 impl Rows {
@@ -24,6 +26,7 @@ impl Rows {
         match self {
             Self::Tokens => batch.tokens(),
             Self::Texts => batch.texts(),
+            Self::Fixed(rows) => rows,
         }
     }
 }
@@ -79,6 +82,8 @@ pub trait Op: Send + Sync {
 /// The steps of a model and the buffers between them.
 #[derive(Default)]
 pub struct Program {
+    /// Steps that run once, when the parameters are there: those on [`Rows::Fixed`].
+    pub setup: Vec<Box<dyn Op>>,
     /// In order of execution.
     pub ops: Vec<Box<dyn Op>>,
     /// Activations by [`Buf::id`].
@@ -119,9 +124,17 @@ impl Program {
         WeightId(self.weights.len() - 1)
     }
 
-    /// Appends a step.
+    /// Appends a step; one on [`Rows::Fixed`] to the set-up.
     pub fn push(&mut self, op: impl Op + 'static) {
-        self.ops.push(Box::new(op));
+        match op.kernel().grid.rows {
+            Rows::Fixed(_) => self.setup.push(Box::new(op)),
+            Rows::Tokens | Rows::Texts => self.ops.push(Box::new(op)),
+        }
+    }
+
+    /// Every step, those of the set-up first.
+    pub fn all_ops(&self) -> impl Iterator<Item = &dyn Op> {
+        self.setup.iter().chain(&self.ops).map(Box::as_ref)
     }
 
     /// Bytes of all parameters as the device holds them.
@@ -132,9 +145,10 @@ impl Program {
     /// Shares memory between activations whose lives do not overlap.
     ///
     /// An output never takes the slot of an input of the same step: WebGPU forbids binding one buffer both
-    /// for reading and for writing, even in disjoint parts.
+    /// for reading and for writing, even in disjoint parts. No step of a batch takes the memory of what the set-up left,
+    /// because none has as many rows.
     pub fn plan(&self) -> Plan {
-        let uses: Vec<Vec<Buf>> = self.ops.iter().map(|op| op.kernel().activations()).collect();
+        let uses: Vec<Vec<Buf>> = self.all_ops().map(|op| op.kernel().activations()).collect();
         let last_use = |id: usize| uses.iter().rposition(|bufs| bufs.iter().any(|buf| buf.id == id));
         let mut slots: Vec<Slot> = Vec::new();
         let mut free: Vec<bool> = Vec::new();
@@ -182,6 +196,14 @@ pub struct Plan {
     pub slots: Vec<Slot>,
     /// Slot by [`Buf::id`].
     pub slot_of: Vec<usize>,
+}
+
+impl Plan {
+    /// Bytes that a row of a batch takes in all slots.
+    pub fn row_bytes(&self) -> usize {
+        let of_a_batch = self.slots.iter().filter(|slot| !matches!(slot.rows, Rows::Fixed(_)));
+        of_a_batch.map(|slot| 4 * slot.stride).sum()
+    }
 }
 
 /// How the device stores matrices and tables. Vectors (biases, norms) and all arithmetic are f32.

@@ -1,4 +1,5 @@
-// Token, type, position and task rows summed and normalised, one workgroup a token.
+// Token, type, position and task rows summed and normalised, one workgroup a token; without IDS the token table's own
+// rows, one workgroup a row.
 // Ids are checked against the tables on the host: a shader would silently read another row.
 @group(0) @binding(1) var<storage, read> token_table: array<matrix4>;     // [vocab, STRIDE4]
 @group(0) @binding(2) var<storage, read> position_table: array<matrix4>;  // [positions, STRIDE4]
@@ -11,7 +12,9 @@ const BIAS_BINDING = 7;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let token = frame_id(group.x) * STRIDE4;
+  var id = group.x;
+  if IDS { id = frame_id(group.x); }
+  let token = id * STRIDE4;
   let kind = frame_type(group.x) * STRIDE4;
   let position = frame_position(group.x) * STRIDE4;
   var row: array<vec4<f32>, PER_LANE>;

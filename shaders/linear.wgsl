@@ -6,7 +6,7 @@
 // come straight from the buffers: neighbours read the same ones, which caches serve. Rows past the batch are
 // computed from whatever lies there and not written.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, K4]
-@group(0) @binding(2) var<storage, read> weight: array<matrix4>;       // [N/8][K][8], see Layout::Linear
+@group(0) @binding(2) var<storage, read> weight: array<matrix4>;       // [≥ N/8][K][8], see Layout::Linear
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;       // [N4], twice that where GATED
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;  // [rows, N4]
 
@@ -73,4 +73,9 @@ fn write(row: u32, panel: u32, low: vec4<f32>, high: vec4<f32>) {
   }
 }
 
-fn linear_rows() -> u32 { return select(frame_texts(), frame_tokens(), ROWS_ARE_TOKENS); }
+fn linear_rows() -> u32 {
+  if FIXED_ROWS > 0u {
+    return FIXED_ROWS;
+  }
+  return select(frame_texts(), frame_tokens(), ROWS_ARE_TOKENS);
+}

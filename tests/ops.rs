@@ -65,6 +65,8 @@ fn embed() {
             let norm = norm(&mut p, width, 1e-12);
             p.embed(tables, width, Some(norm));
             p.embed(tables, width, None);
+            p.embed_rows(tables.tokens, 64, width, Some(norm));
+            p.embed_rows(tables.tokens, 33, width, None);
             check(&format!("width {width}"), &p);
         }
     }
@@ -78,10 +80,12 @@ fn linear() {
         let x = p.buf(Rows::Tokens, inputs);
         let residual = p.buf(Rows::Tokens, outputs);
         let texts = p.buf(Rows::Texts, inputs);
+        let fixed = p.buf(Rows::Fixed(37), inputs);
         let layout = Layout::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) };
         for (x, epilogue) in [
             (x, Epilogue::None),
             (texts, Epilogue::None),
+            (fixed, Epilogue::None),
             (x, Epilogue::Residual(residual)),
             (x, Epilogue::Activation(Activation::Gelu)),
             (x, Epilogue::Activation(Activation::GeluTanh)),

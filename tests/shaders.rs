@@ -66,7 +66,7 @@ fn every_operation(width: usize) -> Program {
 fn every_kernel_is_valid_wgsl() {
     let mut failures = Vec::new();
     for width in [1, 37, 384, 1024] {
-        for op in &every_operation(width).ops {
+        for op in every_operation(width).all_ops() {
             let kernel = op.kernel();
             for stored in [Precision::F32, Precision::F16] {
                 let text = kernel.wgsl(stored);
@@ -87,7 +87,7 @@ fn every_kernel_is_valid_wgsl() {
 #[test]
 fn kernels_stay_within_default_limits() {
     for width in [37, 384, 4096] {
-        for op in &every_operation(width).ops {
+        for op in every_operation(width).all_ops() {
             let kernel = op.kernel();
             assert!(kernel.operands.len() < 8, "{} binds {} buffers", kernel.name, kernel.operands.len() + 1);
             let text = kernel.wgsl(Precision::F32);
@@ -107,7 +107,7 @@ fn kernels_stay_within_default_limits() {
 fn no_kernel_changes_unseen() {
     // The operations' files and nothing else: a stale fragment would be dead code in the wasm.
     let mut used: Vec<&str> = Vec::new();
-    for op in &every_operation(384).ops {
+    for op in every_operation(384).all_ops() {
         used.extend(op.kernel().fragments.iter().map(|fragment| fragment.name));
     }
     used.extend(["lib/frame.wgsl", "lib/matrix_f32.wgsl", "lib/matrix_f16.wgsl"]);

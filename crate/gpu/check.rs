@@ -7,7 +7,7 @@ use super::{Gpu, lock};
 use crate::batch::{Batch, PoolingParams, frame_words};
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
-use crate::program::{Op, Operand, Precision, Program};
+use crate::program::{Op, Operand, Precision, Program, Rows};
 use crate::shader::Kernel;
 use crate::weights::{Layout, Weight};
 
@@ -21,7 +21,7 @@ const LENGTHS: [u32; 3] = [3, 1, 37];
 /// A NaN that no kernel makes: it stands behind the rows that a kernel may write.
 const GUARD: u32 = 0x7fc0_dead;
 
-/// Rows that tables have in the check, whatever the model's have; its ids and positions stay below.
+/// Rows that tables have in the check, whatever the model's have.
 const TABLE_ROWS: usize = 64;
 
 /// What the self-check found.
@@ -45,11 +45,11 @@ pub async fn run(
 ) -> Result<SelfCheck> {
     let mut seen: Vec<&str> = Vec::new();
     let mut new = Vec::new();
-    for (op, (kernel, text)) in program.ops.iter().zip(kernels) {
+    for (op, (kernel, text)) in program.all_ops().zip(kernels) {
         if !seen.contains(&text.as_str()) {
             seen.push(text);
             if !lock(&gpu.checked).contains(text) {
-                new.push((op.as_ref(), kernel, text));
+                new.push((op, kernel, text));
             }
         }
     }
@@ -75,7 +75,7 @@ pub async fn compare_all(
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
     let kernels = super::kernels(program, precision);
-    let ops = program.ops.iter().zip(&kernels).map(|(op, (kernel, text))| (op.as_ref(), kernel, text));
+    let ops = program.all_ops().zip(&kernels).map(|(op, (kernel, text))| (op, kernel, text));
     compare(gpu, program, precision, &ops.collect::<Vec<_>>(), lengths).await
 }
 
@@ -185,7 +185,10 @@ impl Case {
                 }
                 Operand::Weight(id) => {
                     let mut weight = program.weights[id.0].clone();
-                    if let Layout::Table { rows, .. } = &mut weight.layout {
+                    // The ids of a batch stay below; the set-up reads every row.
+                    if let Layout::Table { rows, .. } = &mut weight.layout
+                        && !matches!(kernel.grid.rows, Rows::Fixed(_))
+                    {
                         *rows = TABLE_ROWS;
                     }
                     let values = match again {

@@ -253,7 +253,7 @@ fn read_only(kernel: &Kernel) -> impl Iterator<Item = bool> {
     std::iter::once(true).chain(kernel.operands.iter().map(move |operand| !written(operand)))
 }
 
-/// The kernel of every operation in order, with its text for the storage type of its matrices.
+/// The kernel of every operation in order, those of the set-up first, with its text for the storage type of its matrices.
 fn kernels(program: &Program, precision: Precision) -> Vec<(Kernel, String)> {
     let stored = |operand: &Operand| match operand {
         Operand::Weight(id) => Some(program.weights[id.0].stored(precision)),
@@ -264,7 +264,7 @@ fn kernels(program: &Program, precision: Precision) -> Vec<(Kernel, String)> {
         let text = kernel.wgsl(if rounded { Precision::F16 } else { Precision::F32 });
         (kernel, text)
     };
-    program.ops.iter().map(|op| specialise(op.kernel())).collect()
+    program.all_ops().map(|op| specialise(op.kernel())).collect()
 }
 
 fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
@@ -336,7 +336,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Waits for the kernels, compares them with the CPU, and binds everything.
+    /// Waits for the kernels, compares them with the CPU, binds everything and runs the set-up.
     pub async fn finish(mut self) -> Result<Resident> {
         if self.allocated.is_none() {
             return Err(Error::argument("the weights were not loaded"));
@@ -415,6 +415,7 @@ fn rows(rows: Rows, tokens: usize) -> u64 {
     match rows {
         Rows::Tokens => tokens.next_multiple_of(32) as u64,
         Rows::Texts => MAX_TEXTS as u64,
+        Rows::Fixed(rows) => rows.next_multiple_of(32) as u64,
     }
 }
 
@@ -425,12 +426,25 @@ fn refused(error: wgpu::Error, doing: &str) -> Error {
     }
 }
 
+/// A kernel with everything that it binds.
+type Step = (wgpu::ComputePipeline, wgpu::BindGroup, Grid);
+
+/// Runs steps in their order.
+fn run(encoder: &mut wgpu::CommandEncoder, steps: &[Step], batch: &Batch) {
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    for (pipeline, group, grid) in steps {
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, group, &[]);
+        pass.dispatch_workgroups((grid.rows.of(batch) as u32).div_ceil(grid.per_group), grid.y, 1);
+    }
+}
+
 /// A program that lives on the GPU and waits for batches.
 pub struct Resident {
     gpu: Arc<Gpu>,
     precision: Precision,
     self_check: SelfCheck,
-    steps: Vec<(wgpu::ComputePipeline, wgpu::BindGroup, Grid)>,
+    steps: Vec<Step>,
     frame: wgpu::Buffer,
     output: wgpu::Buffer,
     staging: wgpu::Buffer,
@@ -470,6 +484,10 @@ impl Resident {
             let group = gpu.bind(kernel, &pipeline, &bound);
             steps.push((pipeline, group, kernel.grid));
         }
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
+        gpu.queue.submit([encoder.finish()]);
+        steps.drain(..program.setup.len());
         let states = program.states.map(|buf| (slots[plan.slot_of[buf.id]].clone(), buf));
         let buffers = slots.into_iter().chain(allocated.weights).collect();
         Ok(Self { gpu, precision: allocated.precision, self_check, steps, frame, output, staging, states, buffers })
@@ -513,13 +531,7 @@ impl Resident {
         self.gpu.trouble()?;
         self.gpu.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&batch.frame()));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (pipeline, group, grid) in &self.steps {
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, group, &[]);
-            pass.dispatch_workgroups((grid.rows.of(batch) as u32).div_ceil(grid.per_group), grid.y, 1);
-        }
-        drop(pass);
+        run(&mut encoder, &self.steps, batch);
         encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
         self.gpu.queue.submit([encoder.finish()]);
         self.gpu.read(staging, bytes).await

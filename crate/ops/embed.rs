@@ -1,5 +1,5 @@
 //! `norm(scale token_table[id] + type_table[type] + position_table[position] + task_table[0])`, the input of an encoder.
-//! Only the tokens are always there.
+//! Only the tokens are always there. Or every row of a table, for what is computed of them once.
 
 use super::GROUP;
 use super::layer_norm::Norm;
@@ -38,6 +38,14 @@ impl Program {
         self.push(Embed { tables, norm, out });
         out
     }
+
+    /// Every row of a table to `[rows, width]`, a step of the set-up.
+    pub fn embed_rows(&mut self, table: WeightId, rows: usize, width: usize, norm: Option<Norm>) -> Buf {
+        let tables = EmbedTables { tokens: table, scale: 1.0, positions: None, types: None, tasks: None };
+        let out = self.buf(Rows::Fixed(rows), width);
+        self.push(Embed { tables, norm, out });
+        out
+    }
 }
 
 impl Op for Embed {
@@ -51,6 +59,7 @@ impl Op for Embed {
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.out.width)),
                 ("SCALE", Const::Number(self.tables.scale)),
+                ("IDS", Const::Flag(self.out.rows == Rows::Tokens)),
                 ("POSITIONS", Const::Flag(self.tables.positions.is_some())),
                 ("TYPES", Const::Flag(self.tables.types.is_some())),
                 ("TASKS", Const::Flag(self.tables.tasks.is_some())),
@@ -62,7 +71,7 @@ impl Op for Embed {
                 table(self.tables.tasks),
                 Operand::Write(self.out),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: self.out.rows, per_group: 1, y: 1 },
         };
         match self.norm {
             None => kernel.fragments.push(fragment!("lib/no_norm.wgsl")),
@@ -79,10 +88,11 @@ impl Op for Embed {
         let (width, stride) = (self.out.width, self.out.stride);
         memory.write(self.out, |memory, out| {
             let row_of = |id: WeightId, row: u32| &memory.weight(id)[row as usize * stride..][..stride];
-            for_row_blocks(&mut out[..batch.tokens() * stride], stride, 16, |first, rows| {
+            for_row_blocks(&mut out[..self.out.rows.of(batch) * stride], stride, 16, |first, rows| {
                 for (index, row) in rows.chunks_exact_mut(stride).enumerate() {
                     let token = first + index;
-                    let own = row_of(self.tables.tokens, batch.ids[token]);
+                    let id = if self.out.rows == Rows::Tokens { batch.ids[token] } else { token as u32 };
+                    let own = row_of(self.tables.tokens, id);
                     row.iter_mut().zip(own).for_each(|(x, own)| *x = self.tables.scale * own);
                     let added = [
                         self.tables.types.map(|table| row_of(table, batch.type_ids[token])),

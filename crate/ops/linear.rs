@@ -47,7 +47,7 @@ pub struct Linear {
 
 impl Program {
     /// x: `[rows, inputs]`, weight: [`Layout::Linear`](crate::weights::Layout::Linear) of `width` outputs,
-    /// bias: `[width]` to `[rows, width]`
+    /// bias: `[width]` to `[rows, width]`. Where they have more columns, the first are taken.
     pub fn linear(&mut self, x: Buf, weight: WeightId, bias: WeightId, width: usize, epilogue: Epilogue) -> Buf {
         let out = self.buf(x.rows, width);
         self.push(Linear { x, weight, bias, epilogue, gated: false, out });
@@ -90,6 +90,7 @@ impl Op for Linear {
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("N4", Const::Count(self.out.stride / 4)),
                 ("ROWS_ARE_TOKENS", Const::Flag(self.x.rows == Rows::Tokens)),
+                ("FIXED_ROWS", Const::Count(if let Rows::Fixed(rows) = self.x.rows { rows } else { 0 })),
                 ("GATED", Const::Flag(self.gated)),
             ],
             operands,
@@ -107,7 +108,7 @@ impl Op for Linear {
                     return self.run_gated(x, inputs, weight, bias, rows);
                 }
                 product(x, inputs, weight, rows, width);
-                add(rows, bias);
+                add(rows, bias, width);
                 match self.epilogue {
                     Epilogue::None => {}
                     Epilogue::Activation(activation) => activation.apply(rows),
@@ -130,7 +131,7 @@ impl Linear {
     fn run_gated(&self, x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], out: &mut [f32]) {
         let mut both = vec![0.0; 2 * out.len()];
         product(x, inputs, weight, &mut both, self.columns());
-        add(&mut both, bias);
+        add(&mut both, bias, self.columns());
         let Epilogue::Activation(activation) = self.epilogue else { return };
         for (out, both) in out.as_chunks_mut::<4>().0.iter_mut().zip(both.as_chunks::<8>().0) {
             let (first, second) = both.split_at(4);
@@ -141,9 +142,9 @@ impl Linear {
     }
 }
 
-/// Adds the bias to every row.
-fn add(rows: &mut [f32], bias: &[f32]) {
-    for row in rows.chunks_exact_mut(bias.len()) {
+/// Adds the bias to every row of `width` columns.
+fn add(rows: &mut [f32], bias: &[f32], width: usize) {
+    for row in rows.chunks_exact_mut(width) {
         row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
     }
 }
