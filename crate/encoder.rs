@@ -289,6 +289,15 @@ impl Spec {
 
     /// The second half of a layer: the feed-forward network, what is added, and the norms around.
     pub fn feed_forward(&self, declare: &mut Declare, layer: &Layer, x: Buf) -> Buf {
+        let x = self.feed_forward_sum(declare, layer, x);
+        match self.norm {
+            Place::Pre => x,
+            Place::Post => declare.norm(x, &layer.at(self.names.ffn_norm)),
+        }
+    }
+
+    /// The same without the norm behind.
+    pub fn feed_forward_sum(&self, declare: &mut Declare, layer: &Layer, x: Buf) -> Buf {
         let names = &self.names;
         let hidden = Axis::plain(x.width);
         let normed = match self.norm {
@@ -312,11 +321,7 @@ impl Spec {
         };
         let ffn_out = [(layer.at(names.ffn_out), x.width)];
         let (weight, bias) = declare.linear(&ffn_out, inner, hidden, names.bias.ffn_out);
-        let x = declare.add(x, wide, weight, bias, names.ffn_added_norm.map(|name| layer.at(name)));
-        match self.norm {
-            Place::Pre => x,
-            Place::Post => declare.norm(x, &layer.at(names.ffn_norm)),
-        }
+        declare.add(x, wide, weight, bias, names.ffn_added_norm.map(|name| layer.at(name)))
     }
 
     /// The sum of the tables, normalised and projected.

@@ -89,6 +89,7 @@ fn linear() {
             (x, Epilogue::Residual(residual)),
             (x, Epilogue::Activation(Activation::Gelu)),
             (x, Epilogue::Activation(Activation::GeluTanh)),
+            (x, Epilogue::Activation(Activation::QuickGelu)),
             (x, Epilogue::Activation(Activation::Relu)),
             (x, Epilogue::Activation(Activation::Silu)),
             (texts, Epilogue::Activation(Activation::Tanh)),

@@ -32,7 +32,14 @@ fn every_operation(width: usize) -> Program {
     p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);
-    let activations = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
+    let activations = [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+    ];
     let epilogues = activations.map(Epilogue::Activation).into_iter().chain([Epilogue::None, Epilogue::Residual(x)]);
     for epilogue in epilogues {
         let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: axis });

@@ -2,6 +2,7 @@
 
 mod albert;
 mod bert;
+mod clip_text_model;
 mod distilbert;
 mod electra;
 mod ernie;
@@ -18,6 +19,7 @@ mod roberta;
 mod roberta_prelayernorm;
 mod rope;
 mod t5;
+mod xmod;
 
 use crate::config::Config;
 use crate::encoder::Spec;
@@ -29,6 +31,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "albert" => albert::spec(config),
         "bert" => bert::spec(config),
         "camembert" | "roberta" | "xlm-roberta" => roberta::spec(config),
+        "clip_text_model" => clip_text_model::spec(config, &clip_text_model::CLIP),
         "distilbert" => distilbert::spec(config),
         "electra" => electra::spec(config),
         "ernie" => ernie::spec(config),
@@ -42,7 +45,9 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "mpnet" => mpnet::spec(config),
         "nomic_bert" => nomic_bert::spec(config),
         "roberta-prelayernorm" => roberta_prelayernorm::spec(config),
+        "siglip_text_model" => clip_text_model::spec(config, &clip_text_model::SIGLIP),
         "t5" | "umt5" => t5::spec(config),
+        "xmod" => xmod::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
     }
 }

@@ -16,6 +16,8 @@ pub enum Activation {
     Gelu,
     /// `gelu_new`, `gelu_pytorch_tanh`: `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`
     GeluTanh,
+    /// `quick_gelu`: `x / (1 + exp(-1.702 x))`
+    QuickGelu,
     /// `relu`: `max(x, 0)`
     Relu,
     /// `silu`, `swish`: `x / (1 + exp(-x))`
@@ -70,6 +72,7 @@ impl Op for Linear {
             Epilogue::Residual(_) => fragment!("epilogue/residual.wgsl"),
             Epilogue::Activation(Activation::Gelu) => fragment!("epilogue/gelu.wgsl"),
             Epilogue::Activation(Activation::GeluTanh) => fragment!("epilogue/gelu_tanh.wgsl"),
+            Epilogue::Activation(Activation::QuickGelu) => fragment!("epilogue/quick_gelu.wgsl"),
             Epilogue::Activation(Activation::Relu) => fragment!("epilogue/relu.wgsl"),
             Epilogue::Activation(Activation::Silu) => fragment!("epilogue/silu.wgsl"),
             Epilogue::Activation(Activation::Tanh) => fragment!("epilogue/tanh.wgsl"),
@@ -199,6 +202,7 @@ impl Activation {
         Some(match name {
             "gelu" => Self::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "quick_gelu" => Self::QuickGelu,
             "relu" => Self::Relu,
             "silu" | "swish" => Self::Silu,
             "tanh" => Self::Tanh,
@@ -215,6 +219,7 @@ impl Activation {
                 let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x);
                 0.5 * x * (1.0 + tanh(inner))
             }),
+            Self::QuickGelu => map(values, |x| x / (1.0 + exp(-1.702 * x))),
             Self::Relu => map(values, |x| x.max(0.0)),
             Self::Silu => map(values, |x| x / (1.0 + exp(-x))),
             Self::Tanh => map(values, tanh),
@@ -262,6 +267,7 @@ mod tests {
         let cases = [
             (Activation::Gelu, [-0.004_049_694, -0.154_268_77, 0.0, 0.530_625_4, 20.0]),
             (Activation::GeluTanh, [-0.003_637_392, -0.154_286, 0.0, 0.530_570_1, 20.0]),
+            (Activation::QuickGelu, [-0.018_071_31, -0.149_611_56, 0.0, 0.536_893_95, 20.0]),
             (Activation::Relu, [0.0, 0.0, 0.0, 0.7, 20.0]),
             (Activation::Silu, [-0.142_277_61, -0.188_770_32, 0.0, 0.467_731_45, 20.0]),
             (Activation::Tanh, [-0.995_054_7, -0.462_117_17, 0.0, 0.604_367_8, 1.0]),

@@ -14,7 +14,7 @@ import torch
 import transformers
 from safetensors.torch import save
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModel, T5EncoderModel, UMT5EncoderModel
+from transformers import AutoConfig, AutoModel, SiglipTextModel, T5EncoderModel, UMT5EncoderModel
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "architectures"
@@ -72,6 +72,11 @@ MODELS = {
         {**BERT[1], "embedding_size": 33, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2, "hidden_act": "relu"},
     ]),
     "camembert": (UNIGRAM, both()),
+    "clip_text_model": (BYTES, [
+        dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40, bos_token_id=0, eos_token_id=2),
+        dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3, intermediate_size=47, max_position_embeddings=44, bos_token_id=0, eos_token_id=2,
+             hidden_act="gelu", layer_norm_eps=1e-3),
+    ]),
     "distilbert": (PIECES, [
         dict(dim=24, n_heads=2, n_layers=2, hidden_dim=40, max_position_embeddings=40),
         dict(dim=33, n_heads=3, n_layers=3, hidden_dim=47, max_position_embeddings=44, activation="relu", sinusoidal_pos_embds=True),
@@ -103,9 +108,19 @@ MODELS = {
     "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], **WINDOWS}]),
     "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
     "roberta-prelayernorm": (BYTES, both()),
+    "siglip_text_model": (UNIGRAM, [
+        dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40, bos_token_id=0, eos_token_id=2),
+        dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3, intermediate_size=47, max_position_embeddings=44, bos_token_id=0, eos_token_id=2,
+             hidden_act="quick_gelu", layer_norm_eps=1e-3),
+    ]),
     "t5": (UNIGRAM, T5),
     "umt5": (UNIGRAM, [{**T5[0], "feed_forward_proj": "gated-silu"}, T5[1]]),
     "xlm-roberta": (UNIGRAM, both()),
+    "xmod": (UNIGRAM, [
+        {**BERT[0], "languages": ["en_XX", "de_DE"], "default_language": "de_DE"},
+        {**BERT[1], "languages": ["en_XX"], "default_language": "en_XX", "adapter_layer_norm": True, "ln_before_adapter": False,
+         "pre_norm": True, "adapter_reduction_factor": 4},
+    ]),
 }
 
 # What folders on the hub say instead, from before the configuration class had today's keys.
@@ -134,7 +149,7 @@ def make(kind, number, tokenizer, settings):
     shutil.rmtree(folder, ignore_errors=True)
     source, vocab = tokenizer
     config = AutoConfig.for_model(kind, **{"vocab_size": vocab, **settings})
-    load = {"t5": T5EncoderModel, "umt5": UMT5EncoderModel}.get(kind, AutoModel)
+    load = {"siglip_text_model": SiglipTextModel, "t5": T5EncoderModel, "umt5": UMT5EncoderModel}.get(kind, AutoModel)
     model = load.from_config(config) if load is AutoModel else load(config)
     randomise(model, seed=sum(map(ord, name)))
     # Half the bytes, and no rounding: the reference reads what is stored.
@@ -148,7 +163,7 @@ def make(kind, number, tokenizer, settings):
     model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = Tokenizer.from_file(str(HERE / source))
     limit = getattr(config, "max_position_embeddings", 8192)
-    if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta"):
+    if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod"):
         limit -= 2
     ids.no_padding()
     ids.enable_truncation(limit)
