@@ -75,12 +75,15 @@ pub struct Tables {
     pub first_position: u32,
     /// A token that is not numbered: it has the row before the first position wherever it stands.
     pub unnumbered: Option<u32>,
+    /// Texts of more tokens than this are numbered from behind it: their rotations are others.
+    pub short: Option<usize>,
 }
 
 impl Tables {
     /// Row of the position table for each token.
     fn number<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        let mut next = self.first_position;
+        let behind = self.short.filter(|short| ids.len() > *short).unwrap_or_default();
+        let mut next = self.first_position + behind as u32;
         ids.iter().map(move |id| {
             if Some(*id) == self.unnumbered {
                 return self.first_position.saturating_sub(1);
@@ -187,7 +190,8 @@ mod tests {
         Sequence { ids: (0..length).collect(), type_ids: vec![0; length as usize], pool_from: 0 }
     }
 
-    const TABLES: Tables = Tables { vocab: 50, types: 2, tasks: 0, positions: 40, first_position: 2, unnumbered: None };
+    const TABLES: Tables =
+        Tables { vocab: 50, types: 2, tasks: 0, positions: 40, first_position: 2, unnumbered: None, short: None };
 
     #[test]
     fn packs_without_padding() {

@@ -85,6 +85,21 @@ impl Config {
         number.ok_or_else(|| self.wrong(key, &format!("a number above 0, at most {most}")))
     }
 
+    /// As [`Config::number_or`], with all of its digits.
+    pub fn real_or(&self, key: &str, default: f64, most: f64) -> Result<f64> {
+        let Some(value) = self.get(key) else { return Ok(default) };
+        let number = value.as_f64().filter(|number| *number > 0.0 && *number <= most);
+        number.ok_or_else(|| self.wrong(key, &format!("a number above 0, at most {most}")))
+    }
+
+    /// A list of `count` finite numbers.
+    pub fn numbers(&self, key: &str, count: usize) -> Result<Vec<f32>> {
+        let list = self.get(key).and_then(Value::as_array).filter(|list| list.len() == count);
+        let number = |value: &Value| value.as_f64().map(|number| number as f32).filter(|number| number.is_finite());
+        let numbers = list.and_then(|list| list.iter().map(number).collect());
+        numbers.ok_or_else(|| self.wrong(key, &format!("a list of {count} numbers")))
+    }
+
     /// A string, or `default` where the key is absent.
     pub fn text_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str> {
         match self.get(key) {

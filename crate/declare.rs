@@ -1,7 +1,8 @@
 //! Tensor names to parameters of a program.
 
-use crate::ops::{Epilogue, Norm, NormKind};
+use crate::ops::{Epilogue, Norm, NormKind, Rotations};
 use crate::program::{Buf, Program, WeightId};
+use crate::rotation::Rotation;
 use crate::weights::{Axis, Layout, Part, Rounding, Weight};
 
 /// Declares parameters by their names in the checkpoint, and records what has no choices.
@@ -53,10 +54,10 @@ impl Declare<'_> {
         (self.program.weight(weight), self.program.weight(bias))
     }
 
-    /// A table of rotations, where there are any.
-    pub fn rotations(&mut self, positions: usize, frequencies: &[f32]) -> Option<WeightId> {
-        let weight = Weight::rotations(positions, frequencies.to_vec());
-        (!frequencies.is_empty()).then(|| self.program.weight(weight))
+    /// A table of rotations for texts of up to `positions` tokens.
+    pub fn rotations(&mut self, positions: usize, rotation: &Rotation) -> Rotations {
+        let table = self.program.weight(Weight::rotations(positions, rotation.clone()));
+        Rotations { table, turned: rotation.turned() }
     }
 
     /// A bias or a norm.

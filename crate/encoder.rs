@@ -8,6 +8,7 @@ use crate::batch::Tables;
 use crate::declare::Declare;
 use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind};
 use crate::program::{Buf, Program};
+use crate::rotation::Rotation;
 use crate::task::Tasks;
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
@@ -90,9 +91,8 @@ pub struct Layer {
     pub before: Option<usize>,
     /// Rows behind a token that it attends to; none: all of its text.
     pub behind: Option<usize>,
-    /// Inverse frequencies of the rotation of queries and keys by their positions, half as many as a head has
-    /// columns. Empty: no rotation.
-    pub frequencies: Vec<f32>,
+    /// How queries and keys are turned by their positions.
+    pub rotation: Option<Rotation>,
     /// A bias on attention scores by distance. Layers that name one tensor share it.
     pub distances: Option<Distances>,
     /// Whether the attention has a normalisation in front of it, where layers normalise first.
@@ -233,7 +233,7 @@ impl Spec {
             (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), *most)
         });
         Heads {
-            rotations: declare.rotations(self.tables.positions, &layer.frequencies),
+            rotations: layer.rotation.as_ref().map(|rotation| declare.rotations(self.tables.positions, rotation)),
             kv: self.kv_heads,
             distances,
             before: layer.before,

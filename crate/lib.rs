@@ -28,6 +28,7 @@ pub mod native;
 pub mod ops;
 mod platform;
 pub mod program;
+pub mod rotation;
 pub mod shader;
 mod simd;
 pub mod task;

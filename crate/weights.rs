@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::config::looks_like_html;
 use crate::error::{Error, Result, printable};
 use crate::program::{Precision, WeightId};
+use crate::rotation::{Rotation, Turned};
 
 /// Output columns that lie side by side in a stored matrix; see [`Layout::Linear`].
 pub const PANEL: usize = 8;
@@ -33,9 +34,21 @@ pub struct Axis {
     pub len: usize,
     /// Elements from one run to the next, a multiple of four.
     pub stride: usize,
-    /// Two runs take turns, four elements of this one and four of the other: the halves of a gated product, the
+    /// How values lie in their runs.
+    pub order: Order,
+}
+
+/// How values lie in the runs of an [`Axis`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As in the checkpoint.
+    Plain,
+    /// Two runs take turns, four elements of this one (0 or 1) and four of the other: the halves of a gated product, the
     /// activated half first.
-    pub gated: Option<usize>,
+    Gated(usize),
+    /// A run is a head of which columns turn against each other: these lie half a run apart. Each half is padded to a
+    /// multiple of four.
+    Turned(Turned),
 }
 
 impl Axis {
@@ -46,12 +59,17 @@ impl Axis {
 
     /// `blocks` runs of `len` values.
     pub fn blocks(blocks: usize, len: usize) -> Self {
-        Self { blocks, len, stride: len.next_multiple_of(4), gated: None }
+        Self { blocks, len, stride: len.next_multiple_of(4), order: Order::Plain }
+    }
+
+    /// Heads of `len` columns, an even number, of which some turn against each other.
+    pub fn turned(heads: usize, len: usize, turned: Turned) -> Self {
+        Self { blocks: heads, len, stride: 2 * (len / 2).next_multiple_of(4), order: Order::Turned(turned) }
     }
 
     /// The halves of a gated product, `len` values each, of which half `activated` (0 or 1) is activated.
     pub fn gated(len: usize, activated: usize) -> Self {
-        Self { gated: Some(activated), ..Self::blocks(2, len) }
+        Self { order: Order::Gated(activated), ..Self::blocks(2, len) }
     }
 
     /// Values in the checkpoint.
@@ -67,9 +85,13 @@ impl Axis {
     /// Where value `index` of the checkpoint lies.
     pub fn place(&self, index: usize) -> usize {
         let (block, index) = (index / self.len, index % self.len);
-        match self.gated {
-            Some(activated) => index / 4 * 8 + 4 * usize::from(block != activated) + index % 4,
-            None => block * self.stride + index,
+        match self.order {
+            Order::Plain => block * self.stride + index,
+            Order::Gated(activated) => index / 4 * 8 + 4 * usize::from(block != activated) + index % 4,
+            Order::Turned(turned) => {
+                let (half, index) = turned.place(index, self.len);
+                block * self.stride + half * self.stride / 2 + index
+            }
         }
     }
 }
@@ -174,9 +196,8 @@ pub struct Weight {
     pub layout: Layout,
     /// The tensors, each with the first row it fills. None: the parameter is zero (an absent bias).
     pub parts: Vec<Part>,
-    /// Not empty: a table of rotations instead, computed here. Row p holds `cos(p f)` for these frequencies f, then
-    /// `sin(p f)`, each half padded to a multiple of four.
-    pub frequencies: Vec<f32>,
+    /// A table of rotations instead, which is computed.
+    pub rotation: Option<Rotation>,
     /// Whether it may be stored in less than f32.
     pub rounding: Rounding,
 }
@@ -184,36 +205,21 @@ pub struct Weight {
 impl Weight {
     /// Made of these tensors.
     pub fn new(layout: Layout, parts: Vec<Part>, rounding: Rounding) -> Self {
-        Self { layout, parts, frequencies: Vec::new(), rounding }
+        Self { layout, parts, rotation: None, rounding }
     }
 
-    /// The rotations of `positions` positions by these frequencies.
-    pub fn rotations(positions: usize, frequencies: Vec<f32>) -> Self {
-        let layout = Layout::Table { rows: positions, width: 2 * frequencies.len().next_multiple_of(4) };
-        Self { layout, parts: Vec::new(), frequencies, rounding: Rounding::Never }
+    /// The angles of texts of up to `positions` tokens.
+    pub fn rotations(positions: usize, rotation: Rotation) -> Self {
+        let layout = Layout::Table { rows: rotation.rows(positions), width: rotation.width() };
+        Self { layout, parts: Vec::new(), rotation: Some(rotation), rounding: Rounding::Never }
     }
 
     /// Writes what is computed and not read.
     fn compute(&self, id: WeightId, sink: &mut dyn Sink) -> Result<()> {
-        let Layout::Table { rows, width } = self.layout else { return Ok(()) };
-        if self.frequencies.is_empty() {
-            return Ok(());
+        match (self.layout, &self.rotation) {
+            (Layout::Table { rows, .. }, Some(rotation)) => rotation.write(id, rows, sink),
+            _ => Ok(()),
         }
-        // Some rows at a time: a long table need not be whole in memory.
-        for first in (0..rows).step_by(256) {
-            let count = (rows - first).min(256);
-            let mut values = vec![0.0; count * width];
-            for (index, row) in values.chunks_exact_mut(width).enumerate() {
-                let (cos, sin) = row.split_at_mut(width / 2);
-                for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&self.frequencies) {
-                    // The angle is rounded to f32 as in transformers; its cosine is not approximated any further.
-                    let angle = f64::from((first + index) as f32 * frequency);
-                    (*cos, *sin) = (angle.cos() as f32, angle.sin() as f32);
-                }
-            }
-            sink.write(id, first * width, &values)?;
-        }
-        Ok(())
     }
 
     /// The type that a device of this precision stores it in.

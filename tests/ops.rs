@@ -6,9 +6,9 @@ use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
 use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind};
 use embedlet::program::{Precision, Program, Rows};
-use embedlet::weights::{Axis, Layout, Weight};
+use embedlet::weights::{Axis, Layout};
 
-use crate::shaders::{vector, weight};
+use crate::shaders::{rotations, vector, weight};
 use crate::support::gpu;
 
 /// Largest error on values of unit size with outliers of fifty, relative to the largest magnitude of a result.
@@ -112,7 +112,6 @@ fn attention() {
     for (heads, head_dim) in [(1, 4), (2, 9), (2, 10), (3, 16), (12, 32), (2, 64), (1, 128), (1, 256)] {
         let mut p = Program::default();
         let plain = Heads::new(heads, head_dim);
-        let rotations = p.weight(Weight::rotations(64, vec![1.0; head_dim / 2]));
         let distances = |p: &mut Program, most| (weight(p, Layout::Distances { most, buckets: 32, heads }), most);
         let (near, far) = (distances(&mut p, 3), distances(&mut p, 128));
         let mut kinds = vec![
@@ -124,6 +123,7 @@ fn attention() {
             Heads { distances: Some(far), ..plain },
         ];
         if head_dim % 2 == 0 {
+            let rotations = rotations(&mut p, head_dim);
             kinds.push(Heads { rotations: Some(rotations), ..plain });
             kinds.push(Heads { rotations: Some(rotations), before: Some(33), kv: 1, distances: Some(far), ..plain });
         }
@@ -139,10 +139,9 @@ fn attention() {
 fn head_norm() {
     for (heads, kv, dim) in [(1, 1, 4), (3, 1, 9), (2, 2, 10), (12, 4, 64), (70, 70, 8)] {
         let mut p = Program::default();
-        let rotations = p.weight(Weight::rotations(64, vec![1.0; dim / 2]));
         let plain = Heads { kv, ..Heads::new(heads, dim) };
-        let turned = Heads { rotations: Some(rotations), ..plain };
-        for kind in if dim % 2 == 0 { vec![plain, turned] } else { vec![plain] } {
+        let turned = (dim % 2 == 0).then(|| Heads { rotations: Some(rotations(&mut p, dim)), ..plain });
+        for kind in [Some(plain), turned].into_iter().flatten() {
             let qkv = p.buf(Rows::Tokens, kind.axis(kind.qkv()).padded());
             let gain = |p: &mut Program| weight(p, Layout::Vector { axis: kind.axis(1) });
             let (query, key) = (gain(&mut p), gain(&mut p));

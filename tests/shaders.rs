@@ -1,7 +1,8 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Rotations};
 use embedlet::program::{Precision, Program, Rows};
+use embedlet::rotation::Rotation;
 use embedlet::shader::numbered;
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -13,6 +14,13 @@ pub fn weight(program: &mut Program, layout: Layout) -> embedlet::program::Weigh
 
 pub fn vector(program: &mut Program, len: usize) -> embedlet::program::WeightId {
     weight(program, Layout::Vector { axis: Axis::plain(len) })
+}
+
+/// Rotations of whole heads.
+pub fn rotations(program: &mut Program, head_dim: usize) -> Rotations {
+    let rotation = Rotation::new(vec![1.0; head_dim / 2]);
+    let turned = rotation.turned();
+    Rotations { table: program.weight(Weight::rotations(64, rotation)), turned }
 }
 
 /// Every operation at one width, with every epilogue.
@@ -54,7 +62,7 @@ fn every_operation(width: usize) -> Program {
     }
     for head_dim in [10, 16, 32, 64, 128, 256] {
         let plain = Heads { before: Some(8), kv: 1, ..Heads::new(2, head_dim) };
-        let rotations = p.weight(Weight::rotations(64, vec![1.0; head_dim / 2]));
+        let rotations = rotations(&mut p, head_dim);
         let distances = weight(&mut p, Layout::Distances { most: 128, buckets: 32, heads: 2 });
         for heads in [plain, Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain }] {
             let qkv = p.buf(Rows::Tokens, heads.axis(heads.qkv()).padded());

@@ -12,7 +12,7 @@ use crate::ops::NormKind;
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("attn_logit_softcapping")?;
     let both_ways = config.flag_or("use_bidirectional_attention", false)?;
-    let mut spec = llama::family(
+    let mut spec = llama::unturned(
         config,
         &llama::Defaults {
             hidden: 2304,
@@ -34,7 +34,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let local = rope::by_type(config, "sliding_attention", ("rope_local_base_freq", 10_000.0), spec.head_dim)?;
     let slides = sliding(config, spec.layers.len(), |index| (index + 1) % every != 0)?;
     for (layer, slides) in spec.layers.iter_mut().zip(slides) {
-        layer.frequencies = if slides { local.clone() } else { full.clone() };
+        layer.rotation = Some(if slides { local.clone() } else { full.clone() });
         match (slides, both_ways) {
             (false, _) => {}
             (true, true) => (layer.before, layer.behind) = (Some(window / 2), Some(window / 2)),

@@ -20,8 +20,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let mut spec = bert::family(config, &Defaults { vocab: 250_048, positions: "rope", ..DEFAULTS })?;
     let types = config.index_or("type_vocab_size", 1, 1024)? as usize;
     let head_dim = even_head_dim(config, "num_attention_heads", spec.hidden, spec.heads)?;
-    let frequencies = rope::frequencies(config, 160_000.0, head_dim)?;
-    spec.layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
+    let rotation = rope::rotation(config, 160_000.0, head_dim)?;
+    spec.layers.iter_mut().for_each(|layer| layer.rotation = Some(rotation.clone()));
     Ok(Spec {
         ffn: Ffn::GatedLast(spec.ffn.activation()),
         tables: Tables {

@@ -14,9 +14,9 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let defaults = Defaults { hidden: 1024, layers: 24, heads: 16, inner: 4096, vocab: 250_002, eps: 1e-5, ..DEFAULTS };
     let spec = bert::family(config, &defaults)?;
     let head_dim = even_head_dim(config, "num_attention_heads", spec.hidden, spec.heads)?;
-    let frequencies = rope::frequencies(config, 20_000.0, head_dim)?;
+    let rotation = rope::rotation(config, 20_000.0, head_dim)?;
     let mut layers = Layer::plain("encoder.layers.{i}", spec.layers.len());
-    layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
+    layers.iter_mut().for_each(|layer| layer.rotation = Some(rotation.clone()));
     Ok(Spec {
         layers,
         tables: Tables {

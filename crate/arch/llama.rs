@@ -98,6 +98,14 @@ fn with_windows(config: &Config, mut spec: Spec, default: Option<usize>, first: 
 
 /// Reads what all configuration classes of the family have. The names are LLaMA's.
 pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
+    let mut spec = unturned(config, defaults)?;
+    let rotation = rope::rotation(config, 10_000.0, spec.head_dim)?;
+    spec.layers.iter_mut().for_each(|layer| layer.rotation = Some(rotation.clone()));
+    Ok(spec)
+}
+
+/// As [`family`], without rotations.
+pub fn unturned(config: &Config, defaults: &Defaults) -> Result<Spec> {
     config.require("pretraining_tp", &json!(1))?;
     let hidden = config.size_or("hidden_size", defaults.hidden, limit::HIDDEN)?;
     let heads = config.size_or("num_attention_heads", defaults.heads, hidden)?;
@@ -111,11 +119,9 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
     }
     let (activation_key, default) = defaults.activation;
     let activation = Activation::parse(config.text_or(activation_key, default)?);
-    let frequencies = rope::frequencies(config, 10_000.0, head_dim)?;
     let mut layers = Layer::plain("layers.{i}", config.size_or("num_hidden_layers", defaults.layers, limit::LAYERS)?);
     let causal = config.flag_or("is_causal", defaults.causal)?;
     for layer in &mut layers {
-        layer.frequencies = frequencies.clone();
         layer.behind = causal.then_some(0);
     }
     let attention_bias = config.flag_or("attention_bias", false)?;

@@ -13,12 +13,15 @@ mod jina_embeddings_v3;
 mod llama;
 mod megatron_bert;
 mod modernbert;
+mod modernvbert;
 mod mpnet;
 mod nomic_bert;
+mod phi3;
 mod roberta;
 mod roberta_prelayernorm;
 mod rope;
 mod t5;
+mod ultrabert;
 mod xmod;
 
 use crate::config::Config;
@@ -27,6 +30,17 @@ use crate::error::{Error, Result, printable};
 
 /// The encoder that `config.json` describes.
 pub fn spec(config: &Config) -> Result<Spec> {
+    let mut spec = described(config)?;
+    // Long texts are numbered otherwise where their rotations are others, so all layers must draw one line.
+    let mut lines = spec.layers.iter().filter_map(|layer| layer.rotation.as_ref()).map(|rotation| rotation.short());
+    spec.tables.short = lines.next().flatten();
+    match lines.all(|line| line == spec.tables.short) {
+        true => Ok(spec),
+        false => Err(config.unsupported("rope_parameters")),
+    }
+}
+
+fn described(config: &Config) -> Result<Spec> {
     match config.text_or("model_type", "")? {
         "albert" => albert::spec(config),
         "bert" => bert::spec(config),
@@ -42,11 +56,14 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
         "modernbert" => modernbert::spec(config),
+        "modernvbert" => modernvbert::spec(config),
         "mpnet" => mpnet::spec(config),
         "nomic_bert" => nomic_bert::spec(config),
+        "phi3" => phi3::spec(config),
         "roberta-prelayernorm" => roberta_prelayernorm::spec(config),
         "siglip_text_model" => clip_text_model::spec(config, &clip_text_model::SIGLIP),
         "t5" | "umt5" => t5::spec(config),
+        "ultrabert" => ultrabert::spec(config),
         "xmod" => xmod::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
     }

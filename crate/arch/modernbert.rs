@@ -28,7 +28,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let slides = sliding(config, layers.len(), |index| index % every != 0)?;
     for (index, (layer, slides)) in layers.iter_mut().zip(slides).enumerate() {
         (layer.before, layer.behind) = (slides.then_some(window), slides.then_some(window));
-        layer.frequencies = if slides { local.clone() } else { full.clone() };
+        layer.rotation = Some(if slides { local.clone() } else { full.clone() });
         // The embeddings are normalised already.
         layer.attention_norm = index > 0;
     }

@@ -42,10 +42,10 @@ pub fn spec(config: &Config) -> Result<Spec> {
         _ => return Err(config.unsupported("activation_function")),
     };
     let theta = config.number_or("rotary_emb_base", 1000.0, 1e12)?;
-    let frequencies = rope::frequencies(config, theta, head_dim)?;
+    let rotation = rope::rotation(config, theta, head_dim)?;
     let count = config.size_or(either("num_hidden_layers", "n_layer"), 12, limit::LAYERS)?;
     let mut layers = Layer::plain("encoder.layers.{i}", count);
-    layers.iter_mut().for_each(|layer| layer.frequencies = frequencies.clone());
+    layers.iter_mut().for_each(|layer| layer.rotation = Some(rotation.clone()));
     Ok(Spec {
         hidden,
         inner: config.size_or(either("intermediate_size", "n_inner"), 3072, limit::INNER)?,

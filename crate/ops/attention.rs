@@ -1,12 +1,13 @@
 //! `softmax(scale q kᵀ + bias) v` for each head, over the rows that a token may attend to. Source: "Attention
-//! Is All You Need" §3.2; the running form is that of FlashAttention. Rotations: RoFormer (arXiv 2104.09864) §3.4.2
-//! in the form of GPT-NeoX, where column i turns with column i + head_dim / 2.
+//! Is All You Need" §3.2; the running form is that of FlashAttention. Rotations: RoFormer (arXiv 2104.09864) §3.4.2,
+//! where column i turns with column i + head_dim / 2.
 
 use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
+use crate::rotation::Turned;
 use crate::shader::{Const, Grid, Kernel};
 use crate::weights::Axis;
 
@@ -28,15 +29,23 @@ pub struct Heads {
     pub dim: usize,
     /// What the product of a query and a key is multiplied by.
     pub scale: f32,
-    /// Queries and keys are turned by their positions:
-    /// [`Weight::rotations`](crate::weights::Weight::rotations) of half as many frequencies as columns.
-    pub rotations: Option<WeightId>,
+    /// Queries and keys are turned by their positions.
+    pub rotations: Option<Rotations>,
     /// Added to a score by the distance of its key: [`Layout::Distances`](crate::weights::Layout::Distances).
     pub distances: Option<(WeightId, usize)>,
     /// A token attends to so many rows before it.
     pub before: Option<usize>,
     /// A token attends to so many rows behind it.
     pub behind: Option<usize>,
+}
+
+/// Rotations of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotations {
+    /// [`Weight::rotations`](crate::weights::Weight::rotations)
+    pub table: WeightId,
+    /// The columns that turn, in the order of the checkpoint.
+    pub turned: Turned,
 }
 
 impl Heads {
@@ -56,7 +65,7 @@ impl Heads {
     pub fn axis(&self, count: usize) -> Axis {
         match self.rotations {
             None => Axis::blocks(count, self.dim),
-            Some(_) => Axis::blocks(2 * count, self.dim / 2),
+            Some(Rotations { turned, .. }) => Axis::turned(count, self.dim, turned),
         }
     }
 
@@ -108,7 +117,7 @@ impl Op for Attention {
             None => kernel.fragments.push(fragment!("lib/no_rotation.wgsl")),
             Some(rotations) => {
                 kernel.fragments.push(fragment!("lib/rotation.wgsl"));
-                operand(&mut kernel, "ROTATIONS_BINDING", rotations);
+                operand(&mut kernel, "ROTATIONS_BINDING", rotations.table);
             }
         }
         match self.heads.distances {
@@ -128,7 +137,7 @@ impl Op for Attention {
         let turned_width = (heads.count + heads.kv) * head;
         // Keys are turned once, not once a query.
         let turned = heads.rotations.map(|rotations| {
-            let (mut qkv, rotations) = (memory.read(self.qkv).to_vec(), memory.weight(rotations));
+            let (mut qkv, rotations) = (memory.read(self.qkv).to_vec(), memory.weight(rotations.table));
             for_row_blocks(&mut qkv[..batch.tokens() * token_width], token_width, 16, |first, rows| {
                 for (index, row) in rows.chunks_exact_mut(token_width).enumerate() {
                     let (cos, sin) =

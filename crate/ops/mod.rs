@@ -9,7 +9,7 @@ mod linear;
 mod normalize;
 mod pool;
 
-pub use attention::{Attention, Heads};
+pub use attention::{Attention, Heads, Rotations};
 pub use embed::{Embed, EmbedTables};
 pub use head_norm::HeadNorm;
 pub use layer_norm::{LayerNorm, Norm, NormKind};

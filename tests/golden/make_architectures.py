@@ -54,6 +54,14 @@ LLAMA = [
          rope_parameters={"rope_type": "default", "rope_theta": 200.0}),
 ]
 
+def turned(size, **rope):
+    return {**size, "rope_parameters": {"rope_theta": 200.0, **rope}}
+
+
+# Rotations that stretch what was trained, each so that the longest text is past the training where that counts.
+LLAMA3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0, original_max_position_embeddings=16)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, beta_fast=4, beta_slow=0.5)
+
 GEMMA = [{key: value for key, value in size.items() if key not in ("hidden_act", "rope_parameters")} for size in LLAMA]
 GEMMA[0].update(head_dim=12, query_pre_attn_scalar=10, num_hidden_layers=3, layer_types=["sliding_attention", "full_attention", "sliding_attention"])
 GEMMA[1].update(query_pre_attn_scalar=10, layer_types=["full_attention", "sliding_attention", "sliding_attention"])
@@ -62,6 +70,13 @@ T5 = [
     dict(d_model=24, d_kv=12, d_ff=40, num_layers=2, num_heads=2, feed_forward_proj="relu"),
     dict(d_model=26, d_kv=7, d_ff=47, num_layers=3, num_heads=3, feed_forward_proj="gated-gelu", layer_norm_epsilon=1e-2,
          relative_attention_num_buckets=16, relative_attention_max_distance=20),
+]
+
+MODERN_SIZES = [
+    dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=4, intermediate_size=20, local_attention=8,
+         max_position_embeddings=64, pad_token_id=0),
+    dict(hidden_size=30, num_attention_heads=3, num_hidden_layers=5, intermediate_size=27, local_attention=10, norm_bias=True,
+         attention_bias=True, mlp_bias=True, norm_eps=1e-3, max_position_embeddings=48, hidden_activation="silu", pad_token_id=0),
 ]
 
 WINDOWS = dict(use_sliding_window=True, sliding_window=6, max_window_layers=1)
@@ -90,13 +105,14 @@ MODELS = {
     ]),
     "gte": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30}]),
     "jina_embeddings_v3": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30, "hidden_act": "gelu"}]),
-    "llama": (BYTES, LLAMA),
+    "llama": (BYTES, [*LLAMA, turned(LLAMA[0], **LLAMA3), turned(LLAMA[0], rope_type="dynamic", factor=2.5)]),
     "megatron-bert": (PIECES, both()),
-    "modernbert": (MODERN, [
-        dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=4, intermediate_size=20, local_attention=8,
-             max_position_embeddings=64, pad_token_id=0),
-        dict(hidden_size=30, num_attention_heads=3, num_hidden_layers=5, intermediate_size=27, local_attention=10, norm_bias=True,
-             attention_bias=True, mlp_bias=True, norm_eps=1e-3, max_position_embeddings=48, hidden_activation="silu", pad_token_id=0),
+    "modernbert": (MODERN, [*MODERN_SIZES, {**MODERN_SIZES[0], "rope_parameters": {
+        "full_attention": {**YARN, "rope_theta": 300.0, "truncate": False}, "sliding_attention": {"rope_type": "linear", "factor": 1.5, "rope_theta": 90.0}}}]),
+    "modernvbert": (MODERN, [
+        dict(text_config={**size, "vocab_size": MODERN[1]}, vision_config=dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+             num_attention_heads=1, image_size=16, patch_size=8), pixel_shuffle_factor=2)
+        for size in MODERN_SIZES
     ]),
     "mistral": (BYTES, [{**LLAMA[0], "sliding_window": 5}, {**LLAMA[1], "sliding_window": None}]),
     "mpnet": (BYTES, both()),
@@ -104,7 +120,18 @@ MODELS = {
         {**BERT[0], "hidden_size": 24},
         {**BERT[1], "hidden_size": 30, "hidden_act": "gelu", "rope_parameters": {"rope_type": "linear", "rope_theta": 300.0, "factor": 2.0}},
     ]),
-    "qwen3": (BYTES, [{**LLAMA[0], "head_dim": 12}, {**LLAMA[1], "attention_bias": True, **WINDOWS, "is_causal": False}]),
+    "phi3": (BYTES, [
+        {**LLAMA[0], "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}, "sliding_window": 7},
+        {**{key: value for key, value in LLAMA[1].items() if key != "head_dim"}, "original_max_position_embeddings": 20, "num_attention_heads": 3,
+         "rope_parameters": {"rope_type": "longrope", "rope_theta": 100.0, "partial_rotary_factor": 0.6, "short_factor": [1.0, 1.5, 2.0],
+                             "long_factor": [1.5, 3.0, 5.0]}},
+    ]),
+    "qwen3": (BYTES, [
+        {**LLAMA[0], "head_dim": 12},
+        {**LLAMA[1], "attention_bias": True, **WINDOWS, "is_causal": False},
+        turned(LLAMA[0], **YARN),
+        turned(LLAMA[1], **{**YARN, "mscale": 0.8, "mscale_all_dim": 0.5, "truncate": False}),
+    ]),
     "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], **WINDOWS}]),
     "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
     "roberta-prelayernorm": (BYTES, both()),
@@ -114,6 +141,11 @@ MODELS = {
              hidden_act="quick_gelu", layer_norm_eps=1e-3),
     ]),
     "t5": (UNIGRAM, T5),
+    "ultrabert": (BYTES, [
+        {**LLAMA[0], "num_hidden_layers": 4, "sliding_window": 5},
+        {**{key: value for key, value in LLAMA[1].items() if key != "rope_parameters"}, "sliding_window": 3, "mlp_bias": True,
+         "layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+    ]),
     "umt5": (UNIGRAM, [{**T5[0], "feed_forward_proj": "gated-silu"}, T5[1]]),
     "xlm-roberta": (UNIGRAM, both()),
     "xmod": (UNIGRAM, [
@@ -125,6 +157,10 @@ MODELS = {
 
 # What folders on the hub say instead, from before the configuration class had today's keys.
 OLDER = {
+    "ultrabert-2": lambda config: {
+        **{key: value for key, value in config.items() if key not in ("layer_types", "rope_parameters")},
+        "attention_windows": [None, 4, None], "rope_theta": [700.0, 90.0, 500.0],
+    },
     "modernbert-2": lambda config: {
         **{key: value for key, value in config.items() if key not in ("layer_types", "rope_parameters")},
         "global_rope_theta": 90000.0, "local_rope_theta": 700.0, "global_attn_every_n_layers": 2, "position_embedding_type": "absolute",
@@ -162,7 +198,7 @@ def make(kind, number, tokenizer, settings):
 
     model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = Tokenizer.from_file(str(HERE / source))
-    limit = getattr(config, "max_position_embeddings", 8192)
+    limit = getattr(config.get_text_config(), "max_position_embeddings", 8192)
     if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod"):
         limit -= 2
     ids.no_padding()
