@@ -1,6 +1,6 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Rotations};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, Rotations};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::rotation::Rotation;
 use embedlet::shader::numbered;
@@ -29,7 +29,7 @@ fn every_operation(width: usize) -> Program {
     let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12, kind: NormKind::Layer };
     let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
     let tables = EmbedTables {
-        tokens: table(),
+        own: Own::Table(table()),
         scale: 1.0,
         positions: Some(table()),
         types: Some(table()),
@@ -37,6 +37,7 @@ fn every_operation(width: usize) -> Program {
     };
     let x = p.embed(tables, width, Some(norm));
     p.embed(EmbedTables { positions: None, types: None, tasks: None, ..tables }, width, None);
+    p.embed(EmbedTables { own: Own::Rows(x), ..tables }, width, Some(Norm { kind: NormKind::Affine, ..norm }));
     p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);
@@ -48,7 +49,11 @@ fn every_operation(width: usize) -> Program {
         Activation::Silu,
         Activation::Tanh,
     ];
-    let epilogues = activations.map(Epilogue::Activation).into_iter().chain([Epilogue::None, Epilogue::Residual(x)]);
+    let epilogues = activations.map(Epilogue::Activation).into_iter().chain([
+        Epilogue::None,
+        Epilogue::Residual(x),
+        Epilogue::Product(x),
+    ]);
     for epilogue in epilogues {
         let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: axis });
         let bias = vector(&mut p, width);
@@ -71,6 +76,11 @@ fn every_operation(width: usize) -> Program {
             p.attention(qkv, heads);
         }
     }
+    let joined = p.join(Parts { a: (x, 1), b: (x, 0), c: Some((x, -1)) });
+    let scores = p.buf(Rows::Tokens, 27);
+    p.dynamic_convolution(joined, scores, 3, 9);
+    let filters = weight(&mut p, Layout::Filters { channels: width, size: 9 });
+    p.depthwise(x, filters, 9);
     let pooled = p.pool(x, 2);
     p.normalize(pooled);
     p.pool_and_normalize(x);

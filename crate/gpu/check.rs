@@ -295,12 +295,7 @@ impl Random {
     /// Values where the checkpoint has some, zero in the padding.
     fn weight(&mut self, weight: &Weight) -> Vec<f32> {
         let layout = weight.layout;
-        let (rows, columns) = match layout {
-            Layout::Vector { axis } => (axis.size(), 1),
-            Layout::Table { rows, width } => (rows, width),
-            Layout::Distances { most, heads, .. } => (2 * most + 1, heads),
-            Layout::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
-        };
+        let (rows, columns) = layout.size();
         let mut values = vec![0.0; layout.elements()];
         for row in 0..rows {
             for column in 0..columns {
