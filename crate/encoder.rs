@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::batch::Tables;
 use crate::declare::Declare;
-use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind, Own};
-use crate::program::{Buf, Program};
+use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind};
+use crate::program::{Buf, Program, WeightId};
 use crate::rotation::Rotation;
 use crate::task::Tasks;
 use crate::weights::{Axis, Layout, Rounding, Weight};
@@ -87,8 +87,6 @@ impl Steps for AsSpecified {}
 pub struct Layer {
     /// What its tensor names begin with. Layers of one name share their weights.
     pub name: String,
-    /// Its attention heads, where some were pruned.
-    pub heads: Option<usize>,
     /// Rows in front of a token that it attends to; none: all of its text.
     pub before: Option<usize>,
     /// Rows behind a token that it attends to; none: all of its text.
@@ -234,37 +232,44 @@ impl Spec {
             let parts = vec![declare.part(name, "weight", 0, *buckets)];
             (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), *most)
         });
-        let count = layer.heads.unwrap_or(self.heads);
         Heads {
             rotations: layer.rotation.as_ref().map(|rotation| declare.rotations(self.tables.positions, rotation)),
-            kv: layer.heads.unwrap_or(self.kv_heads),
+            kv: self.kv_heads,
             distances,
             before: layer.before,
             behind: layer.behind,
             scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
-            ..Heads::new(count, self.head_dim)
+            ..Heads::new(self.heads, self.head_dim)
         }
     }
 
     /// Queries, keys and values of a layer, `[tokens, heads.qkv()]`.
     pub fn qkv(&self, declare: &mut Declare, layer: &Layer, heads: Heads, x: Buf) -> Buf {
-        let names = &self.names;
-        let tensors = match names.qkv {
-            [all] => vec![(layer.at(all), heads.qkv())],
-            each => each.iter().map(|name| layer.at(name)).zip([heads.count, heads.kv, heads.kv]).collect(),
-        };
-        let qkv = self.projection(declare, &tensors, heads, x);
-        let Some(names) = names.qk_norm else { return qkv };
+        let (weight, bias) = self.qkv_weights(declare, layer, heads, x.width);
+        let qkv = declare.program.linear(x, weight, bias, heads.axis(heads.qkv()).padded(), Epilogue::None);
+        let Some(names) = self.names.qk_norm else { return qkv };
         let gains = names.map(|name| declare.vector(&layer.at(name), "weight", heads.axis(1)));
         declare.program.head_norm(qkv, heads, gains, self.eps, self.norm_kind)
     }
 
-    /// A product whose columns are heads, of each tensor so many.
-    pub fn projection(&self, declare: &mut Declare, tensors: &[(String, usize)], heads: Heads, x: Buf) -> Buf {
-        let outputs = heads.axis(tensors.iter().map(|(_, heads)| heads).sum());
-        let tensors: Vec<_> = tensors.iter().map(|(name, count)| (name.clone(), count * heads.dim)).collect();
-        let (weight, bias) = declare.linear(&tensors, Axis::plain(x.width), outputs, self.names.bias.qkv);
-        declare.program.linear(x, weight, bias, outputs.padded(), Epilogue::None)
+    /// The product that makes them of `inputs` columns.
+    pub fn qkv_weights(
+        &self,
+        declare: &mut Declare,
+        layer: &Layer,
+        heads: Heads,
+        inputs: usize,
+    ) -> (WeightId, WeightId) {
+        let names = &self.names;
+        let qkv_axis = heads.axis(heads.qkv());
+        let qkv: Vec<(String, usize)> = match names.qkv {
+            [all] => vec![(layer.at(all), qkv_axis.size())],
+            each => {
+                let rows = [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim);
+                each.iter().map(|name| layer.at(name)).zip(rows).collect()
+            }
+        };
+        declare.linear(&qkv, Axis::plain(inputs), qkv_axis, names.bias.qkv)
     }
 
     /// The first half of a layer: attention, its projection, what is added, and the norms around.
@@ -277,7 +282,7 @@ impl Spec {
         };
         let qkv = self.qkv(declare, layer, heads, normed);
         let attended = declare.program.attention(qkv, heads);
-        self.attention_output(declare, layer, heads.axis(heads.count), attended, x)
+        self.attention_output(declare, layer, heads.axis(self.heads), attended, x)
     }
 
     /// The projection of what was attended to, `[tokens, inputs]`, what is added, and the norm behind.
@@ -335,7 +340,7 @@ impl Spec {
         let names = &self.names;
         let mut table = |name: &str, rows| declare.table(name, rows, self.embedding);
         let tables = EmbedTables {
-            own: Own::Table(table(names.tokens, self.tables.vocab)),
+            tokens: table(names.tokens, self.tables.vocab),
             scale: self.embed_scale,
             positions: names
                 .positions

@@ -115,7 +115,7 @@ impl Program {
 
     /// Declares a parameter; its values arrive later. One that was declared before is shared.
     pub fn weight(&mut self, weight: Weight) -> WeightId {
-        if !(weight.parts.is_empty() && weight.rotation.is_none())
+        if !(weight.parts.is_empty() && weight.computed.is_none())
             && let Some(index) = self.weights.iter().position(|known| *known == weight)
         {
             return WeightId(index);

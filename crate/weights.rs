@@ -49,6 +49,8 @@ pub enum Order {
     /// A run is a head of which columns turn against each other: these lie half a run apart. Each half is padded to a
     /// multiple of four.
     Turned(Turned),
+    /// Runs are of so many kinds, one of each side by side in the checkpoint; those of a kind lie together.
+    Interleaved(usize),
 }
 
 impl Axis {
@@ -65,6 +67,11 @@ impl Axis {
     /// Heads of `len` columns, an even number, of which some turn against each other.
     pub fn turned(heads: usize, len: usize, turned: Turned) -> Self {
         Self { blocks: heads, len, stride: 2 * (len / 2).next_multiple_of(4), order: Order::Turned(turned) }
+    }
+
+    /// The same runs, which the checkpoint keeps in turn: one of each of `kinds`, then the next of each.
+    pub fn interleaved(self, kinds: usize) -> Self {
+        Self { order: Order::Interleaved(kinds), ..self }
     }
 
     /// The halves of a gated product, `len` values each, of which half `activated` (0 or 1) is activated.
@@ -92,6 +99,7 @@ impl Axis {
                 let (half, index) = turned.place(index, self.len);
                 block * self.stride + half * self.stride / 2 + index
             }
+            Order::Interleaved(kinds) => (block % kinds * (self.blocks / kinds) + block / kinds) * self.stride + index,
         }
     }
 }
@@ -120,6 +128,16 @@ pub enum Layout {
         /// Columns.
         heads: usize,
     },
+    /// `weight` of a PyTorch `Conv1d`, `[outputs, inputs, taps]`, stored as that of a linear whose inputs are those of each
+    /// tap in turn.
+    Conv {
+        /// Input columns.
+        inputs: Axis,
+        /// Neighbouring rows that an output sees.
+        taps: usize,
+        /// Output columns.
+        outputs: Axis,
+    },
     /// `weight` of a PyTorch `Linear`, `[outputs, inputs]`, stored in panels `[outputs / 8][inputs][8]`,
     /// so that eight output columns and then the next input are side by side, whatever the tile of a kernel.
     Linear {
@@ -127,22 +145,6 @@ pub enum Layout {
         inputs: Axis,
         /// Output columns.
         outputs: Axis,
-    },
-    /// The same of a matrix that is zero but for blocks along its diagonal: `[groups, inputs / groups, outputs / groups]`.
-    Grouped {
-        /// Blocks, a divisor of both.
-        groups: usize,
-        /// Input columns.
-        inputs: usize,
-        /// Output columns.
-        outputs: usize,
-    },
-    /// `weight` of a `Conv1d` with as many groups as channels, `[channels, 1, size]`, stored tap by tap.
-    Filters {
-        /// Columns.
-        channels: usize,
-        /// Taps.
-        size: usize,
     },
 }
 
@@ -153,9 +155,8 @@ impl Layout {
             Self::Vector { axis } => axis.padded(),
             Self::Table { rows, width } => rows * width.next_multiple_of(4),
             Self::Distances { most, heads, .. } => ((2 * most + 1) * heads).next_multiple_of(4),
+            Self::Conv { inputs, taps, outputs } => taps * inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
-            Self::Grouped { inputs, outputs, .. } => Self::whole(*inputs, *outputs).elements(),
-            Self::Filters { channels, size } => size * channels.next_multiple_of(4),
         }
     }
 
@@ -166,33 +167,15 @@ impl Layout {
             Self::Vector { axis } => axis.place(row),
             Self::Table { width, .. } => row * width.next_multiple_of(4) + col,
             Self::Distances { heads, .. } => row * heads + col,
+            Self::Conv { inputs, taps, outputs } => {
+                let row = outputs.place(row);
+                let col = col % taps * inputs.padded() + inputs.place(col / taps);
+                (row / PANEL * taps * inputs.padded() + col) * PANEL + row % PANEL
+            }
             Self::Linear { inputs, outputs } => {
                 let (row, col) = (outputs.place(row), inputs.place(col));
                 (row / PANEL * inputs.padded() + col) * PANEL + row % PANEL
             }
-            Self::Grouped { groups, inputs, outputs } => {
-                // Row after row of the blocks, whose rows are inputs.
-                let group = row / (inputs / groups);
-                Self::whole(*inputs, *outputs).place(group * (outputs / groups) + col, row)
-            }
-            Self::Filters { channels, .. } => col * channels.next_multiple_of(4) + row,
-        }
-    }
-
-    /// A matrix without blocks or heads.
-    fn whole(inputs: usize, outputs: usize) -> Self {
-        Self::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) }
-    }
-
-    /// Rows and columns of what it is made of, as [`Layout::place`] counts them.
-    pub fn size(&self) -> (usize, usize) {
-        match self {
-            Self::Vector { axis } => (axis.size(), 1),
-            Self::Table { rows, width } => (*rows, *width),
-            Self::Distances { most, heads, .. } => (2 * most + 1, *heads),
-            Self::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
-            Self::Grouped { groups, inputs, outputs } => (*inputs, outputs / groups),
-            Self::Filters { channels, size } => (*channels, *size),
         }
     }
 
@@ -202,9 +185,8 @@ impl Layout {
             Self::Vector { .. } => vec![rows],
             Self::Table { width, .. } => vec![rows, *width],
             Self::Distances { buckets, heads, .. } => vec![*buckets, *heads],
+            Self::Conv { inputs, taps, .. } => vec![rows, inputs.size(), *taps],
             Self::Linear { inputs, .. } => vec![rows, inputs.size()],
-            Self::Grouped { groups, inputs, outputs } => vec![*groups, inputs / groups, outputs / groups],
-            Self::Filters { size, .. } => vec![rows, 1, *size],
         }
     }
 }
@@ -232,6 +214,15 @@ pub fn distance_bucket(distance: i32, buckets: usize, most: usize) -> usize {
     if distance > 0 { half + bucket } else { bucket }
 }
 
+/// A parameter that no tensor fills.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Computed {
+    /// A table of rotations.
+    Rotations(Rotation),
+    /// These values.
+    Values(Vec<f32>),
+}
+
 /// A parameter on the device and the tensors it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
@@ -239,8 +230,8 @@ pub struct Weight {
     pub layout: Layout,
     /// The tensors, each with the first row it fills. None: the parameter is zero (an absent bias).
     pub parts: Vec<Part>,
-    /// A table of rotations instead, which is computed.
-    pub rotation: Option<Rotation>,
+    /// What it is instead where it is made of nothing that the checkpoint holds.
+    pub computed: Option<Computed>,
     /// Whether it may be stored in less than f32.
     pub rounding: Rounding,
 }
@@ -248,26 +239,37 @@ pub struct Weight {
 impl Weight {
     /// Made of these tensors.
     pub fn new(layout: Layout, parts: Vec<Part>, rounding: Rounding) -> Self {
-        Self { layout, parts, rotation: None, rounding }
+        Self { layout, parts, computed: None, rounding }
     }
 
     /// The angles of texts of up to `positions` tokens.
     pub fn rotations(positions: usize, rotation: Rotation) -> Self {
         let layout = Layout::Table { rows: rotation.rows(positions), width: rotation.width() };
-        Self { layout, parts: Vec::new(), rotation: Some(rotation), rounding: Rounding::Never }
+        Self { layout, parts: Vec::new(), computed: Some(Computed::Rotations(rotation)), rounding: Rounding::Never }
+    }
+
+    /// A vector of these values.
+    pub fn values(values: Vec<f32>) -> Self {
+        let layout = Layout::Vector { axis: Axis::plain(values.len()) };
+        Self { layout, parts: Vec::new(), computed: Some(Computed::Values(values)), rounding: Rounding::Never }
     }
 
     /// Writes what is computed and not read.
     fn compute(&self, id: WeightId, sink: &mut dyn Sink) -> Result<()> {
-        match (self.layout, &self.rotation) {
-            (Layout::Table { rows, .. }, Some(rotation)) => rotation.write(id, rows, sink),
+        match (self.layout, &self.computed) {
+            (Layout::Table { rows, .. }, Some(Computed::Rotations(rotation))) => rotation.write(id, rows, sink),
+            (layout, Some(Computed::Values(values))) => {
+                let mut padded = values.clone();
+                padded.resize(layout.elements(), 0.0);
+                sink.write(id, 0, &padded)
+            }
             _ => Ok(()),
         }
     }
 
     /// The type that a device of this precision stores it in.
     pub fn stored(&self, precision: Precision) -> Precision {
-        let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. } | Layout::Filters { .. });
+        let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. });
         if vector || self.rounding == Rounding::Never { Precision::F32 } else { precision }
     }
 
@@ -493,9 +495,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
         let name = format!("{prefix}{}", part.name);
         let info = tensors.get(&name).ok_or_else(|| Error::MissingTensor { name: printable(&name) })?;
         let expected = weight.layout.shape(part.rows);
-        // Dimensions of one do not count: a convolution of one row is a matrix.
-        let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
-        if counted(&info.shape) != counted(&expected) {
+        if info.shape != expected {
             let found = info.shape.iter().copied().take(8).collect();
             return Err(Error::WrongShape { name, expected, found });
         }
@@ -507,7 +507,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
         match targets.iter_mut().find(|target| target.start == start) {
             Some(target) => target.fills.push(fill),
             None => {
-                let columns = if let [_, .., columns] = expected[..] { columns } else { 1 };
+                let columns = expected[1..].iter().product();
                 targets.push(Target { start, end, dtype: info.dtype, columns, rows_done: 0, fills: vec![fill] });
             }
         }

@@ -3,7 +3,8 @@
 mod albert;
 mod bert;
 mod clip_text_model;
-mod convbert;
+mod deberta;
+mod deberta_v2;
 mod distilbert;
 mod electra;
 mod ernie;
@@ -13,7 +14,6 @@ mod gte;
 mod jina_embeddings_v3;
 mod llama;
 mod megatron_bert;
-mod mobilebert;
 mod modernbert;
 mod modernvbert;
 mod mpnet;
@@ -48,7 +48,8 @@ fn described(config: &Config) -> Result<Spec> {
         "bert" => bert::spec(config),
         "camembert" | "roberta" | "xlm-roberta" => roberta::spec(config),
         "clip_text_model" => clip_text_model::spec(config, &clip_text_model::CLIP),
-        "convbert" => convbert::spec(config),
+        "deberta" => deberta::spec(config),
+        "deberta-v2" => deberta_v2::spec(config),
         "distilbert" => distilbert::spec(config),
         "electra" => electra::spec(config),
         "ernie" => ernie::spec(config),
@@ -58,7 +59,6 @@ fn described(config: &Config) -> Result<Spec> {
         "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
-        "mobilebert" => mobilebert::spec(config),
         "modernbert" => modernbert::spec(config),
         "modernvbert" => modernvbert::spec(config),
         "mpnet" => mpnet::spec(config),

@@ -9,7 +9,7 @@ use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::program::{Op, Operand, Precision, Program, Rows};
 use crate::shader::Kernel;
-use crate::weights::{Layout, Weight};
+use crate::weights::{Computed, Layout, Weight};
 
 /// Largest error accepted, relative to the largest magnitude of the result. The CPU side and a right driver
 /// differ by about 1e-6; WGSL allows its exp and division a little more.
@@ -295,8 +295,19 @@ impl Random {
     /// Values where the checkpoint has some, zero in the padding.
     fn weight(&mut self, weight: &Weight) -> Vec<f32> {
         let layout = weight.layout;
-        let (rows, columns) = layout.size();
+        let (rows, columns) = match layout {
+            Layout::Vector { axis } => (axis.size(), 1),
+            Layout::Table { rows, width } => (rows, width),
+            Layout::Distances { most, heads, .. } => (2 * most + 1, heads),
+            Layout::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
+            Layout::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
+        };
         let mut values = vec![0.0; layout.elements()];
+        if let Some(Computed::Values(known)) = &weight.computed {
+            // They may be places in another buffer.
+            values[..known.len()].copy_from_slice(known);
+            return values;
+        }
         for row in 0..rows {
             for column in 0..columns {
                 values[layout.place(row, column)] = self.next();

@@ -12,9 +12,9 @@ use crate::shader::{Const, Grid, Kernel};
 use crate::weights::Axis;
 
 /// Query rows of a workgroup.
-const QUERIES: usize = 32;
+pub(super) const QUERIES: usize = 32;
 /// Elements of workgroup memory for a tile of keys; values take as many. WebGPU guarantees 16 KiB in all.
-const TILE_ELEMENTS: usize = 2048;
+pub(super) const TILE_ELEMENTS: usize = 2048;
 /// A window that holds every text.
 const UNBOUNDED: usize = 1 << 30;
 
@@ -169,20 +169,23 @@ impl Op for Attention {
                                 *score += bias[distance as usize * heads.count + index];
                             }
                         }
-                        let highest = scores.iter().copied().fold(f32::MIN, f32::max);
-                        scores.iter_mut().for_each(|score| *score = exp(*score - highest));
-                        let total: f32 = scores.iter().sum();
-                        out.fill(0.0);
-                        for (key, weight) in (from..until).zip(&scores) {
-                            let weight = weight / total;
-                            out.iter_mut()
-                                .zip(part(key, kv + heads.kv))
-                                .for_each(|(out, value)| *out += weight * value);
-                        }
+                        mix(&mut scores, (from..until).map(|key| part(key, kv + heads.kv)), out);
                     }
                 }
             });
         });
+    }
+}
+
+/// The sum of the values by the softmax of their scores.
+pub(super) fn mix<'a>(scores: &mut [f32], values: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
+    let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+    scores.iter_mut().for_each(|score| *score = exp(*score - highest));
+    let total: f32 = scores.iter().sum();
+    out.fill(0.0);
+    for (value, score) in values.zip(scores) {
+        let weight = *score / total;
+        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
     }
 }
 
@@ -195,7 +198,7 @@ fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
 }
 
 /// Strides are multiples of four, so four lanes of sums lose nothing and vectorise.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0; 4];
     for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
         for lane in 0..4 {

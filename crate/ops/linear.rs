@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
-use crate::shader::{Const, Grid, Kernel};
+use crate::shader::{Const, Fragment, Grid, Kernel};
 use crate::simd::F32x8;
 use crate::weights::{PANEL, TILE};
 
@@ -35,8 +35,6 @@ pub enum Epilogue {
     Activation(Activation),
     /// A matrix of the output's shape is added.
     Residual(Buf),
-    /// It is multiplied by a matrix of its shape, value by value.
-    Product(Buf),
 }
 
 /// See the module.
@@ -72,13 +70,7 @@ impl Op for Linear {
         let epilogue = match self.epilogue {
             Epilogue::None => fragment!("epilogue/none.wgsl"),
             Epilogue::Residual(_) => fragment!("epilogue/residual.wgsl"),
-            Epilogue::Product(_) => fragment!("epilogue/product.wgsl"),
-            Epilogue::Activation(Activation::Gelu) => fragment!("epilogue/gelu.wgsl"),
-            Epilogue::Activation(Activation::GeluTanh) => fragment!("epilogue/gelu_tanh.wgsl"),
-            Epilogue::Activation(Activation::QuickGelu) => fragment!("epilogue/quick_gelu.wgsl"),
-            Epilogue::Activation(Activation::Relu) => fragment!("epilogue/relu.wgsl"),
-            Epilogue::Activation(Activation::Silu) => fragment!("epilogue/silu.wgsl"),
-            Epilogue::Activation(Activation::Tanh) => fragment!("epilogue/tanh.wgsl"),
+            Epilogue::Activation(activation) => activation.fragment(),
         };
         let mut operands = vec![
             Operand::Read(self.x),
@@ -86,8 +78,8 @@ impl Op for Linear {
             Operand::Weight(self.bias),
             Operand::Write(self.out),
         ];
-        if let Epilogue::Residual(other) | Epilogue::Product(other) = self.epilogue {
-            operands.push(Operand::Read(other));
+        if let Epilogue::Residual(residual) = self.epilogue {
+            operands.push(Operand::Read(residual));
         }
         Kernel {
             name: "linear",
@@ -122,10 +114,6 @@ impl Op for Linear {
                         let residual = &memory.read(residual)[first * width..][..rows.len()];
                         rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
                     }
-                    Epilogue::Product(factor) => {
-                        let factor = &memory.read(factor)[first * width..][..rows.len()];
-                        rows.iter_mut().zip(factor).for_each(|(y, factor)| *y *= factor);
-                    }
                 }
             });
         });
@@ -153,14 +141,14 @@ impl Linear {
 }
 
 /// Adds the bias to every row of `width` columns.
-fn add(rows: &mut [f32], bias: &[f32], width: usize) {
+pub(super) fn add(rows: &mut [f32], bias: &[f32], width: usize) {
     for row in rows.chunks_exact_mut(width) {
         row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
     }
 }
 
 /// out = x Wᵀ, four rows by eight columns at a time: eight vector registers of sums, as many as x64 can spare.
-fn product(x: &[f32], inputs: usize, weight: &[f32], out: &mut [f32], width: usize) {
+pub(super) fn product(x: &[f32], inputs: usize, weight: &[f32], out: &mut [f32], width: usize) {
     for (panel, weight) in weight.chunks_exact(inputs * PANEL).enumerate() {
         let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
         if columns.is_empty() {
@@ -215,6 +203,18 @@ impl Activation {
             "tanh" => Self::Tanh,
             _ => return None,
         })
+    }
+
+    /// The epilogue that applies it.
+    pub(super) fn fragment(self) -> Fragment {
+        match self {
+            Self::Gelu => fragment!("epilogue/gelu.wgsl"),
+            Self::GeluTanh => fragment!("epilogue/gelu_tanh.wgsl"),
+            Self::QuickGelu => fragment!("epilogue/quick_gelu.wgsl"),
+            Self::Relu => fragment!("epilogue/relu.wgsl"),
+            Self::Silu => fragment!("epilogue/silu.wgsl"),
+            Self::Tanh => fragment!("epilogue/tanh.wgsl"),
+        }
     }
 
     /// Applies it to every value.

@@ -2,22 +2,20 @@
 //! kernel, and its CPU side. The GPU sides are the files of the same names in `shaders/`.
 
 mod attention;
-mod depthwise;
-mod dynamic_convolution;
+mod conv;
+mod disentangled_attention;
 mod embed;
 mod head_norm;
-mod join;
 mod layer_norm;
 mod linear;
 mod normalize;
 mod pool;
 
 pub use attention::{Attention, Heads, Rotations};
-pub use depthwise::Depthwise;
-pub use dynamic_convolution::DynamicConvolution;
-pub use embed::{Embed, EmbedTables, Own};
+pub use conv::Conv;
+pub use disentangled_attention::{DisentangledAttention, RelativePositions};
+pub use embed::{Embed, EmbedTables};
 pub use head_norm::HeadNorm;
-pub use join::{Join, Parts};
 pub use layer_norm::{LayerNorm, Norm, NormKind};
 pub use linear::{Activation, Epilogue, Linear};
 pub use normalize::Normalize;
