@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::Tables;
 use crate::declare::Declare;
-use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind};
+use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind, Own};
 use crate::program::{Buf, Program, WeightId};
 use crate::rotation::Rotation;
 use crate::task::Tasks;
@@ -87,6 +87,8 @@ impl Steps for AsSpecified {}
 pub struct Layer {
     /// What its tensor names begin with. Layers of one name share their weights.
     pub name: String,
+    /// Its attention heads, where some were pruned.
+    pub heads: Option<usize>,
     /// Rows in front of a token that it attends to; none: all of its text.
     pub before: Option<usize>,
     /// Rows behind a token that it attends to; none: all of its text.
@@ -232,14 +234,15 @@ impl Spec {
             let parts = vec![declare.part(name, "weight", 0, *buckets)];
             (declare.program.weight(Weight::new(layout, parts, Rounding::Never)), *most)
         });
+        let count = layer.heads.unwrap_or(self.heads);
         Heads {
             rotations: layer.rotation.as_ref().map(|rotation| declare.rotations(self.tables.positions, rotation)),
-            kv: self.kv_heads,
+            kv: layer.heads.unwrap_or(self.kv_heads),
             distances,
             before: layer.before,
             behind: layer.behind,
             scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
-            ..Heads::new(self.heads, self.head_dim)
+            ..Heads::new(count, self.head_dim)
         }
     }
 
@@ -261,15 +264,30 @@ impl Spec {
         inputs: usize,
     ) -> (WeightId, WeightId) {
         let names = &self.names;
-        let qkv_axis = heads.axis(heads.qkv());
-        let qkv: Vec<(String, usize)> = match names.qkv {
-            [all] => vec![(layer.at(all), qkv_axis.size())],
-            each => {
-                let rows = [self.heads, self.kv_heads, self.kv_heads].map(|heads| heads * self.head_dim);
-                each.iter().map(|name| layer.at(name)).zip(rows).collect()
-            }
+        let tensors = match names.qkv {
+            [all] => vec![(layer.at(all), heads.qkv())],
+            each => each.iter().map(|name| layer.at(name)).zip([heads.count, heads.kv, heads.kv]).collect(),
         };
-        declare.linear(&qkv, Axis::plain(inputs), qkv_axis, names.bias.qkv)
+        self.projection_weights(declare, &tensors, heads, inputs)
+    }
+
+    /// A product whose columns are heads, of each tensor so many.
+    pub fn projection(&self, declare: &mut Declare, tensors: &[(String, usize)], heads: Heads, x: Buf) -> Buf {
+        let width = heads.axis(tensors.iter().map(|(_, heads)| heads).sum()).padded();
+        let (weight, bias) = self.projection_weights(declare, tensors, heads, x.width);
+        declare.program.linear(x, weight, bias, width, Epilogue::None)
+    }
+
+    fn projection_weights(
+        &self,
+        declare: &mut Declare,
+        tensors: &[(String, usize)],
+        heads: Heads,
+        inputs: usize,
+    ) -> (WeightId, WeightId) {
+        let outputs = heads.axis(tensors.iter().map(|(_, heads)| heads).sum());
+        let tensors: Vec<_> = tensors.iter().map(|(name, count)| (name.clone(), count * heads.dim)).collect();
+        declare.linear(&tensors, Axis::plain(inputs), outputs, self.names.bias.qkv)
     }
 
     /// The first half of a layer: attention, its projection, what is added, and the norms around.
@@ -282,7 +300,7 @@ impl Spec {
         };
         let qkv = self.qkv(declare, layer, heads, normed);
         let attended = declare.program.attention(qkv, heads);
-        self.attention_output(declare, layer, heads.axis(self.heads), attended, x)
+        self.attention_output(declare, layer, heads.axis(heads.count), attended, x)
     }
 
     /// The projection of what was attended to, `[tokens, inputs]`, what is added, and the norm behind.
@@ -340,7 +358,7 @@ impl Spec {
         let names = &self.names;
         let mut table = |name: &str, rows| declare.table(name, rows, self.embedding);
         let tables = EmbedTables {
-            tokens: table(names.tokens, self.tables.vocab),
+            own: Own::Table(table(names.tokens, self.tables.vocab)),
             scale: self.embed_scale,
             positions: names
                 .positions

@@ -33,6 +33,8 @@ macro_rules! fragment {
 pub enum Const {
     /// `u32`
     Count(usize),
+    /// `i32`
+    Signed(i32),
     /// `f32`
     Number(f32),
     /// `bool`
@@ -82,6 +84,7 @@ impl Kernel {
             // Writing to a string cannot fail.
             let _ = match value {
                 Const::Count(count) => writeln!(text, "const {name} = {count}u;"),
+                Const::Signed(number) => writeln!(text, "const {name} = {number}i;"),
                 Const::Number(number) => writeln!(text, "const {name} = {number:e}f;"),
                 Const::Flag(flag) => writeln!(text, "const {name} = {flag};"),
             };

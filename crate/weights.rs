@@ -146,6 +146,22 @@ pub enum Layout {
         /// Output columns.
         outputs: Axis,
     },
+    /// The same of a matrix that is zero but for blocks along its diagonal: `[groups, inputs / groups, outputs / groups]`.
+    Grouped {
+        /// Blocks, a divisor of both.
+        groups: usize,
+        /// Input columns.
+        inputs: usize,
+        /// Output columns.
+        outputs: usize,
+    },
+    /// `weight` of a `Conv1d` with as many groups as channels, `[channels, 1, size]`, stored tap by tap.
+    Filters {
+        /// Columns.
+        channels: usize,
+        /// Taps.
+        size: usize,
+    },
 }
 
 impl Layout {
@@ -157,6 +173,8 @@ impl Layout {
             Self::Distances { most, heads, .. } => ((2 * most + 1) * heads).next_multiple_of(4),
             Self::Conv { inputs, taps, outputs } => taps * inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
+            Self::Grouped { inputs, outputs, .. } => Self::whole(*inputs, *outputs).elements(),
+            Self::Filters { channels, size } => size * channels.next_multiple_of(4),
         }
     }
 
@@ -176,6 +194,30 @@ impl Layout {
                 let (row, col) = (outputs.place(row), inputs.place(col));
                 (row / PANEL * inputs.padded() + col) * PANEL + row % PANEL
             }
+            Self::Grouped { groups, inputs, outputs } => {
+                // Row after row of the blocks, whose rows are inputs.
+                let group = row / (inputs / groups);
+                Self::whole(*inputs, *outputs).place(group * (outputs / groups) + col, row)
+            }
+            Self::Filters { channels, .. } => col * channels.next_multiple_of(4) + row,
+        }
+    }
+
+    /// A matrix without blocks or heads.
+    fn whole(inputs: usize, outputs: usize) -> Self {
+        Self::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) }
+    }
+
+    /// Rows and columns of what it is made of, as [`Layout::place`] counts them.
+    pub fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Vector { axis } => (axis.size(), 1),
+            Self::Table { rows, width } => (*rows, *width),
+            Self::Distances { most, heads, .. } => (2 * most + 1, *heads),
+            Self::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
+            Self::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
+            Self::Grouped { groups, inputs, outputs } => (*inputs, outputs / groups),
+            Self::Filters { channels, size } => (*channels, *size),
         }
     }
 
@@ -187,6 +229,8 @@ impl Layout {
             Self::Distances { buckets, heads, .. } => vec![*buckets, *heads],
             Self::Conv { inputs, taps, .. } => vec![rows, inputs.size(), *taps],
             Self::Linear { inputs, .. } => vec![rows, inputs.size()],
+            Self::Grouped { groups, inputs, outputs } => vec![*groups, inputs / groups, outputs / groups],
+            Self::Filters { size, .. } => vec![rows, 1, *size],
         }
     }
 }
@@ -269,7 +313,7 @@ impl Weight {
 
     /// The type that a device of this precision stores it in.
     pub fn stored(&self, precision: Precision) -> Precision {
-        let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. });
+        let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. } | Layout::Filters { .. });
         if vector || self.rounding == Rounding::Never { Precision::F32 } else { precision }
     }
 
@@ -495,7 +539,9 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
         let name = format!("{prefix}{}", part.name);
         let info = tensors.get(&name).ok_or_else(|| Error::MissingTensor { name: printable(&name) })?;
         let expected = weight.layout.shape(part.rows);
-        if info.shape != expected {
+        // Dimensions of one do not count: a convolution of one row is a matrix.
+        let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
+        if counted(&info.shape) != counted(&expected) {
             let found = info.shape.iter().copied().take(8).collect();
             return Err(Error::WrongShape { name, expected, found });
         }
@@ -507,7 +553,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
         match targets.iter_mut().find(|target| target.start == start) {
             Some(target) => target.fills.push(fill),
             None => {
-                let columns = expected[1..].iter().product();
+                let columns = weight.layout.size().1;
                 targets.push(Target { start, end, dtype: info.dtype, columns, rows_done: 0, fills: vec![fill] });
             }
         }

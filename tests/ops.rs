@@ -4,9 +4,9 @@
 use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, RelativePositions};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions};
 use embedlet::program::{Precision, Program, Rows};
-use embedlet::weights::{Axis, Layout, Weight};
+use embedlet::weights::{Axis, Layout, Rounding, Weight};
 
 use crate::shaders::{rotations, vector, weight};
 use crate::support::gpu;
@@ -47,6 +47,7 @@ fn layer_norm() {
         let norm = norm(&mut p, width, eps);
         p.layer_norm(x, norm);
         p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
+        p.layer_norm(x, Norm { kind: NormKind::Affine, ..norm });
         let residual = p.buf(Rows::Tokens, width);
         p.layer_norm_onto(x, Norm { kind: NormKind::OnePlusRms, ..norm }, Some(residual));
         check(&format!("width {width}"), &p);
@@ -61,12 +62,15 @@ fn embed() {
             let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
             let tokens = table();
             let (positions, types, tasks) = (positions.then(&mut table), types.then(&mut table), tasks.then(table));
-            let tables = EmbedTables { tokens, scale: 2.5, positions, types, tasks };
+            let tables = EmbedTables { own: Own::Table(tokens), scale: 2.5, positions, types, tasks };
             let norm = norm(&mut p, width, 1e-12);
             p.embed(tables, width, Some(norm));
+            let rows = p.buf(Rows::Tokens, width);
+            let affine = Norm { kind: NormKind::Affine, ..norm };
+            p.embed(EmbedTables { own: Own::Rows(rows), ..tables }, width, Some(affine));
             p.embed(tables, width, None);
-            p.embed_rows(tables.tokens, 64, width, Some(norm));
-            p.embed_rows(tables.tokens, 33, width, None);
+            p.embed_rows(tokens, 64, width, Some(norm));
+            p.embed_rows(tokens, 33, width, None);
             check(&format!("width {width}"), &p);
         }
     }
@@ -87,6 +91,7 @@ fn linear() {
             (texts, Epilogue::None),
             (fixed, Epilogue::None),
             (x, Epilogue::Residual(residual)),
+            (x, Epilogue::Product(residual)),
             (x, Epilogue::Activation(Activation::Gelu)),
             (x, Epilogue::Activation(Activation::GeluTanh)),
             (x, Epilogue::Activation(Activation::QuickGelu)),
@@ -104,6 +109,40 @@ fn linear() {
             }
         }
         check(&format!("{inputs} to {outputs}"), &p);
+    }
+}
+
+#[test]
+fn join() {
+    for [a, b, c] in [[1, 4, 7], [64, 128, 3], [5, 5, 5], [257, 384, 1]] {
+        let mut p = Program::default();
+        let [a, b, c] = [a, b, c].map(|width| p.buf(Rows::Tokens, width));
+        p.join(Parts::pair(a, b));
+        p.join(Parts { a: (a, 1), b: (b, 0), c: Some((c, -1)) });
+        p.join(Parts { a: (a, -33), b: (a, 2), c: Some((a, 0)) });
+        check(&format!("{a:?}, {b:?}, {c:?}"), &p);
+    }
+}
+
+#[test]
+fn depthwise() {
+    for (width, size) in [(1, 1), (5, 3), (64, 9), (257, 5), (384, 33)] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        let filters = p.weight(Weight::new(Layout::Filters { channels: width, size }, Vec::new(), Rounding::Never));
+        p.depthwise(x, filters, size);
+        check(&format!("width {width}, size {size}"), &p);
+    }
+}
+
+#[test]
+fn dynamic_convolution() {
+    for (heads, dim, size) in [(1, 4, 1), (2, 9, 3), (6, 64, 9), (3, 5, 33)] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, Axis::blocks(heads, dim).padded());
+        let scores = p.buf(Rows::Tokens, heads * size);
+        p.dynamic_convolution(x, scores, heads, size);
+        check(&format!("{heads} heads of {dim}, size {size}"), &p);
     }
 }
 
@@ -205,6 +244,22 @@ fn normalize() {
         let x = p.buf(Rows::Texts, width);
         p.normalize(x);
         check(&format!("width {width}"), &p);
+    }
+}
+
+/// A grouped matrix is stored as a whole one.
+#[test]
+fn grouped_linear_on_the_cpu_is_a_product_by_group() {
+    let (groups, inputs, outputs) = (3, 6, 15);
+    let layout = Layout::Grouped { groups, inputs, outputs };
+    let mut places = std::collections::HashSet::new();
+    for row in 0..inputs {
+        for column in 0..outputs / groups {
+            let group = row / (inputs / groups);
+            let whole = Layout::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) };
+            assert_eq!(layout.place(row, column), whole.place(group * outputs / groups + column, row));
+            assert!(places.insert(layout.place(row, column)));
+        }
     }
 }
 

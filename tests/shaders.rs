@@ -1,6 +1,8 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, RelativePositions, Rotations};
+use embedlet::ops::{
+    Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Rotations,
+};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::rotation::Rotation;
 use embedlet::shader::numbered;
@@ -29,7 +31,7 @@ fn every_operation(width: usize) -> Program {
     let norm = Norm { gain: vector(&mut p, width), bias: vector(&mut p, width), eps: 1e-12, kind: NormKind::Layer };
     let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
     let tables = EmbedTables {
-        tokens: table(),
+        own: Own::Table(table()),
         scale: 1.0,
         positions: Some(table()),
         types: Some(table()),
@@ -37,6 +39,7 @@ fn every_operation(width: usize) -> Program {
     };
     let x = p.embed(tables, width, Some(norm));
     p.embed(EmbedTables { positions: None, types: None, tasks: None, ..tables }, width, None);
+    p.embed(EmbedTables { own: Own::Rows(x), ..tables }, width, Some(Norm { kind: NormKind::Affine, ..norm }));
     p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);
@@ -48,7 +51,11 @@ fn every_operation(width: usize) -> Program {
         Activation::Silu,
         Activation::Tanh,
     ];
-    let epilogues = activations.map(Epilogue::Activation).into_iter().chain([Epilogue::None, Epilogue::Residual(x)]);
+    let epilogues = activations.map(Epilogue::Activation).into_iter().chain([
+        Epilogue::None,
+        Epilogue::Residual(x),
+        Epilogue::Product(x),
+    ]);
     for epilogue in epilogues {
         let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: axis });
         let bias = vector(&mut p, width);
@@ -71,6 +78,11 @@ fn every_operation(width: usize) -> Program {
             p.attention(qkv, heads);
         }
     }
+    let joined = p.join(Parts { a: (x, 1), b: (x, 0), c: Some((x, -1)) });
+    let scores = p.buf(Rows::Tokens, 27);
+    p.dynamic_convolution(joined, scores, 3, 9);
+    let filters = weight(&mut p, Layout::Filters { channels: width, size: 9 });
+    p.depthwise(x, filters, 9);
     let heads = Heads::new(1, width.min(256));
     let qkv = p.buf(Rows::Tokens, heads.axis(3).padded());
     let rows = p.buf(Rows::Fixed(16), heads.axis(2).padded());
@@ -81,7 +93,8 @@ fn every_operation(width: usize) -> Program {
     let w = weight(&mut p, Layout::Conv { inputs: axis, taps: 3, outputs: axis });
     let bias = vector(&mut p, width);
     p.conv(x, w, bias, 3, Activation::Gelu, normed);
-    p.embed_rows(tables.tokens, 64, width, Some(norm));
+    let table = weight(&mut p, Layout::Table { rows: 64, width });
+    p.embed_rows(table, 64, width, Some(norm));
     let pooled = p.pool(x, 2);
     p.normalize(pooled);
     p.pool_and_normalize(x);

@@ -8,6 +8,8 @@ use crate::encoder::{Layer, Names, Spec};
 use crate::error::{Error, Result};
 
 pub fn spec(config: &Config) -> Result<Spec> {
+    // Layers share their weights, but a list for each could differ.
+    config.require_empty("pruned_heads")?;
     let defaults = Defaults { hidden: 4096, heads: 64, inner: 16384, vocab: 30000, activation: "gelu_new", ..DEFAULTS };
     let spec = bert::family(config, &defaults)?;
     let layers = spec.layers.len();

@@ -2,9 +2,10 @@
 //!
 //! Configuration: `transformers.BertConfig`. Paper: arXiv 1810.04805.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::head_dim;
 use crate::batch::Tables;
@@ -68,14 +69,16 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
     config.require("position_embedding_type", &json!(defaults.positions))?;
     config.require("is_decoder", &json!(false))?;
     config.require("add_cross_attention", &json!(false))?;
-    config.require_empty("pruned_heads")?;
     let hidden = config.size_or("hidden_size", defaults.hidden, limit::HIDDEN)?;
     let heads = config.size_or("num_attention_heads", defaults.heads, hidden)?;
     let activation = Activation::parse(config.text_or("hidden_act", defaults.activation)?);
+    let mut layers =
+        Layer::plain("encoder.layer.{i}", config.size_or("num_hidden_layers", defaults.layers, limit::LAYERS)?);
+    prune(config, &mut layers, heads)?;
     Ok(Spec {
         hidden,
         inner: config.size_or("intermediate_size", defaults.inner, limit::INNER)?,
-        layers: Layer::plain("encoder.layer.{i}", config.size_or("num_hidden_layers", defaults.layers, limit::LAYERS)?),
+        layers,
         heads,
         kv_heads: heads,
         head_dim: head_dim(config, "num_attention_heads", hidden, heads)?,
@@ -97,4 +100,21 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         tasks: Tasks::default(),
         steps: Arc::new(AsSpecified),
     })
+}
+
+/// Gives each layer the number of heads that `pruned_heads` leaves it. The checkpoint has the rows of these alone.
+fn prune(config: &Config, layers: &mut [Layer], heads: usize) -> Result<()> {
+    let Some(Value::Object(pruned)) = config.get("pruned_heads") else { return config.require_empty("pruned_heads") };
+    let wrong = || config.unsupported("pruned_heads");
+    for (layer, lost) in pruned {
+        let layer = layer.parse().ok().and_then(|index: usize| layers.get_mut(index)).ok_or_else(wrong)?;
+        let lost = lost.as_array().ok_or_else(wrong)?.iter().map(Value::as_u64);
+        let lost = lost.collect::<Option<BTreeSet<u64>>>().ok_or_else(wrong)?;
+        let left = heads.checked_sub(lost.len()).filter(|left| *left > 0).ok_or_else(wrong)?;
+        if lost.last().is_some_and(|last| *last >= heads as u64) {
+            return Err(wrong());
+        }
+        layer.heads = Some(left);
+    }
+    Ok(())
 }

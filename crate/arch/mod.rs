@@ -3,6 +3,7 @@
 mod albert;
 mod bert;
 mod clip_text_model;
+mod convbert;
 mod deberta;
 mod deberta_v2;
 mod distilbert;
@@ -14,6 +15,7 @@ mod gte;
 mod jina_embeddings_v3;
 mod llama;
 mod megatron_bert;
+mod mobilebert;
 mod modernbert;
 mod modernvbert;
 mod mpnet;
@@ -48,6 +50,7 @@ fn described(config: &Config) -> Result<Spec> {
         "bert" => bert::spec(config),
         "camembert" | "roberta" | "xlm-roberta" => roberta::spec(config),
         "clip_text_model" => clip_text_model::spec(config, &clip_text_model::CLIP),
+        "convbert" => convbert::spec(config),
         "deberta" => deberta::spec(config),
         "deberta-v2" => deberta_v2::spec(config),
         "distilbert" => distilbert::spec(config),
@@ -59,6 +62,7 @@ fn described(config: &Config) -> Result<Spec> {
         "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
+        "mobilebert" => mobilebert::spec(config),
         "modernbert" => modernbert::spec(config),
         "modernvbert" => modernvbert::spec(config),
         "mpnet" => mpnet::spec(config),

@@ -11,6 +11,8 @@ use crate::encoder::{Distances, Names, Spec};
 use crate::error::Result;
 
 pub fn spec(config: &Config) -> Result<Spec> {
+    // Biases by distance are a column a head.
+    config.require_empty("pruned_heads")?;
     // The code of transformers takes 32 whatever the configuration says.
     config.require("relative_attention_num_buckets", &json!(32))?;
     let padding = 1; // So too here.

@@ -295,13 +295,7 @@ impl Random {
     /// Values where the checkpoint has some, zero in the padding.
     fn weight(&mut self, weight: &Weight) -> Vec<f32> {
         let layout = weight.layout;
-        let (rows, columns) = match layout {
-            Layout::Vector { axis } => (axis.size(), 1),
-            Layout::Table { rows, width } => (rows, width),
-            Layout::Distances { most, heads, .. } => (2 * most + 1, heads),
-            Layout::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
-            Layout::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
-        };
+        let (rows, columns) = layout.size();
         let mut values = vec![0.0; layout.elements()];
         if let Some(Computed::Values(known)) = &weight.computed {
             // They may be places in another buffer.

@@ -1,5 +1,6 @@
 //! `norm(scale token_table[id] + type_table[type] + position_table[position] + task_table[0])`, the input of an encoder.
-//! Only the tokens are always there. Or every row of a table, for what is computed of them once.
+//! Only the tokens are always there, and their rows may come from an earlier step. Or every row of a table, for what is
+//! computed of them once.
 
 use super::GROUP;
 use super::layer_norm::Norm;
@@ -12,9 +13,9 @@ use crate::shader::{Const, Grid, Kernel};
 /// The tables that are looked up, all of one width.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EmbedTables {
-    /// `[vocab, width]`
-    pub tokens: WeightId,
-    /// What rows of it are multiplied by.
+    /// The tokens' own rows.
+    pub own: Own,
+    /// What they are multiplied by.
     pub scale: f32,
     /// `[positions, width]`
     pub positions: Option<WeightId>,
@@ -22,6 +23,22 @@ pub struct EmbedTables {
     pub types: Option<WeightId>,
     /// `[tasks, width]`, of which the first row is taken.
     pub tasks: Option<WeightId>,
+}
+
+/// Where the tokens' own rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Own {
+    /// `[vocab, width]`
+    Table(WeightId),
+    /// `[tokens, width]`
+    Rows(Buf),
+}
+
+impl EmbedTables {
+    /// The rows of this table as they are.
+    pub fn of(tokens: WeightId) -> Self {
+        Self { own: Own::Table(tokens), scale: 1.0, positions: None, types: None, tasks: None }
+    }
 }
 
 /// See the module.
@@ -41,7 +58,7 @@ impl Program {
 
     /// Every row of a table to `[rows, width]`, a step of the set-up.
     pub fn embed_rows(&mut self, table: WeightId, rows: usize, width: usize, norm: Option<Norm>) -> Buf {
-        let tables = EmbedTables { tokens: table, scale: 1.0, positions: None, types: None, tasks: None };
+        let tables = EmbedTables::of(table);
         let out = self.buf(Rows::Fixed(rows), width);
         self.push(Embed { tables, norm, out });
         out
@@ -50,11 +67,15 @@ impl Program {
 
 impl Op for Embed {
     fn kernel(&self) -> Kernel {
+        let (own, fragment) = match self.tables.own {
+            Own::Table(table) => (Operand::Weight(table), fragment!("lib/own_table.wgsl")),
+            Own::Rows(rows) => (Operand::Read(rows), fragment!("lib/own_rows.wgsl")),
+        };
         // A table that is absent is bound all the same, and not read.
-        let table = |id: Option<WeightId>| Operand::Weight(id.unwrap_or(self.tables.tokens));
+        let table = |id: Option<WeightId>| id.map_or(own, Operand::Weight);
         let mut kernel = Kernel {
             name: "embed",
-            fragments: vec![fragment!("embed.wgsl")],
+            fragments: vec![fragment!("embed.wgsl"), fragment],
             consts: vec![
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.out.width)),
@@ -65,7 +86,7 @@ impl Op for Embed {
                 ("TASKS", Const::Flag(self.tables.tasks.is_some())),
             ],
             operands: vec![
-                Operand::Weight(self.tables.tokens),
+                own,
                 table(self.tables.positions),
                 table(self.tables.types),
                 table(self.tables.tasks),
@@ -76,7 +97,7 @@ impl Op for Embed {
         match self.norm {
             None => kernel.fragments.push(fragment!("lib/no_norm.wgsl")),
             Some(norm) => {
-                kernel.fragments.extend([fragment!("lib/layer_norm.wgsl"), fragment!("lib/reduce.wgsl")]);
+                kernel.fragments.extend(norm.fragments());
                 kernel.consts.extend(norm.consts());
                 kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias)]);
             }
@@ -91,8 +112,11 @@ impl Op for Embed {
             for_row_blocks(&mut out[..self.out.rows.of(batch) * stride], stride, 16, |first, rows| {
                 for (index, row) in rows.chunks_exact_mut(stride).enumerate() {
                     let token = first + index;
-                    let id = if self.out.rows == Rows::Tokens { batch.ids[token] } else { token as u32 };
-                    let own = row_of(self.tables.tokens, id);
+                    let own = match self.tables.own {
+                        Own::Table(table) if self.out.rows == Rows::Tokens => row_of(table, batch.ids[token]),
+                        Own::Table(table) => row_of(table, token as u32),
+                        Own::Rows(rows) => &memory.read(rows)[token * stride..][..stride],
+                    };
                     row.iter_mut().zip(own).for_each(|(x, own)| *x = self.tables.scale * own);
                     let added = [
                         self.tables.types.map(|table| row_of(table, batch.type_ids[token])),

@@ -1,12 +1,12 @@
 //! `y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row, or `y = x / sqrt(mean(x²) + eps) * weight`,
-//! and what is added to it. Sources: `torch.nn.LayerNorm`, `torch.nn.RMSNorm`.
+//! and what is added to it. Sources: `torch.nn.LayerNorm`, `torch.nn.RMSNorm`, `NoNorm` of transformers.
 
 use super::GROUP;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
-use crate::shader::{Const, Grid, Kernel};
+use crate::shader::{Const, Fragment, Grid, Kernel};
 
 /// Parameters of a layer normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,9 +30,19 @@ pub enum NormKind {
     Rms,
     /// `RMSNorm` whose gain is one more than its weight, as in Gemma.
     OnePlusRms,
+    /// `weight * x + bias`: no normalisation, but in the place of one.
+    Affine,
 }
 
 impl Norm {
+    /// The fragments that make it.
+    pub(super) fn fragments(&self) -> Vec<Fragment> {
+        match self.kind {
+            NormKind::Affine => vec![fragment!("lib/affine.wgsl")],
+            _ => vec![fragment!("lib/layer_norm.wgsl"), fragment!("lib/reduce.wgsl")],
+        }
+    }
+
     /// What `lib/layer_norm.wgsl` wants to know.
     pub(super) fn consts(&self) -> [(&'static str, Const); 3] {
         [
@@ -76,11 +86,7 @@ impl Op for LayerNorm {
     fn kernel(&self) -> Kernel {
         Kernel {
             name: "layer_norm",
-            fragments: vec![
-                fragment!("layer_norm.wgsl"),
-                fragment!("lib/layer_norm.wgsl"),
-                fragment!("lib/reduce.wgsl"),
-            ],
+            fragments: [fragment!("layer_norm.wgsl")].into_iter().chain(self.norm.fragments()).collect(),
             consts: [
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.x.width)),
@@ -127,6 +133,10 @@ impl Norm {
 }
 
 fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, kind: NormKind) {
+    if kind == NormKind::Affine {
+        row.iter_mut().zip(gain).zip(bias).for_each(|((x, gain), bias)| *x = *x * gain + bias);
+        return;
+    }
     let width = row.len() as f32;
     let mean = if kind != NormKind::Layer { 0.0 } else { sum(row.iter().copied()) / width };
     let variance = sum(row.iter().map(|x| (x - mean) * (x - mean))) / width;
@@ -156,6 +166,7 @@ mod tests {
         for (kind, bias, expected) in [
             (NormKind::Layer, [0.0, 1.0, -1.0], [-1.069_042_4, 0.465_478_84, -0.331_848_5]),
             (NormKind::Rms, [0.0; 3], [0.377_964_1, 1.511_856_4, 0.755_928_2]),
+            (NormKind::Affine, [0.0, 1.0, -1.0], [1.0, 5.0, 1.0]),
             (NormKind::OnePlusRms, [0.0; 3], [0.755_928_2, 2.267_784_6, 2.267_784_6]),
         ] {
             let mut row = [1.0, 2.0, 4.0];

@@ -35,6 +35,8 @@ pub enum Epilogue {
     Activation(Activation),
     /// A matrix of the output's shape is added.
     Residual(Buf),
+    /// It is multiplied by a matrix of its shape, value by value.
+    Product(Buf),
 }
 
 /// See the module.
@@ -70,6 +72,7 @@ impl Op for Linear {
         let epilogue = match self.epilogue {
             Epilogue::None => fragment!("epilogue/none.wgsl"),
             Epilogue::Residual(_) => fragment!("epilogue/residual.wgsl"),
+            Epilogue::Product(_) => fragment!("epilogue/product.wgsl"),
             Epilogue::Activation(activation) => activation.fragment(),
         };
         let mut operands = vec![
@@ -78,8 +81,8 @@ impl Op for Linear {
             Operand::Weight(self.bias),
             Operand::Write(self.out),
         ];
-        if let Epilogue::Residual(residual) = self.epilogue {
-            operands.push(Operand::Read(residual));
+        if let Epilogue::Residual(other) | Epilogue::Product(other) = self.epilogue {
+            operands.push(Operand::Read(other));
         }
         Kernel {
             name: "linear",
@@ -113,6 +116,10 @@ impl Op for Linear {
                     Epilogue::Residual(residual) => {
                         let residual = &memory.read(residual)[first * width..][..rows.len()];
                         rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
+                    }
+                    Epilogue::Product(factor) => {
+                        let factor = &memory.read(factor)[first * width..][..rows.len()];
+                        rows.iter_mut().zip(factor).for_each(|(y, factor)| *y *= factor);
                     }
                 }
             });

@@ -3,9 +3,12 @@
 
 mod attention;
 mod conv;
+mod depthwise;
 mod disentangled_attention;
+mod dynamic_convolution;
 mod embed;
 mod head_norm;
+mod join;
 mod layer_norm;
 mod linear;
 mod normalize;
@@ -13,9 +16,12 @@ mod pool;
 
 pub use attention::{Attention, Heads, Rotations};
 pub use conv::Conv;
+pub use depthwise::Depthwise;
 pub use disentangled_attention::{DisentangledAttention, RelativePositions};
-pub use embed::{Embed, EmbedTables};
+pub use dynamic_convolution::DynamicConvolution;
+pub use embed::{Embed, EmbedTables, Own};
 pub use head_norm::HeadNorm;
+pub use join::{Join, Parts};
 pub use layer_norm::{LayerNorm, Norm, NormKind};
 pub use linear::{Activation, Epilogue, Linear};
 pub use normalize::Normalize;

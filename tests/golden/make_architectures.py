@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, SiglipTextModel, T5EncoderModel, UMT5EncoderModel
 
@@ -90,11 +90,16 @@ MODELS = {
         {**BERT[0], "embedding_size": 16, "num_hidden_layers": 3},
         {**BERT[1], "embedding_size": 33, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2, "hidden_act": "relu"},
     ]),
+    "bert": (PIECES, [{**BERT[0], "num_attention_heads": 4, "pruned_heads": {"0": [1, 3], "1": [0]}}]),
     "camembert": (UNIGRAM, both()),
     "clip_text_model": (BYTES, [
         dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40, bos_token_id=0, eos_token_id=2),
         dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3, intermediate_size=47, max_position_embeddings=44, bos_token_id=0, eos_token_id=2,
              hidden_act="gelu", layer_norm_eps=1e-3),
+    ]),
+    "convbert": (PIECES, [
+        {**BERT[0], "hidden_size": 36, "num_attention_heads": 4, "embedding_size": 18, "conv_kernel_size": 5},
+        {**BERT[1], "hidden_size": 30, "num_attention_heads": 3, "head_ratio": 4, "embedding_size": 30, "intermediate_size": 42, "num_groups": 3, "conv_kernel_size": 9},
     ]),
     "deberta": (BYTES, [
         {**DEBERTA[0], "pos_att_type": "c2p|p2c", "position_biased_input": False},
@@ -125,6 +130,13 @@ MODELS = {
     "jina_embeddings_v3": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30, "hidden_act": "gelu"}]),
     "llama": (BYTES, [*LLAMA, turned(LLAMA[0], **LLAMA3), turned(LLAMA[0], rope_type="dynamic", factor=2.5)]),
     "megatron-bert": (PIECES, both()),
+    "mobilebert": (PIECES, [
+        {**BERT[0], "intra_bottleneck_size": 18, "embedding_size": 12, "num_feedforward_networks": 3, "hidden_act": "relu"},
+        {**BERT[1], "intra_bottleneck_size": 15, "embedding_size": 14, "num_feedforward_networks": 2, "use_bottleneck_attention": True,
+         "normalization_type": "layer_norm", "trigram_input": False},
+        {**BERT[1], "use_bottleneck": False, "embedding_size": 33, "num_feedforward_networks": 1, "normalization_type": "layer_norm",
+         "trigram_input": False},
+    ]),
     "modernbert": (MODERN, [*MODERN_SIZES, {**MODERN_SIZES[0], "rope_parameters": {
         "full_attention": {**YARN, "rope_theta": 300.0, "truncate": False}, "sliding_attention": {"rope_type": "linear", "factor": 1.5, "rope_theta": 90.0}}}]),
     "modernvbert": (MODERN, [
@@ -151,7 +163,7 @@ MODELS = {
         turned(LLAMA[1], **{**YARN, "mscale": 0.8, "mscale_all_dim": 0.5, "truncate": False}),
     ]),
     "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], **WINDOWS}]),
-    "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}]),
+    "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}, {**BERT[1], "pruned_heads": {"1": [2, 0]}}]),
     "roberta-prelayernorm": (BYTES, both()),
     "siglip_text_model": (UNIGRAM, [
         dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40, bos_token_id=0, eos_token_id=2),
@@ -186,14 +198,37 @@ OLDER = {
 }
 
 
+# Deviations of the weights of models without norms, which grow from layer to layer.
+WIDE = {"mobilebert-1": 0.15}
+
+
 @torch.inference_mode()
-def randomise(model, seed):
+def randomise(model, seed, wide=0.3):
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in sorted(model.state_dict().items()):
         if tensor.is_floating_point():
             noise = torch.randn(tensor.shape, generator=generator)
             norm = tensor.ndim == 1 and name.endswith("weight")
-            tensor.copy_(1 + 0.2 * noise if norm else 0.2 * noise if tensor.ndim == 1 else 0.3 * noise)
+            tensor.copy_(1 + 0.2 * noise if norm else 0.2 * noise if tensor.ndim == 1 else wide * noise)
+
+
+@torch.inference_mode()
+def prune(folder, pruned, heads):
+    """Takes these heads out of a saved model, as `prune_heads` did until transformers 5. They must add nothing to the sum."""
+    tensors = load_file(folder / "model.safetensors")
+    for layer, lost in pruned.items():
+        for part in ("self.query", "self.key", "self.value", "output.dense"):
+            for field in ("weight", "bias"):
+                name = f"encoder.layer.{layer}.attention.{part}.{field}"
+                if part == "output.dense" and field == "bias":
+                    continue
+                dim = 1 if part == "output.dense" else 0
+                size = tensors[name].shape[dim] // heads
+                kept = [head * size + at for head in range(heads) if head not in lost for at in range(size)]
+                tensors[name] = tensors[name].index_select(dim, torch.tensor(kept)).contiguous()
+    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pruned_heads": pruned}, indent=2) + "\n")
 
 
 @torch.inference_mode()
@@ -202,10 +237,17 @@ def make(kind, number, tokenizer, settings):
     folder = OUT / name
     shutil.rmtree(folder, ignore_errors=True)
     source, vocab = tokenizer
+    settings = dict(settings)
+    pruned = settings.pop("pruned_heads", {})
     config = AutoConfig.for_model(kind, **{"vocab_size": vocab, **settings})
     load = {"siglip_text_model": SiglipTextModel, "t5": T5EncoderModel, "umt5": UMT5EncoderModel}.get(kind, AutoModel)
     model = load.from_config(config) if load is AutoModel else load(config)
-    randomise(model, seed=sum(map(ord, name)))
+    randomise(model, seed=sum(map(ord, name)), wide=WIDE.get(name, 0.3))
+    for layer, lost in pruned.items():
+        output = model.encoder.layer[int(layer)].attention.output.dense.weight
+        size = output.shape[1] // config.num_attention_heads
+        for head in lost:
+            output[:, head * size : (head + 1) * size] = 0
     # Half the bytes, and no rounding: the reference reads what is stored.
     model.half().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
@@ -228,6 +270,8 @@ def make(kind, number, tokenizer, settings):
         state = model(**arguments).last_hidden_state[0]
         assert state.isfinite().all()
         expected[str(index)] = state.contiguous()
+    if pruned:
+        prune(folder, pruned, config.num_attention_heads)
     made_with = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
     (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with)}))
     size = sum(file.stat().st_size for file in folder.iterdir()) + (OUT / f"{name}.safetensors").stat().st_size
