@@ -108,6 +108,11 @@ impl Config {
         }
     }
 
+    /// Whether `key` is this string.
+    pub fn is(&self, key: &str, text: &str) -> bool {
+        self.get(key).and_then(Value::as_str) == Some(text)
+    }
+
     /// True or false, or `default` where the key is absent.
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
         match self.get(key) {

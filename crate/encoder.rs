@@ -97,6 +97,8 @@ pub struct Layer {
     pub rotation: Option<Rotation>,
     /// A bias on attention scores by distance. Layers that name one tensor share it.
     pub distances: Option<Distances>,
+    /// Whether attention scores fall with the distance, by a slope for each head, where there is no other such bias.
+    pub alibi: bool,
     /// Whether the attention has a normalisation in front of it, where layers normalise first.
     pub attention_norm: bool,
 }
@@ -170,6 +172,8 @@ pub struct Names {
     pub project: Option<&'static str>,
     /// Query, key and value projections, below the name of the layer: three tensors, or one that holds all three.
     pub qkv: &'static [&'static str],
+    /// Whether that one tensor has the query, key and value of the first head, then those of the second, and so on.
+    pub qkv_by_head: bool,
     /// Normalisations of the query and key heads, where there are any.
     pub qk_norm: Option<[&'static str; 2]>,
     /// Projection behind the attention, below the name of the layer, as all that follow.
@@ -239,6 +243,7 @@ impl Spec {
             rotations: layer.rotation.as_ref().map(|rotation| declare.rotations(self.tables.positions, rotation)),
             kv: layer.heads.unwrap_or(self.kv_heads),
             distances,
+            alibi: layer.alibi,
             before: layer.before,
             behind: layer.behind,
             scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),
@@ -285,7 +290,10 @@ impl Spec {
         heads: Heads,
         inputs: usize,
     ) -> (WeightId, WeightId) {
-        let outputs = heads.axis(tensors.iter().map(|(_, heads)| heads).sum());
+        let mut outputs = heads.axis(tensors.iter().map(|(_, heads)| heads).sum());
+        if self.names.qkv_by_head {
+            outputs = outputs.interleaved(3);
+        }
         let tensors: Vec<_> = tensors.iter().map(|(name, count)| (name.clone(), count * heads.dim)).collect();
         declare.linear(&tensors, Axis::plain(inputs), outputs, self.names.bias.qkv)
     }

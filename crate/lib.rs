@@ -22,6 +22,7 @@ pub mod error;
 pub mod folder;
 pub mod gpu;
 pub mod head;
+pub mod layout;
 pub mod model;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;

@@ -29,7 +29,7 @@ macro_rules! fragment {
 }
 
 /// A `const` line of a kernel.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Const {
     /// `u32`
     Count(usize),
@@ -39,6 +39,8 @@ pub enum Const {
     Number(f32),
     /// `bool`
     Flag(bool),
+    /// `array<f32, …>`
+    Numbers(Vec<f32>),
 }
 
 /// Workgroups along x and y: one along x for every `per_group` rows.
@@ -87,6 +89,10 @@ impl Kernel {
                 Const::Signed(number) => writeln!(text, "const {name} = {number}i;"),
                 Const::Number(number) => writeln!(text, "const {name} = {number:e}f;"),
                 Const::Flag(flag) => writeln!(text, "const {name} = {flag};"),
+                Const::Numbers(numbers) => {
+                    let list: Vec<String> = numbers.iter().map(|number| format!("{number:e}f")).collect();
+                    writeln!(text, "const {name} = array<f32, {}>({});", list.len(), list.join(", "))
+                }
             };
         }
         let matrix = match stored {

@@ -1,5 +1,5 @@
-//! Parameters: which checkpoint tensors make each one, how it lies on the device, and the reader that
-//! takes safetensors bytes in chunks of any size and writes finished values to a [`Sink`].
+//! Parameters: which checkpoint tensors make each one, and the reader that takes safetensors bytes in chunks of any size
+//! and writes finished values to a [`Sink`].
 //!
 //! A model is never whole in memory here: matrices are gathered one at a time, tables go through in rows.
 
@@ -11,229 +11,13 @@ use sha2::{Digest, Sha256};
 
 use crate::config::looks_like_html;
 use crate::error::{Error, Result, printable};
+use crate::layout::distance_bucket;
+pub use crate::layout::{Axis, Layout, Order, PANEL, TILE};
 use crate::program::{Precision, WeightId};
-use crate::rotation::{Rotation, Turned};
-
-/// Output columns that lie side by side in a stored matrix; see [`Layout::Linear`].
-pub const PANEL: usize = 8;
-/// Matrices are padded to whole tiles of this many output columns.
-pub const TILE: usize = 64;
+use crate::rotation::Rotation;
 
 const HEADER_BYTES: u64 = 4 << 20;
 const TENSORS: usize = 4096;
-
-/// One dimension of a matrix: `blocks` runs of `len` values, each run padded to `stride`.
-///
-/// A plain dimension is one run. Attention heads are one run each, so that a head of 9 columns starts at
-/// a multiple of four.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Axis {
-    /// Runs.
-    pub blocks: usize,
-    /// Values of a run.
-    pub len: usize,
-    /// Elements from one run to the next, a multiple of four.
-    pub stride: usize,
-    /// How values lie in their runs.
-    pub order: Order,
-}
-
-/// How values lie in the runs of an [`Axis`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
-    /// As in the checkpoint.
-    Plain,
-    /// Two runs take turns, four elements of this one (0 or 1) and four of the other: the halves of a gated product, the
-    /// activated half first.
-    Gated(usize),
-    /// A run is a head of which columns turn against each other: these lie half a run apart. Each half is padded to a
-    /// multiple of four.
-    Turned(Turned),
-    /// Runs are of so many kinds, one of each side by side in the checkpoint; those of a kind lie together.
-    Interleaved(usize),
-}
-
-impl Axis {
-    /// One run.
-    pub fn plain(len: usize) -> Self {
-        Self::blocks(1, len)
-    }
-
-    /// `blocks` runs of `len` values.
-    pub fn blocks(blocks: usize, len: usize) -> Self {
-        Self { blocks, len, stride: len.next_multiple_of(4), order: Order::Plain }
-    }
-
-    /// Heads of `len` columns, an even number, of which some turn against each other.
-    pub fn turned(heads: usize, len: usize, turned: Turned) -> Self {
-        Self { blocks: heads, len, stride: 2 * (len / 2).next_multiple_of(4), order: Order::Turned(turned) }
-    }
-
-    /// The same runs, which the checkpoint keeps in turn: one of each of `kinds`, then the next of each.
-    pub fn interleaved(self, kinds: usize) -> Self {
-        Self { order: Order::Interleaved(kinds), ..self }
-    }
-
-    /// The halves of a gated product, `len` values each, of which half `activated` (0 or 1) is activated.
-    pub fn gated(len: usize, activated: usize) -> Self {
-        Self { order: Order::Gated(activated), ..Self::blocks(2, len) }
-    }
-
-    /// Values in the checkpoint.
-    pub fn size(&self) -> usize {
-        self.blocks * self.len
-    }
-
-    /// Elements on the device.
-    pub fn padded(&self) -> usize {
-        self.blocks * self.stride
-    }
-
-    /// Where value `index` of the checkpoint lies.
-    pub fn place(&self, index: usize) -> usize {
-        let (block, index) = (index / self.len, index % self.len);
-        match self.order {
-            Order::Plain => block * self.stride + index,
-            Order::Gated(activated) => index / 4 * 8 + 4 * usize::from(block != activated) + index % 4,
-            Order::Turned(turned) => {
-                let (half, index) = turned.place(index, self.len);
-                block * self.stride + half * self.stride / 2 + index
-            }
-            Order::Interleaved(kinds) => (block % kinds * (self.blocks / kinds) + block / kinds) * self.stride + index,
-        }
-    }
-}
-
-/// How a parameter lies on the device. What no tensor fills is zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// A bias or a norm: f32, padded like the columns it is added to.
-    Vector {
-        /// Its values.
-        axis: Axis,
-    },
-    /// Rows to look up: `[rows, stride]`.
-    Table {
-        /// Rows, one a token id, position or type.
-        rows: usize,
-        /// Columns.
-        width: usize,
-    },
-    /// A row for each distance from `-most` to `most`, `[2 most + 1, heads]`, from one row a bucket of distances.
-    Distances {
-        /// Distances beyond it are in the last buckets.
-        most: usize,
-        /// Rows of the tensor.
-        buckets: usize,
-        /// Columns.
-        heads: usize,
-    },
-    /// `weight` of a PyTorch `Conv1d`, `[outputs, inputs, taps]`, stored as that of a linear whose inputs are those of each
-    /// tap in turn.
-    Conv {
-        /// Input columns.
-        inputs: Axis,
-        /// Neighbouring rows that an output sees.
-        taps: usize,
-        /// Output columns.
-        outputs: Axis,
-    },
-    /// `weight` of a PyTorch `Linear`, `[outputs, inputs]`, stored in panels `[outputs / 8][inputs][8]`,
-    /// so that eight output columns and then the next input are side by side, whatever the tile of a kernel.
-    Linear {
-        /// Input columns.
-        inputs: Axis,
-        /// Output columns.
-        outputs: Axis,
-    },
-    /// The same of a matrix that is zero but for blocks along its diagonal: `[groups, inputs / groups, outputs / groups]`.
-    Grouped {
-        /// Blocks, a divisor of both.
-        groups: usize,
-        /// Input columns.
-        inputs: usize,
-        /// Output columns.
-        outputs: usize,
-    },
-    /// `weight` of a `Conv1d` with as many groups as channels, `[channels, 1, size]`, stored tap by tap.
-    Filters {
-        /// Columns.
-        channels: usize,
-        /// Taps.
-        size: usize,
-    },
-}
-
-impl Layout {
-    /// Elements on the device, padding included.
-    pub fn elements(&self) -> usize {
-        match self {
-            Self::Vector { axis } => axis.padded(),
-            Self::Table { rows, width } => rows * width.next_multiple_of(4),
-            Self::Distances { most, heads, .. } => ((2 * most + 1) * heads).next_multiple_of(4),
-            Self::Conv { inputs, taps, outputs } => taps * inputs.padded() * outputs.padded().next_multiple_of(TILE),
-            Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
-            Self::Grouped { inputs, outputs, .. } => Self::whole(*inputs, *outputs).elements(),
-            Self::Filters { channels, size } => size * channels.next_multiple_of(4),
-        }
-    }
-
-    /// Where an element lies; `row` and `col` are those of the checkpoint, `col` is 0 for vectors. Rows of
-    /// [`Layout::Distances`] are distances, counted from `-most`.
-    pub fn place(&self, row: usize, col: usize) -> usize {
-        match self {
-            Self::Vector { axis } => axis.place(row),
-            Self::Table { width, .. } => row * width.next_multiple_of(4) + col,
-            Self::Distances { heads, .. } => row * heads + col,
-            Self::Conv { inputs, taps, outputs } => {
-                let row = outputs.place(row);
-                let col = col % taps * inputs.padded() + inputs.place(col / taps);
-                (row / PANEL * taps * inputs.padded() + col) * PANEL + row % PANEL
-            }
-            Self::Linear { inputs, outputs } => {
-                let (row, col) = (outputs.place(row), inputs.place(col));
-                (row / PANEL * inputs.padded() + col) * PANEL + row % PANEL
-            }
-            Self::Grouped { groups, inputs, outputs } => {
-                // Row after row of the blocks, whose rows are inputs.
-                let group = row / (inputs / groups);
-                Self::whole(*inputs, *outputs).place(group * (outputs / groups) + col, row)
-            }
-            Self::Filters { channels, .. } => col * channels.next_multiple_of(4) + row,
-        }
-    }
-
-    /// A matrix without blocks or heads.
-    fn whole(inputs: usize, outputs: usize) -> Self {
-        Self::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) }
-    }
-
-    /// Rows and columns of what it is made of, as [`Layout::place`] counts them.
-    pub fn size(&self) -> (usize, usize) {
-        match self {
-            Self::Vector { axis } => (axis.size(), 1),
-            Self::Table { rows, width } => (*rows, *width),
-            Self::Distances { most, heads, .. } => (2 * most + 1, *heads),
-            Self::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
-            Self::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
-            Self::Grouped { groups, inputs, outputs } => (*inputs, outputs / groups),
-            Self::Filters { channels, size } => (*channels, *size),
-        }
-    }
-
-    /// Shape `rows` of this parameter have in the checkpoint.
-    fn shape(&self, rows: usize) -> Vec<usize> {
-        match self {
-            Self::Vector { .. } => vec![rows],
-            Self::Table { width, .. } => vec![rows, *width],
-            Self::Distances { buckets, heads, .. } => vec![*buckets, *heads],
-            Self::Conv { inputs, taps, .. } => vec![rows, inputs.size(), *taps],
-            Self::Linear { inputs, .. } => vec![rows, inputs.size()],
-            Self::Grouped { groups, inputs, outputs } => vec![*groups, inputs / groups, outputs / groups],
-            Self::Filters { size, .. } => vec![rows, 1, *size],
-        }
-    }
-}
 
 /// Whether a smaller storage type may be used where the caller asks for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,20 +26,6 @@ pub enum Rounding {
     Allowed,
     /// Biases, norms, and the small projections behind the pooling.
     Never,
-}
-
-/// The bucket of a distance (of a key from its query). Source: `relative_position_bucket` of T5 and MPNet, both ways.
-pub fn distance_bucket(distance: i32, buckets: usize, most: usize) -> usize {
-    let half = buckets / 2;
-    let exact = half / 2;
-    let steps = distance.unsigned_abs() as usize;
-    let bucket = if steps < exact {
-        steps
-    } else {
-        let scale = (steps as f32 / exact as f32).ln() / (most as f32 / exact as f32).ln();
-        (exact + (scale * (half - exact) as f32) as usize).min(half - 1)
-    };
-    if distance > 0 { half + bucket } else { bucket }
 }
 
 /// A parameter that no tensor fills.

@@ -160,6 +160,7 @@ fn attention() {
             Heads { before: Some(5), behind: Some(0), kv: 1, ..plain },
             Heads { before: Some(40), behind: Some(33), distances: Some(near), ..plain },
             Heads { distances: Some(far), ..plain },
+            Heads { alibi: true, ..plain },
         ];
         if head_dim % 2 == 0 {
             let rotations = rotations(&mut p, head_dim);

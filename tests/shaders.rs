@@ -71,7 +71,8 @@ fn every_operation(width: usize) -> Program {
         let plain = Heads { before: Some(8), kv: 1, ..Heads::new(2, head_dim) };
         let rotations = rotations(&mut p, head_dim);
         let distances = weight(&mut p, Layout::Distances { most: 128, buckets: 32, heads: 2 });
-        for heads in [plain, Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain }] {
+        let biased = Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain };
+        for heads in [plain, Heads { alibi: true, ..plain }, biased] {
             let qkv = p.buf(Rows::Tokens, heads.axis(heads.qkv()).padded());
             let gain = weight(&mut p, Layout::Vector { axis: heads.axis(1) });
             let qkv = p.head_norm(qkv, heads, [gain, gain], 1e-6, NormKind::OnePlusRms);

@@ -23,6 +23,7 @@ pub const NAMES: Names = Names {
     embed_norm: Some("embeddings.LayerNorm"),
     project: None,
     qkv: &["attention.self.query", "attention.self.key", "attention.self.value"],
+    qkv_by_head: false,
     qk_norm: None,
     attention_out: "attention.output.dense",
     attention_norm: "attention.output.LayerNorm",

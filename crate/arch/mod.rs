@@ -12,6 +12,7 @@ mod ernie;
 mod eurobert;
 mod gemma3;
 mod gte;
+mod jina_bert;
 mod jina_embeddings_v3;
 mod llama;
 mod megatron_bert;
@@ -19,6 +20,7 @@ mod mobilebert;
 mod modernbert;
 mod modernvbert;
 mod mpnet;
+mod neobert;
 mod nomic_bert;
 mod phi3;
 mod roberta;
@@ -47,6 +49,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
 fn described(config: &Config) -> Result<Spec> {
     match config.text_or("model_type", "")? {
         "albert" => albert::spec(config),
+        "bert" if config.is("position_embedding_type", "alibi") => jina_bert::spec(config),
         "bert" => bert::spec(config),
         "camembert" | "roberta" | "xlm-roberta" => roberta::spec(config),
         "clip_text_model" => clip_text_model::spec(config, &clip_text_model::CLIP),
@@ -66,6 +69,7 @@ fn described(config: &Config) -> Result<Spec> {
         "modernbert" => modernbert::spec(config),
         "modernvbert" => modernvbert::spec(config),
         "mpnet" => mpnet::spec(config),
+        "neobert" => neobert::spec(config),
         "nomic_bert" => nomic_bert::spec(config),
         "phi3" => phi3::spec(config),
         "roberta-prelayernorm" => roberta_prelayernorm::spec(config),

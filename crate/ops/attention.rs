@@ -33,6 +33,8 @@ pub struct Heads {
     pub rotations: Option<Rotations>,
     /// Added to a score by the distance of its key: [`Layout::Distances`](crate::weights::Layout::Distances).
     pub distances: Option<(WeightId, usize)>,
+    /// Where there is nothing of that kind: a score falls with the distance of its key, by [`slopes`].
+    pub alibi: bool,
     /// A token attends to so many rows before it.
     pub before: Option<usize>,
     /// A token attends to so many rows behind it.
@@ -52,7 +54,8 @@ impl Heads {
     /// Plain heads.
     pub fn new(count: usize, dim: usize) -> Self {
         let scale = 1.0 / (dim as f32).sqrt();
-        Self { count, kv: count, dim, scale, rotations: None, distances: None, before: None, behind: None }
+        let (rotations, distances, before, behind) = (None, None, None, None);
+        Self { count, kv: count, dim, scale, rotations, distances, alibi: false, before, behind }
     }
 
     /// Queries, then keys, then values.
@@ -121,6 +124,10 @@ impl Op for Attention {
             }
         }
         match self.heads.distances {
+            None if self.heads.alibi => {
+                kernel.fragments.push(fragment!("lib/alibi.wgsl"));
+                kernel.consts.push(("SLOPES", Const::Numbers(slopes(self.heads.count))));
+            }
             None => kernel.fragments.push(fragment!("lib/no_distance.wgsl")),
             Some((bias, most)) => {
                 kernel.fragments.push(fragment!("lib/distance.wgsl"));
@@ -150,6 +157,7 @@ impl Op for Attention {
         memory.write(self.out, |memory, out| {
             let qkv = turned.as_deref().unwrap_or_else(|| memory.read(self.qkv));
             let bias = heads.distances.map(|(bias, most)| (memory.weight(bias), most as i64));
+            let slopes = if heads.alibi && bias.is_none() { slopes(heads.count) } else { Vec::new() };
             let part = |row: usize, index: usize| &qkv[row * token_width + index * head..][..head];
             for_row_blocks(&mut out[..batch.tokens() * width], width, 16, |first, rows| {
                 let mut scores = Vec::new();
@@ -167,6 +175,11 @@ impl Op for Attention {
                             for (key, score) in (from..until).zip(&mut scores) {
                                 let distance = (key as i64 - token as i64).clamp(-most, most) + most;
                                 *score += bias[distance as usize * heads.count + index];
+                            }
+                        }
+                        if let Some(slope) = slopes.get(index) {
+                            for (key, score) in (from..until).zip(&mut scores) {
+                                *score -= slope * key.abs_diff(token) as f32;
                             }
                         }
                         mix(&mut scores, (from..until).map(|key| part(key, kv + heads.kv)), out);
@@ -187,6 +200,14 @@ pub(super) fn mix<'a>(scores: &mut [f32], values: impl Iterator<Item = &'a [f32]
         let weight = *score / total;
         out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
     }
+}
+
+/// What the scores of each head lose a row of distance: powers of `2^(-8/heads)`. Where their number is no power of two,
+/// those of the power below it, then every second of the power above. Source: ALiBi (arXiv 2108.12409) §3.
+pub fn slopes(heads: usize) -> Vec<f32> {
+    let geometric = |count: usize| (1..=count).map(move |head| (-8.0 * head as f64 / count as f64).exp2() as f32);
+    let whole = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
+    geometric(whole).chain(geometric(2 * whole).step_by(2)).take(heads).collect()
 }
 
 /// Turns the first half of a head against the second.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from encoders import JinaBert, NeoBert
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, SiglipTextModel, T5EncoderModel, UMT5EncoderModel
@@ -185,6 +186,23 @@ MODELS = {
     ]),
 }
 
+# What transformers does not have: its class in encoders.py, and configurations as on the hub.
+OWN = {
+    "jina-bert": (JinaBert, PIECES, [
+        {"model_type": "bert", "position_embedding_type": "alibi", "type_vocab_size": 2, "layer_norm_eps": 1e-12, "feed_forward_type": feed,
+         "hidden_act": "gelu", "emb_pooler": "mean", "architectures": ["JinaBertForMaskedLM"], "attn_implementation": None,
+         "auto_map": {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"}, **sizes}
+        for feed, sizes in [("geglu", {**BERT[0], "max_position_embeddings": 64}),
+                            ("reglu", {**BERT[1], "hidden_act": "gelu", "layer_norm_eps": 1e-3})]
+    ]),
+    "neobert": (NeoBert, PIECES, [
+        {"model_type": "neobert", "hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 50, "norm_eps": 1e-5,
+         "max_length": 64, "dim_head": 12, "pad_token_id": 0},
+        {"model_type": "neobert", "hidden_size": 30, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 47, "norm_eps": 1e-2,
+         "max_length": 48, "dim_head": 10, "pad_token_id": 0},
+    ]),
+}
+
 # What folders on the hub say instead, from before the configuration class had today's keys.
 OLDER = {
     "ultrabert-2": lambda config: {
@@ -232,6 +250,42 @@ def prune(folder, pruned, heads):
 
 
 @torch.inference_mode()
+def expect(name, folder, source, limit, encode):
+    """Writes the last hidden state of every text: what `encode` makes of its ids."""
+    shutil.copy(HERE / source, folder / "tokenizer.json")
+    ids = Tokenizer.from_file(str(HERE / source))
+    ids.no_padding()
+    ids.enable_truncation(limit)
+    expected = {}
+    for index, text in enumerate(TEXTS):
+        state = encode(torch.tensor(ids.encode(text).ids))
+        assert state.isfinite().all()
+        expected[str(index)] = state.contiguous()
+    made_with = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
+    (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with)}))
+    size = sum(file.stat().st_size for file in folder.iterdir()) + (OUT / f"{name}.safetensors").stat().st_size
+    print(f"{name}: {size // 1000} kB, largest {max(state.abs().max().item() for state in expected.values()):.1f}")
+
+
+@torch.inference_mode()
+def make_own(kind, number, encoder, tokenizer, settings):
+    name = f"{kind}-{number}"
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    source, vocab = tokenizer
+    config = {"vocab_size": vocab, **settings}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    model = encoder(config).eval()
+    randomise(model, seed=sum(map(ord, name)))
+    stored = {key: tensor.half() for key, tensor in model.state_dict().items()}
+    (folder / "model.safetensors").write_bytes(save(stored))
+    model.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
+    limit = next(config[key] for key in ("max_position_embeddings", "max_length", "n_positions") if key in config)
+    expect(name, folder, source, limit, model)
+
+
+@torch.inference_mode()
 def make(kind, number, tokenizer, settings):
     name = f"{kind}-{number}"
     folder = OUT / name
@@ -254,28 +308,13 @@ def make(kind, number, tokenizer, settings):
     if name in OLDER:
         path = folder / "config.json"
         path.write_text(json.dumps(OLDER[name](json.loads(path.read_text())), indent=2) + "\n")
-    shutil.copy(HERE / source, folder / "tokenizer.json")
-
     model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    ids = Tokenizer.from_file(str(HERE / source))
     limit = getattr(config.get_text_config(), "max_position_embeddings", 8192)
     if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod"):
         limit -= 2
-    ids.no_padding()
-    ids.enable_truncation(limit)
-    expected = {}
-    for index, text in enumerate(TEXTS):
-        encoding = ids.encode(text)
-        arguments = {"input_ids": torch.tensor([encoding.ids]), "attention_mask": torch.ones(1, len(encoding.ids), dtype=torch.int64)}
-        state = model(**arguments).last_hidden_state[0]
-        assert state.isfinite().all()
-        expected[str(index)] = state.contiguous()
+    expect(name, folder, source, limit, lambda ids: model(ids[None], attention_mask=torch.ones_like(ids[None])).last_hidden_state[0])
     if pruned:
         prune(folder, pruned, config.num_attention_heads)
-    made_with = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
-    (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with)}))
-    size = sum(file.stat().st_size for file in folder.iterdir()) + (OUT / f"{name}.safetensors").stat().st_size
-    print(f"{name}: {size // 1000} kB, largest {max(state.abs().max().item() for state in expected.values()):.1f}")
 
 
 def main():
@@ -283,10 +322,10 @@ def main():
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     (OUT / "texts.json").write_text(json.dumps(TEXTS, indent=1) + "\n")
-    for kind in sys.argv[1:] or sorted(MODELS):
-        tokenizer, sizes = MODELS[kind]
+    for kind in sys.argv[1:] or [*sorted(MODELS), *OWN]:
+        *encoder, tokenizer, sizes = {**MODELS, **OWN}[kind]
         for number, settings in enumerate(sizes, 1):
-            make(kind, number, tokenizer, settings)
+            make_own(kind, number, *encoder, tokenizer, settings) if encoder else make(kind, number, tokenizer, settings)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,119 @@
+"""Encoders that transformers does not have, in plain torch: our own reading of the papers, with the tensor names of the
+folders on the hub. Written for one text at a time and for nothing but reading along."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Tree(nn.Module):
+    """Modules below dotted names."""
+
+    def add(self, name, module):
+        first, _, rest = name.partition(".")
+        if not rest:
+            self.add_module(first, module)
+            return
+        if first not in self._modules:
+            self.add_module(first, Tree())
+        self._modules[first].add(rest, module)
+
+    def get(self, name):
+        return self.get_submodule(name)
+
+
+def attend(q, k, v, bias=0.0):
+    """q, k, v: [heads, tokens, columns]"""
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]) + bias
+    return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+
+def turn(x, theta, neighbours):
+    """RoFormer (arXiv 2104.09864) §3.4.2. x: [heads, tokens, columns]; pairs are neighbours, or half a head apart."""
+    half = x.shape[-1] // 2
+    angles = torch.arange(x.shape[1]).float()[:, None] / theta ** (torch.arange(half).float() / half)
+    cos, sin = angles.cos(), angles.sin()
+    a, b = (x[..., 0::2], x[..., 1::2]) if neighbours else (x[..., :half], x[..., half:])
+    a, b = a * cos - b * sin, b * cos + a * sin
+    return torch.stack([a, b], -1).flatten(-2) if neighbours else torch.cat([a, b], -1)
+
+
+def slopes(heads):
+    """ALiBi (arXiv 2108.12409) §3: powers of 2^(-8/n); where n is no power of two, those of the power below it, then
+    every second of the power above."""
+    power = 2 ** math.floor(math.log2(heads))
+    geometric = lambda n: [2 ** (-8 * (head + 1) / n) for head in range(n)]
+    return torch.tensor((geometric(power) + geometric(2 * power)[0::2])[:heads])
+
+
+class JinaBert(Tree):
+    """Jina Embeddings 2 (arXiv 2310.19923): BERT with ALiBi both ways and gated feed-forward networks."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.c = c
+        hidden, inner = c["hidden_size"], c["intermediate_size"]
+        norm = lambda: nn.LayerNorm(hidden, eps=c["layer_norm_eps"])
+        self.add("embeddings.word_embeddings", nn.Embedding(c["vocab_size"], hidden))
+        self.add("embeddings.token_type_embeddings", nn.Embedding(c["type_vocab_size"], hidden))
+        self.add("embeddings.LayerNorm", norm())
+        for index in range(c["num_hidden_layers"]):
+            at = f"encoder.layer.{index}."
+            for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+                self.add(at + name, nn.Linear(hidden, hidden))
+            self.add(at + "attention.output.LayerNorm", norm())
+            self.add(at + "mlp.gated_layers", nn.Linear(hidden, 2 * inner, bias=False))
+            self.add(at + "mlp.wo", nn.Linear(inner, hidden))
+            self.add(at + "mlp.layernorm", norm())
+
+    def forward(self, ids):
+        heads = self.c["num_attention_heads"]
+        position = torch.arange(len(ids))
+        bias = -slopes(heads)[:, None, None] * (position[:, None] - position[None]).abs()
+        act = {"geglu": F.gelu, "reglu": F.relu}[self.c["feed_forward_type"]]
+        x = self.get("embeddings.word_embeddings")(ids) + self.get("embeddings.token_type_embeddings").weight[0]
+        x = self.get("embeddings.LayerNorm")(x)
+        for index in range(self.c["num_hidden_layers"]):
+            part = lambda name: self.get(f"encoder.layer.{index}.{name}")
+            split = lambda name: part(name)(x).unflatten(-1, (heads, -1)).transpose(0, 1)
+            attended = attend(split("attention.self.query"), split("attention.self.key"), split("attention.self.value"), bias)
+            x = part("attention.output.LayerNorm")(x + part("attention.output.dense")(attended))
+            gate, up = part("mlp.gated_layers")(x).chunk(2, -1)
+            x = part("mlp.layernorm")(x + part("mlp.wo")(act(gate) * up))
+        return x
+
+
+class NeoBert(Tree):
+    """NeoBERT (arXiv 2502.19587): normalised first by RMS, SwiGLU, rotary positions whose pairs are neighbours."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.c = c
+        hidden = c["hidden_size"]
+        inner = -(-int(2 * c["intermediate_size"] / 3) // 8) * 8
+        norm = lambda: nn.RMSNorm(hidden, c["norm_eps"])
+        linear = lambda inputs, outputs: nn.Linear(inputs, outputs, bias=False)
+        self.add("encoder", nn.Embedding(c["vocab_size"], hidden))
+        for index in range(c["num_hidden_layers"]):
+            at = f"transformer_encoder.{index}."
+            self.add(at + "qkv", linear(hidden, 3 * hidden))
+            self.add(at + "wo", linear(hidden, hidden))
+            self.add(at + "ffn.w12", linear(hidden, 2 * inner))
+            self.add(at + "ffn.w3", linear(inner, hidden))
+            self.add(at + "attention_norm", norm())
+            self.add(at + "ffn_norm", norm())
+        self.add("layer_norm", norm())
+
+    def forward(self, ids):
+        heads = self.c["num_attention_heads"]
+        x = self.get("encoder")(ids)
+        for index in range(self.c["num_hidden_layers"]):
+            part = lambda name: self.get(f"transformer_encoder.{index}.{name}")
+            # The query, key and value of a head lie side by side.
+            q, k, v = part("qkv")(part("attention_norm")(x)).unflatten(-1, (heads, -1)).transpose(0, 1).chunk(3, -1)
+            x = x + part("wo")(attend(turn(q, 10_000.0, True), turn(k, 10_000.0, True), v))
+            gate, up = part("ffn.w12")(part("ffn_norm")(x)).chunk(2, -1)
+            x = x + part("ffn.w3")(F.silu(gate) * up)
+        return self.get("layer_norm")(x)
