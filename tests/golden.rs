@@ -100,7 +100,13 @@ fn check_architectures(on: On) {
         let name = folder.file_name().unwrap().to_str().unwrap();
         let expected = tensors(&format!("architectures/{name}.safetensors"));
         let model = load(&folder, on, Some(Precision::F32));
-        let found = embed(&model, &texts, &EmbedOptions { tokens: true, ..EmbedOptions::default() });
+        let options = EmbedOptions { tokens: true, ..EmbedOptions::default() };
+        let found = embed(&model, &texts, &options);
+        let alone = embed(&model, &texts[3..4], &options).data;
+        let before: u32 = found.tokens[..3].iter().sum();
+        if alone != found.data[before as usize * found.dimensions..][..alone.len()] {
+            failures.push(format!("{name}: a text alone has other bits"));
+        }
         let mut rest = found.data.as_slice();
         for (index, tokens) in found.tokens.iter().enumerate() {
             let (own, next) = rest.split_at(*tokens as usize * found.dimensions);

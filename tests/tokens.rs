@@ -9,7 +9,7 @@ use crate::support::{fixtures, json as fixture, minilm};
 /// More than any text of the fixtures has.
 const UNCUT: usize = 1 << 20;
 /// The tokenizers of tests/golden/make_tokenizers.py.
-const KINDS: [&str; 5] = ["roberta", "modern", "xlmr", "llama", "pieces"];
+const KINDS: [&str; 6] = ["roberta", "modern", "xlmr", "deberta", "llama", "pieces"];
 
 fn minilm_tokens(max_tokens: usize, cut_left: bool) -> Tokens {
     let json = std::fs::read(minilm().join("tokenizer.json")).unwrap();

@@ -24,6 +24,8 @@ pub enum Pattern {
     Spaces,
     /// `\s+`.
     Blank,
+    /// `\s{2,}|[\n\r\t]`.
+    Gaps,
     /// GPT-2's words: contractions, letters, numbers and the rest, each with the one space in front of it.
     Gpt2,
     /// [`DIGIT`] or, with three digits, [`DIGITS`].
@@ -41,6 +43,7 @@ impl Pattern {
         match regex {
             " {2,}" => Ok(Self::Spaces),
             r"\s+" => Ok(Self::Blank),
+            r"\s{2,}|[\n\r\t]" => Ok(Self::Gaps),
             GPT2 => Ok(Self::Gpt2),
             DIGIT => Ok(Self::Lines { digits: 1 }),
             DIGITS => Ok(Self::Lines { digits: 3 }),
@@ -62,6 +65,7 @@ impl Find for &Pattern {
                     let skip = run(rest, |c| !c.is_whitespace());
                     (skip, run(rest.get(skip..).unwrap_or_default(), char::is_whitespace))
                 }
+                Pattern::Gaps => gaps(rest),
                 Pattern::Gpt2 => (0, gpt2(rest)),
                 Pattern::Lines { digits } => (0, lines(rest, *digits)),
                 Pattern::Words => match rest.chars().next() {
@@ -96,6 +100,22 @@ fn run(text: &str, within: impl Fn(char) -> bool) -> usize {
 fn spaces(text: &str) -> (usize, usize) {
     let skip = text.find("  ").unwrap_or(text.len());
     (skip, run(text.get(skip..).unwrap_or_default(), |c| c == ' '))
+}
+
+/// Bytes before the first blanks that are several or no space, and how many they are.
+fn gaps(text: &str) -> (usize, usize) {
+    let mut skip = 0;
+    while let Some(rest) = text.get(skip..).filter(|rest| !rest.is_empty()) {
+        skip += run(rest, |c| !c.is_whitespace());
+        let rest = text.get(skip..).unwrap_or_default();
+        let blank = run(rest, char::is_whitespace);
+        let several = rest.get(..blank).unwrap_or_default().chars().nth(1).is_some();
+        if several || rest.starts_with(['\n', '\r', '\t']) {
+            return (skip, blank);
+        }
+        skip += blank;
+    }
+    (text.len(), 0)
 }
 
 /// Bytes of the first match of [`GPT2`], which matches at every position.
@@ -240,6 +260,10 @@ mod tests {
         );
         assert_eq!(cut(&Pattern::Text("aa".into()), "aaab"), pieces(&[("aa", true), ("ab", false)]));
         assert_eq!(cut(&Pattern::Blank, " a\t\nb"), pieces(&[(" ", true), ("a", false), ("\t\n", true), ("b", false)]));
+        assert_eq!(
+            cut(&Pattern::Gaps, "a b\nc \td\u{3000}e  "),
+            pieces(&[("a b", false), ("\n", true), ("c", false), (" \t", true), ("d\u{3000}e", false), ("  ", true)])
+        );
         assert_eq!(
             cut(&Pattern::Words, "h\u{e9}\u{301}_1!? x"),
             pieces(&[("h\u{e9}\u{301}_1", false), ("!?", false), (" ", true), ("x", false)])

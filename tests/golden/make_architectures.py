@@ -34,6 +34,7 @@ TEXTS = [
 PIECES = ("models/bert-plain/tokenizer.json", 400)
 BYTES = ("tokenizers/roberta.json", 701)
 UNIGRAM = ("tokenizers/xlmr.json", 501)
+DEBERTA_PIECES = ("tokenizers/deberta.json", 400)
 MODERN = ("tokenizers/modern.json", 604)
 
 BERT = [
@@ -108,7 +109,7 @@ MODELS = {
         {**DEBERTA[0], "pos_att_type": ["c2p"], "max_relative_positions": 70},
         {**DEBERTA[1], "pos_att_type": ["c2p"], "relative_attention": False},
     ]),
-    "deberta-v2": (PIECES, [
+    "deberta-v2": (DEBERTA_PIECES, [
         {**DEBERTA[0], **DEBERTA_V3},
         {**DEBERTA[1], "pos_att_type": ["c2p", "p2c"], "position_buckets": 11, "max_relative_positions": 20, "embedding_size": 20,
          "conv_kernel_size": 3, "conv_act": "gelu"},

@@ -98,6 +98,17 @@ def xlmr(texts):
     return it
 
 
+def deberta(texts):
+    it = Tokenizer(models.Unigram())
+    it.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " "), normalizers.NFC(),
+                                          normalizers.Strip(left=False, right=True)])
+    it.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(behavior="isolated"), pre_tokenizers.Metaspace()])
+    it.train_from_iterator(texts, trainers.UnigramTrainer(vocab_size=400, special_tokens=BERT, unk_token="[UNK]", show_progress=False))
+    it.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    return it
+
+
 def llama(texts):
     it = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     it.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -127,7 +138,7 @@ def main():
     corpus = [text for text in corpus if len(text) < 1000 and all(ord(c) < 0x250 for c in text)]
     OUT.mkdir(exist_ok=True)
     expected = []
-    for make in (roberta, modern, xlmr, llama, pieces):
+    for make in (roberta, modern, xlmr, deberta, llama, pieces):
         path = OUT / f"{make.__name__}.json"
         if not path.exists():
             spec = json.loads(make(corpus).to_str())
