@@ -141,6 +141,17 @@ pub enum Layout {
         /// Output columns.
         outputs: usize,
     },
+    /// The matrices of several experts, one below the other, each stored as that of a linear.
+    Experts {
+        /// How many.
+        count: usize,
+        /// Input columns of each.
+        inputs: usize,
+        /// Output columns of each.
+        outputs: usize,
+        /// Whether a row of the tensor has the weights of one input, not of one output.
+        by_input: bool,
+    },
     /// `weight` of a `Conv1d` with as many groups as channels, `[channels, 1, size]`, stored tap by tap.
     Filters {
         /// Columns.
@@ -160,6 +171,7 @@ impl Layout {
             Self::Conv { inputs, taps, outputs } => taps * inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Grouped { inputs, outputs, .. } => Self::whole(*inputs, *outputs).elements(),
+            Self::Experts { count, inputs, outputs, .. } => count * Self::whole(*inputs, *outputs).elements(),
             Self::Filters { channels, size } => size * channels.next_multiple_of(4),
         }
     }
@@ -185,6 +197,13 @@ impl Layout {
                 let group = row / (inputs / groups);
                 Self::whole(*inputs, *outputs).place(group * (outputs / groups) + col, row)
             }
+            Self::Experts { inputs, outputs, by_input, .. } => {
+                let whole = Self::whole(*inputs, *outputs);
+                let rows = if *by_input { inputs } else { outputs };
+                let (expert, row) = (row / rows, row % rows);
+                let (row, col) = if *by_input { (col, row) } else { (row, col) };
+                expert * whole.elements() + whole.place(row, col)
+            }
             Self::Filters { channels, .. } => col * channels.next_multiple_of(4) + row,
         }
     }
@@ -203,6 +222,8 @@ impl Layout {
             Self::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
             Self::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
             Self::Grouped { groups, inputs, outputs } => (*inputs, outputs / groups),
+            Self::Experts { count, inputs, outputs, by_input: true } => (count * inputs, *outputs),
+            Self::Experts { count, inputs, outputs, by_input: false } => (count * outputs, *inputs),
             Self::Filters { channels, size } => (*channels, *size),
         }
     }
@@ -216,6 +237,7 @@ impl Layout {
             Self::Conv { inputs, taps, .. } => vec![rows, inputs.size(), *taps],
             Self::Linear { inputs, .. } => vec![rows, inputs.size()],
             Self::Grouped { groups, inputs, outputs } => vec![*groups, inputs / groups, outputs / groups],
+            Self::Experts { .. } => vec![rows, self.size().1],
             Self::Filters { size, .. } => vec![rows, 1, *size],
         }
     }

@@ -121,6 +121,11 @@ fn check_architectures(on: On) {
             if error.is_nan() || error > ARCHITECTURES_MAX {
                 failures.push(format!("{name}, text {index}: {error:e}"));
             }
+            // A longer text, whose tiles and neighbours are others when it is alone.
+            let options = EmbedOptions { tokens: true, ..EmbedOptions::default() };
+            if index == 3 && embed(&model, &texts[index..=index], &options).data != own {
+                failures.push(format!("{name}: text {index} alone has other bits"));
+            }
         }
     }
     assert!(failures.is_empty(), "on {on:?}:\n{}", failures.join("\n"));

@@ -4,7 +4,7 @@
 use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions};
+use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Routes};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 
@@ -221,6 +221,48 @@ fn head_norm() {
             p.head_norm(qkv, kind, [query, key], 1e-6, NormKind::OnePlusRms);
         }
         check(&format!("{heads} and {kv} heads of {dim}"), &p);
+    }
+}
+
+#[test]
+fn route() {
+    for (experts, top) in [(2, 1), (5, 5), (8, 2), (64, 3)] {
+        let mut p = Program::default();
+        let scores = p.buf(Rows::Tokens, experts);
+        p.route(scores, top);
+        check(&format!("{top} of {experts} experts"), &p);
+    }
+}
+
+/// Routes of a table of cases; what a check fills in falls on the first experts, and on some that are none.
+fn routes(p: &mut Program, experts: usize, top: usize) -> Routes {
+    Routes { buf: p.buf(Rows::Tokens, 2 * top), experts, top }
+}
+
+#[test]
+fn experts() {
+    for (inputs, outputs, count, top) in [(4usize, 31, 1, 1), (15, 64, 3, 2), (33, 65, 8, 3)] {
+        for (by_input, chosen) in [(true, true), (false, false)] {
+            let mut p = Program::default();
+            let routes = routes(&mut p, count, top);
+            let x = p.buf(Rows::Tokens, if chosen { top * inputs.next_multiple_of(4) } else { inputs });
+            let w = weight(&mut p, Layout::Experts { count, inputs, outputs, by_input });
+            p.experts(x, chosen, routes, w, outputs, None);
+            p.experts(x, chosen, routes, w, outputs, Some(Activation::Gelu));
+            check(&format!("{inputs} to {outputs}, {top} of {count} experts"), &p);
+        }
+    }
+}
+
+#[test]
+fn mix() {
+    for (width, top) in [(1, 1), (63, 2), (257, 3)] {
+        let mut p = Program::default();
+        let routes = routes(&mut p, 8, top);
+        let parts = p.buf(Rows::Tokens, top * usize::next_multiple_of(width, 4));
+        let (residual, bias) = (p.buf(Rows::Tokens, width), vector(&mut p, width));
+        p.mix(parts, routes, bias, residual);
+        check(&format!("width {width}, {top} experts"), &p);
     }
 }
 

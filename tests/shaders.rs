@@ -96,6 +96,13 @@ fn every_operation(width: usize) -> Program {
     p.conv(x, w, bias, 3, Activation::Gelu, normed);
     let table = weight(&mut p, Layout::Table { rows: 64, width });
     p.embed_rows(table, 64, width, Some(norm));
+    let scores = p.buf(Rows::Tokens, 8);
+    let routes = p.route(scores, 2);
+    let w = weight(&mut p, Layout::Experts { count: 8, inputs: width, outputs: width, by_input: true });
+    let first = p.experts(x, false, routes, w, width, Some(Activation::Gelu));
+    let parts = p.experts(first, true, routes, w, width, None);
+    let bias = vector(&mut p, width);
+    p.mix(parts, routes, bias, x);
     let pooled = p.pool(x, 2);
     p.normalize(pooled);
     p.pool_and_normalize(x);

@@ -7,12 +7,15 @@ mod depthwise;
 mod disentangled_attention;
 mod dynamic_convolution;
 mod embed;
+mod experts;
 mod head_norm;
 mod join;
 mod layer_norm;
 mod linear;
+mod mix;
 mod normalize;
 mod pool;
+mod route;
 
 pub use attention::{Attention, Heads, Rotations};
 pub use conv::Conv;
@@ -20,12 +23,15 @@ pub use depthwise::Depthwise;
 pub use disentangled_attention::{DisentangledAttention, RelativePositions};
 pub use dynamic_convolution::DynamicConvolution;
 pub use embed::{Embed, EmbedTables, Own};
+pub use experts::Experts;
 pub use head_norm::HeadNorm;
 pub use join::{Join, Parts};
 pub use layer_norm::{LayerNorm, Norm, NormKind};
 pub use linear::{Activation, Epilogue, Linear};
+pub use mix::Mix;
 pub use normalize::Normalize;
 pub use pool::Pool;
+pub use route::{Route, Routes};
 
 /// Invocations of a workgroup that handles one row. A power of two.
 const GROUP: usize = 64;

@@ -117,3 +117,65 @@ class NeoBert(Tree):
             gate, up = part("ffn.w12")(part("ffn_norm")(x)).chunk(2, -1)
             x = x + part("ffn.w3")(F.silu(gate) * up)
         return self.get("layer_norm")(x)
+
+
+class Experts(nn.Module):
+    """A mixture of experts whose matrices lie one below the other."""
+
+    def __init__(self, count, top, hidden, inner):
+        super().__init__()
+        self.count, self.top = count, top
+        self.router = Tree()
+        self.router.add("layer", nn.Linear(hidden, count, bias=False))
+        self.experts = nn.Module()
+        self.experts.bias = nn.Parameter(torch.zeros(hidden))
+        self.experts.mlp = nn.Module()
+        self.experts.mlp.w1 = nn.Parameter(torch.zeros(count * inner, hidden))
+        self.experts.mlp.w2 = nn.Parameter(torch.zeros(count * inner, hidden))
+
+    def forward(self, x):
+        weights, chosen = self.router.get("layer")(x).softmax(-1).topk(self.top, -1)
+        first, second = (w.unflatten(0, (self.count, -1)) for w in (self.experts.mlp.w1, self.experts.mlp.w2))
+        rows = []
+        for row, own, experts in zip(x, weights, chosen):
+            rows.append(sum(weight * (F.gelu(first[expert] @ row) @ second[expert]) for weight, expert in zip(own, experts)))
+        return torch.stack(rows) + self.experts.bias
+
+
+class NomicMoe(Tree):
+    """Nomic Embed v2 (arXiv 2502.07972): Nomic BERT with biases, of whose layers every other one is a mixture of experts."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.c = c
+        hidden, inner = c["n_embd"], c["n_inner"]
+        norm = lambda: nn.LayerNorm(hidden, eps=c["layer_norm_epsilon"])
+        self.add("embeddings.word_embeddings", nn.Embedding(c["vocab_size"], hidden))
+        self.add("embeddings.token_type_embeddings", nn.Embedding(c["type_vocab_size"], hidden))
+        self.add("emb_ln", norm())
+        for index in range(c["n_layer"]):
+            at = f"encoder.layers.{index}."
+            self.add(at + "attn.Wqkv", nn.Linear(hidden, 3 * hidden, bias=c["qkv_proj_bias"]))
+            self.add(at + "attn.out_proj", nn.Linear(hidden, hidden, bias=c["qkv_proj_bias"]))
+            self.add(at + "norm1", norm())
+            if self.mixed(index):
+                self.add(at + "mlp", Experts(c["num_experts"], c["moe_top_k"], hidden, inner))
+            else:
+                self.add(at + "mlp.fc1", nn.Linear(hidden, inner, bias=c["mlp_fc1_bias"]))
+                self.add(at + "mlp.fc2", nn.Linear(inner, hidden, bias=c["mlp_fc2_bias"]))
+            self.add(at + "norm2", norm())
+
+    def mixed(self, index):
+        return index % self.c["moe_every_n_layers"] == 1
+
+    def forward(self, ids):
+        heads, theta = self.c["n_head"], self.c["rotary_emb_base"]
+        x = self.get("embeddings.word_embeddings")(ids) + self.get("embeddings.token_type_embeddings").weight[0]
+        x = self.get("emb_ln")(x)
+        for index in range(self.c["n_layer"]):
+            part = lambda name: self.get(f"encoder.layers.{index}.{name}")
+            q, k, v = part("attn.Wqkv")(x).unflatten(-1, (3, heads, -1)).permute(1, 2, 0, 3)
+            x = part("norm1")(x + part("attn.out_proj")(attend(turn(q, theta, False), turn(k, theta, False), v)))
+            added = part("mlp")(x) if self.mixed(index) else part("mlp.fc2")(F.gelu(part("mlp.fc1")(x)))
+            x = part("norm2")(x + added)
+        return x

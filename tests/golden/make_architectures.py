@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from encoders import JinaBert, NeoBert
+from encoders import JinaBert, NeoBert, NomicMoe
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, SiglipTextModel, T5EncoderModel, UMT5EncoderModel
@@ -201,6 +201,16 @@ OWN = {
          "max_length": 64, "dim_head": 12, "pad_token_id": 0},
         {"model_type": "neobert", "hidden_size": 30, "num_attention_heads": 3, "num_hidden_layers": 3, "intermediate_size": 47, "norm_eps": 1e-2,
          "max_length": 48, "dim_head": 10, "pad_token_id": 0},
+    ]),
+    "nomic-moe": (NomicMoe, UNIGRAM, [
+        {"model_type": "nomic_bert", "activation_function": "gelu", "num_experts": experts, "moe_top_k": top, "moe_every_n_layers": every,
+         "moe_normalize_expert_weights": False, "num_shared_experts": 0, "expert_choice_router": False, "ffn_div": 1, "qkv_proj_bias": bias,
+         "mlp_fc1_bias": bias, "mlp_fc2_bias": True, "type_vocab_size": 1, "layer_norm_epsilon": 1e-5, "rotary_emb_base": 10000.0,
+         "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "rotary_scaling_factor": None, "prenorm": False, "causal": False, **sizes}
+        for experts, top, every, bias, sizes in [
+            (8, 2, 2, True, {"n_embd": 24, "n_head": 2, "n_layer": 2, "n_inner": 20, "n_positions": 64}),
+            (5, 3, 3, False, {"n_embd": 30, "n_head": 3, "n_layer": 3, "n_inner": 27, "n_positions": 48}),
+        ]
     ]),
 }
 
