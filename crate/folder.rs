@@ -10,9 +10,11 @@ use serde_json::Value;
 use crate::config::{Config, json, limit, looks_like_html};
 use crate::error::{Error, Result};
 use crate::head::{Dense, Head, Pooling};
+use crate::shards::Shards;
 
 const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
+const INDEX: &str = "model.safetensors.index.json";
 
 /// The small files of a model folder, by path.
 #[derive(Debug, Default)]
@@ -74,7 +76,7 @@ impl Folder {
         }
         let modules = self.modules()?;
         let mut second: Vec<String> =
-            ["config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json"]
+            ["config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json", INDEX]
                 .map(|name| join(&modules[0].path, name))
                 .into();
         second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
@@ -104,8 +106,7 @@ impl Folder {
             let field = |name: &str| value.get(name).and_then(Value::as_str);
             let kind = field("type").ok_or_else(|| Error::file(MODULES, "a module has no type"))?;
             let path = field("path").unwrap_or_default();
-            if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains(['\\', ':', '?', '#'])
-            {
+            if !inside(path) {
                 return Err(Error::option("modules.json path", path));
             }
             // Old and new spellings differ in the package path only: the class is the last segment.
@@ -154,6 +155,14 @@ impl Folder {
     /// The file that holds the encoder's weights.
     pub fn weights(&self) -> Result<String> {
         Ok(join(&self.modules()?[0].path, "model.safetensors"))
+    }
+
+    /// Where the parts of [`Folder::weights`] are, if it is no single file.
+    pub fn shards(&self) -> Result<Option<Shards>> {
+        let folder = &self.modules()?[0].path;
+        let path = join(folder, INDEX);
+        let bytes = self.files.get(&path).and_then(Option::as_deref);
+        bytes.map(|bytes| Shards::parse(&path, folder, bytes)).transpose()
     }
 
     /// Everything around the encoder, for an encoder of `hidden` columns.
@@ -252,7 +261,12 @@ impl Sentence {
     }
 }
 
-fn join(folder: &str, name: &str) -> String {
+/// Whether a path from a file stays inside the folder.
+pub(crate) fn inside(path: &str) -> bool {
+    !path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains(['\\', ':', '?', '#'])
+}
+
+pub(crate) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() || folder == "." { name.into() } else { format!("{folder}/{name}") }
 }
 
@@ -289,7 +303,12 @@ mod tests {
             ["0_Transformer/config.json", "0_Transformer/tokenizer.json", "0_Transformer/tokenizer_config.json"];
         let wanted = folder.wanted().unwrap();
         assert_eq!(wanted[..3], expected);
-        let rest = ["0_Transformer/sentence_bert_config.json", "1_Pooling/config.json", "2_Normalize/config.json"];
+        let rest = [
+            "0_Transformer/sentence_bert_config.json",
+            "0_Transformer/model.safetensors.index.json",
+            "1_Pooling/config.json",
+            "2_Normalize/config.json",
+        ];
         assert_eq!(wanted[3..], rest);
     }
 

@@ -31,6 +31,7 @@ mod platform;
 pub mod program;
 pub mod rotation;
 pub mod shader;
+pub mod shards;
 mod simd;
 pub mod task;
 pub mod tokens;

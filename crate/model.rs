@@ -84,6 +84,9 @@ impl Loader {
         let last = spec.record(&mut program, &folder.weights()?);
         sentence.head.record(&mut program, last);
         program.states = Some(last);
+        if let Some(shards) = folder.shards()? {
+            shards.assign(&folder.weights()?, spec.prefixes, &mut program.weights)?;
+        }
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
         // Always room for the longest text.

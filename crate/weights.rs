@@ -102,12 +102,22 @@ impl Weight {
 pub struct Part {
     /// File inside the model folder.
     pub file: String,
-    /// Tensor name without the checkpoint's prefix.
+    /// Tensor name without the checkpoint's prefix; one that begins with `/` is not below a prefix.
     pub name: String,
     /// First row it fills.
     pub at: usize,
     /// Rows it fills.
     pub rows: usize,
+}
+
+impl Part {
+    /// The name in a checkpoint that puts `prefix` in front of the encoder's names.
+    pub(crate) fn full_name(&self, prefix: &str) -> String {
+        match self.name.strip_prefix('/') {
+            Some(name) => name.to_owned(),
+            None => format!("{prefix}{}", self.name),
+        }
+    }
 }
 
 /// Takes finished values on behalf of a device.
@@ -301,12 +311,12 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
     };
     // Decided once from the whole list, so that every later miss is an error with its full name.
     let found_with =
-        |prefix: &&str| wanted().filter(|(_, _, part)| tensors.contains_key(&format!("{prefix}{}", part.name))).count();
+        |prefix: &&str| wanted().filter(|(_, _, part)| tensors.contains_key(&part.full_name(prefix))).count();
     let prefix = prefixes.iter().copied().rev().max_by_key(found_with).unwrap_or("");
     let data = header.len() as u64;
     let mut targets: Vec<Target> = Vec::new();
     for (id, weight, part) in wanted() {
-        let name = format!("{prefix}{}", part.name);
+        let name = part.full_name(prefix);
         let info = tensors.get(&name).ok_or_else(|| Error::MissingTensor { name: printable(&name) })?;
         let expected = weight.layout.shape(part.rows);
         // Dimensions of one do not count: a convolution of one row is a matrix.

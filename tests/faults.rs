@@ -217,3 +217,69 @@ fn arguments_are_checked() {
     let nothing: [&str; 0] = [];
     assert!(pollster::block_on(model.embed(&nothing, &EmbedOptions::default())).unwrap().data.is_empty());
 }
+
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Cuts the weights in two, with an index, and puts a prefix in front of every name.
+fn shard(files: &mut Files, prefix: &str) {
+    let bytes = files.remove(WEIGHTS).unwrap();
+    let whole = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut map = serde_json::Map::new();
+    for (number, name) in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"].iter().enumerate() {
+        let own = whole.tensors().into_iter().enumerate().filter(|(index, _)| index % 2 == number);
+        let own: Vec<_> = own.map(|(_, (tensor, view))| (format!("{prefix}{tensor}"), view)).collect();
+        map.extend(own.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
+        files.insert((*name).into(), safetensors::serialize(own, None).unwrap());
+    }
+    let index = json!({ "metadata": { "total_size": bytes.len() }, "weight_map": map });
+    files.insert(INDEX.into(), serde_json::to_vec(&index).unwrap());
+}
+
+#[test]
+fn a_checkpoint_in_several_files_is_the_same_model() {
+    for on in On::BOTH {
+        let whole = embed(&load(&files("bert-odd"), on, 4096, None).unwrap(), "shards").unwrap();
+        for prefix in ["", "bert."] {
+            let mut sharded = files("bert-odd");
+            shard(&mut sharded, prefix);
+            assert_eq!(embed(&load(&sharded, on, 1021, None).unwrap(), "shards").unwrap(), whole, "{prefix}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_index_is_a_typed_error() {
+    let name = "embeddings.LayerNorm.bias";
+    type Damage = fn(&mut Value);
+    let cases: [(&str, &str, Damage); 8] = [
+        ("no map", "invalid-file", |index| drop(index.as_object_mut().unwrap().remove("weight_map"))),
+        ("no file", "invalid-file", |index| index["weight_map"]["embeddings.LayerNorm.bias"] = json!(1)),
+        ("outside", "unsupported-option", |index| index["weight_map"]["x"] = json!("../model.safetensors")),
+        ("absolute", "unsupported-option", |index| index["weight_map"]["x"] = json!("/etc/model.safetensors")),
+        ("elsewhere", "unsupported-option", |index| index["weight_map"]["x"] = json!("https://a/b.safetensors")),
+        ("no weights", "unsupported-option", |index| index["weight_map"]["x"] = json!("pytorch_model.bin")),
+        ("many files", "limit-exceeded", |index| {
+            (0..300).for_each(|n| index["weight_map"][n.to_string()] = json!(format!("{n}.safetensors")))
+        }),
+        ("a tensor less", "missing-tensor", |index| {
+            drop(index["weight_map"].as_object_mut().unwrap().remove("embeddings.LayerNorm.bias"))
+        }),
+    ];
+    for (case, code, damage) in cases {
+        let mut damaged = files("bert-odd");
+        shard(&mut damaged, "");
+        edit(&mut damaged, INDEX, damage);
+        let error = load(&damaged, On::Cpu, 4096, None).err().unwrap_or_else(|| panic!("{case} loaded"));
+        assert_eq!(error.code(), code, "{case}: {error}");
+    }
+    // The index says one file, the tensor is in the other.
+    let mut wrong = files("bert-odd");
+    shard(&mut wrong, "");
+    edit(&mut wrong, INDEX, |index| {
+        let file = &mut index["weight_map"][name];
+        *file = json!(
+            file.as_str().unwrap().replace("00001-", "0000X-").replace("00002-", "00001-").replace("0000X-", "00002-")
+        );
+    });
+    assert_eq!(load(&wrong, On::Cpu, 4096, None).err().unwrap().code(), "missing-tensor");
+}
