@@ -1,7 +1,7 @@
 //! Token ids to packed batches: the tokens of several texts one after another, with no padding anywhere.
 //!
-//! What a token may attend to is a range of rows, so texts of any length share a batch, and a sliding
-//! window is only another range.
+//! What a token may attend to are two ranges of rows: its text, which a layer may limit to a window, and what it sees
+//! beside that, so texts of any length share a batch, and texts share a context, without a mask.
 
 use std::ops::Range;
 
@@ -19,9 +19,35 @@ pub struct Sequence {
     pub type_ids: Vec<u32>,
     /// First token that pooling counts (past the prompt where the model's pooling leaves it out).
     pub pool_from: u32,
+    /// First token of each branch; none: a plain text. What stands in front of the first is the trunk. The tokens of a branch
+    /// see those of the trunk and their own, and their positions go on behind the trunk's; the trunk sees only itself.
+    /// Trunk and branches are a text each of the batch.
+    pub branches: Vec<u32>,
 }
 
 impl Sequence {
+    /// A plain text.
+    pub fn new(ids: Vec<u32>, type_ids: Vec<u32>) -> Self {
+        Self { ids, type_ids, ..Self::default() }
+    }
+
+    /// How many texts of a batch it is.
+    pub fn texts(&self) -> usize {
+        1 + self.branches.len()
+    }
+
+    /// How many positions it has: those of the trunk and of the longest branch.
+    fn reach(&self) -> usize {
+        let mut lengths = self.parts().map(|part| part.len());
+        lengths.next().unwrap_or(0) + lengths.max().unwrap_or(0)
+    }
+
+    /// Its tokens text by text: the trunk, then the branches.
+    fn parts(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let ends = self.branches.iter().map(|start| *start as usize).chain([self.ids.len()]);
+        ends.scan(0, |start, end| Some(std::mem::replace(start, end)..end))
+    }
+
     /// Whether pooling has no token to count: the text is all prompt.
     pub fn pools_nothing(&self) -> bool {
         self.pool_from as usize >= self.ids.len()
@@ -41,6 +67,11 @@ pub struct Batch {
     pub from: Vec<u32>,
     /// One past the last row that the token attends to. Never falls from one row to the next.
     pub until: Vec<u32>,
+    /// First of the rows that the token attends to whatever its window: the leading rows of its own text, or another text,
+    /// which counts as standing right in front of its own.
+    pub also_from: Vec<u32>,
+    /// One past the last of these rows; not above `also_from` where there are none.
+    pub also_until: Vec<u32>,
     /// First row of each text, and one past the last row of the last.
     pub starts: Vec<u32>,
     /// By text: the first of its tokens that pooling counts.
@@ -75,21 +106,44 @@ pub struct Tables {
     pub first_position: u32,
     /// A token that is not numbered: it has the row before the first position wherever it stands.
     pub unnumbered: Option<u32>,
+    /// The tokens that see all of their text and are seen by all of it, whatever the window.
+    pub leading: Leading,
     /// Texts of more tokens than this are numbered from behind it: their rotations are others.
     pub short: Option<usize>,
 }
 
+/// Tokens at the front of a text that windows do not concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leading {
+    /// None.
+    #[default]
+    None,
+    /// The first.
+    First,
+    /// Those in front of the first token of this id: a question.
+    Before(u32),
+}
+
+impl Leading {
+    /// How many tokens lead.
+    fn count(self, ids: &[u32]) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::First => 1,
+            Self::Before(separator) => ids.iter().take_while(|id| **id != separator).count() as u32,
+        }
+    }
+}
+
 impl Tables {
-    /// Row of the position table for each token.
-    fn number<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
-        let behind = self.short.filter(|short| ids.len() > *short).unwrap_or_default();
-        let mut next = self.first_position + behind as u32;
+    /// Row of the position table for each token, where the first is `next`, which becomes that of the token behind them.
+    fn number<'a>(&'a self, ids: &'a [u32], next: &'a mut u32) -> impl Iterator<Item = u32> + 'a {
         ids.iter().map(move |id| {
             if Some(*id) == self.unnumbered {
                 return self.first_position.saturating_sub(1);
             }
-            next += 1;
-            next - 1
+            *next += 1;
+            *next - 1
         })
     }
 
@@ -101,9 +155,16 @@ impl Tables {
         if let Some(&id) = sequence.type_ids.iter().find(|&&id| self.types > 0 && id as usize >= self.types) {
             return Err(Error::option("tokenizer.json token type", id));
         }
-        if sequence.ids.is_empty() || sequence.ids.len() > self.positions {
-            let reason = format!("a text has {} tokens, the model takes 1 to {}", sequence.ids.len(), self.positions);
-            return Err(Error::argument(reason));
+        if sequence.parts().any(|part| part.is_empty()) || sequence.texts() > MAX_TEXTS {
+            return Err(Error::argument(format!("a sequence has an empty text, or more than {MAX_TEXTS}")));
+        }
+        // A token has no third range.
+        if self.leading != Leading::None && !sequence.branches.is_empty() {
+            return Err(Error::argument("texts with leading tokens share no context"));
+        }
+        if sequence.reach() > self.positions {
+            let (found, most) = (sequence.reach(), self.positions);
+            return Err(Error::argument(format!("a text has {found} tokens, the model takes 1 to {most}")));
         }
         Ok(())
     }
@@ -118,14 +179,34 @@ impl Batch {
     ) -> Self {
         let mut batch = Self { starts: vec![0], pooling: pooling.clone(), ..Self::default() };
         for sequence in sequences {
-            let (start, length) = (batch.ids.len() as u32, sequence.ids.len() as u32);
             batch.ids.extend(&sequence.ids);
             batch.type_ids.extend(&sequence.type_ids);
-            batch.positions.extend(tables.number(&sequence.ids));
-            batch.from.extend((0..length).map(|_| start));
-            batch.until.extend((0..length).map(|_| start + length));
-            batch.starts.push(start + length);
-            batch.pool_from.push(sequence.pool_from);
+            let behind = tables.short.filter(|short| sequence.reach() > *short).unwrap_or_default();
+            let mut first_position = tables.first_position + behind as u32;
+            let mut trunk = None;
+            for part in sequence.parts() {
+                let (start, rows) = (batch.from.len() as u32, part.len());
+                let until = start + rows as u32;
+                let mut next = first_position;
+                let ids = &sequence.ids[part];
+                batch.positions.extend(tables.number(ids, &mut next));
+                let (also_from, also_until) = trunk.unwrap_or((start, start + tables.leading.count(ids)));
+                for (list, bound) in [
+                    (&mut batch.from, start),
+                    (&mut batch.until, until),
+                    (&mut batch.also_from, also_from),
+                    (&mut batch.also_until, also_until),
+                ] {
+                    list.extend(std::iter::repeat_n(bound, rows));
+                }
+                batch.starts.push(until);
+                if trunk.is_none() {
+                    batch.pool_from.push(sequence.pool_from);
+                    (trunk, first_position) = (Some((start, until)), next);
+                } else {
+                    batch.pool_from.push(0);
+                }
+            }
         }
         batch
     }
@@ -156,8 +237,9 @@ impl Batch {
         for (word, mode) in frame[5..].iter_mut().zip(&self.pooling.modes) {
             *word = *mode;
         }
-        for list in [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until, &self.starts, &self.pool_from]
-        {
+        let tokens = [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until];
+        let beside = [&self.also_from, &self.also_until];
+        for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from]) {
             frame.extend(list);
         }
         frame
@@ -169,17 +251,18 @@ const FRAME_HEADER: usize = 16;
 
 /// Words of the largest frame for this many tokens.
 pub fn frame_words(tokens: usize) -> usize {
-    FRAME_HEADER + 5 * tokens + 2 * MAX_TEXTS + 1
+    FRAME_HEADER + 7 * tokens + 2 * MAX_TEXTS + 1
 }
 
-/// How many of the sequences at the front, by their lengths, fit in a batch of `budget` tokens. At least one.
-pub fn fitting(lengths: impl IntoIterator<Item = usize>, budget: usize) -> usize {
-    let mut tokens = 0;
-    let fits = |length: &usize| {
-        tokens += length;
-        tokens <= budget
+/// How many of the sequences at the front fit in a batch of `budget` tokens. At least one.
+pub fn fitting<'a>(sequences: impl IntoIterator<Item = &'a Sequence>, budget: usize) -> usize {
+    let (mut tokens, mut texts) = (0, 0);
+    let fits = |sequence: &&Sequence| {
+        tokens += sequence.ids.len();
+        texts += sequence.texts();
+        tokens <= budget && texts <= MAX_TEXTS
     };
-    lengths.into_iter().take(MAX_TEXTS).take_while(fits).count().max(1)
+    sequences.into_iter().take_while(fits).count().max(1)
 }
 
 #[cfg(test)]
@@ -187,11 +270,19 @@ mod tests {
     use super::*;
 
     fn sequence(length: u32) -> Sequence {
-        Sequence { ids: (0..length).collect(), type_ids: vec![0; length as usize], pool_from: 0 }
+        Sequence::new((0..length).collect(), vec![0; length as usize])
     }
 
-    const TABLES: Tables =
-        Tables { vocab: 50, types: 2, tasks: 0, positions: 40, first_position: 2, unnumbered: None, short: None };
+    const TABLES: Tables = Tables {
+        vocab: 50,
+        types: 2,
+        tasks: 0,
+        positions: 40,
+        first_position: 2,
+        unnumbered: None,
+        leading: Leading::None,
+        short: None,
+    };
 
     #[test]
     fn packs_without_padding() {
@@ -209,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_padding_token_in_the_text_is_not_numbered() {
-        let sequence = Sequence { ids: vec![5, 1, 6, 1, 1, 7], type_ids: vec![0; 6], pool_from: 0 };
+        let sequence = Sequence::new(vec![5, 1, 6, 1, 1, 7], vec![0; 6]);
         let tables = Tables { unnumbered: Some(1), ..TABLES };
         let batch = Batch::pack([&sequence, &sequence], &tables, &PoolingParams::default());
         // create_position_ids_from_input_ids of transformers, padding_idx 1.
@@ -217,20 +308,52 @@ mod tests {
     }
 
     #[test]
+    fn branches_see_the_trunk() {
+        let sequence = Sequence { branches: vec![3, 5], pool_from: 1, ..sequence(6) };
+        let batch = Batch::pack([&super::tests::sequence(2), &sequence], &TABLES, &PoolingParams::default());
+        assert_eq!(batch.positions[2..], [2, 3, 4, 5, 6, 5]);
+        assert_eq!(batch.from[2..], [2, 2, 2, 5, 5, 7]);
+        assert_eq!(batch.until[2..], [5, 5, 5, 7, 7, 8]);
+        assert_eq!(batch.also_from, [0, 0, 2, 2, 2, 2, 2, 2]);
+        assert_eq!(batch.also_until, [0, 0, 2, 2, 2, 5, 5, 5]);
+        assert_eq!((&batch.starts[..], &batch.pool_from[..]), (&[0, 2, 5, 7, 8][..], &[0, 1, 0, 0][..]));
+        assert!(batch.frame().len() <= frame_words(8));
+        let long = Sequence { branches: vec![1, 2], ..super::tests::sequence(45) };
+        assert_eq!(TABLES.check(&long).unwrap_err().code(), "invalid-argument");
+        for branches in [vec![0], vec![5, 5], vec![7, 5], vec![45]] {
+            let wrong = Sequence { branches, ..super::tests::sequence(45) };
+            assert_eq!(TABLES.check(&wrong).unwrap_err().code(), "invalid-argument");
+        }
+    }
+
+    #[test]
+    fn leading_tokens_are_counted() {
+        for (leading, count) in
+            [(Leading::None, 0), (Leading::First, 1), (Leading::Before(3), 3), (Leading::Before(9), 5)]
+        {
+            let tables = Tables { leading, ..TABLES };
+            let batch = Batch::pack([&sequence(2), &sequence(5)], &tables, &PoolingParams::default());
+            assert_eq!(batch.also_from[2..], [2; 5]);
+            assert_eq!(batch.also_until[2..], [2 + count; 5]);
+        }
+    }
+
+    #[test]
     fn refuses_what_the_tables_lack() {
         assert_eq!(TABLES.check(&sequence(40)), Ok(()));
         assert_eq!(TABLES.check(&sequence(41)).unwrap_err().code(), "invalid-argument");
         assert_eq!(TABLES.check(&sequence(0)).unwrap_err().code(), "invalid-argument");
-        let far = Sequence { ids: vec![50], type_ids: vec![0], pool_from: 0 };
+        let far = Sequence::new(vec![50], vec![0]);
         assert_eq!(TABLES.check(&far).unwrap_err().code(), "token-out-of-range");
-        let typed = Sequence { ids: vec![1], type_ids: vec![2], pool_from: 0 };
+        let typed = Sequence::new(vec![1], vec![2]);
         assert_eq!(TABLES.check(&typed).unwrap_err().code(), "unsupported-option");
     }
 
     #[test]
     fn fills_the_budget() {
-        assert_eq!(fitting([5, 5, 5], 10), 2);
-        assert_eq!(fitting([50], 10), 1);
-        assert_eq!(fitting(vec![1; 1000], 4096), MAX_TEXTS);
+        let fitting = |length, count, budget| fitting(&vec![sequence(length); count], budget);
+        assert_eq!(fitting(5, 3, 10), 2);
+        assert_eq!(fitting(50, 1, 10), 1);
+        assert_eq!(fitting(1, 1000, 4096), MAX_TEXTS);
     }
 }

@@ -71,6 +71,15 @@ impl Config {
         }
     }
 
+    /// `count` whole numbers from 1 to `most`, from a list or from one number for all.
+    pub fn sizes_or(&self, key: &str, default: usize, count: usize, most: usize) -> Result<Vec<usize>> {
+        let Some(Value::Array(list)) = self.get(key) else { return Ok(vec![self.size_or(key, default, most)?; count]) };
+        let size = |value: &Value| value.as_u64().map(|size| size as usize).filter(|size| (1..=most).contains(size));
+        let sizes: Option<Vec<usize>> = list.iter().map(size).collect();
+        let sizes = sizes.filter(|sizes| sizes.len() == count);
+        sizes.ok_or_else(|| self.wrong(key, &format!("{count} whole numbers from 1 to {most}")))
+    }
+
     /// A whole number from 0 to `most`, or `default` where the key is absent.
     pub fn index_or(&self, key: &str, default: u32, most: usize) -> Result<u32> {
         let Some(value) = self.get(key) else { return Ok(default) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::Tables;
 use crate::declare::Declare;
-use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind, Own};
+use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind, Own, Sees};
 use crate::program::{Buf, Program, WeightId};
 use crate::rotation::Rotation;
 use crate::task::Tasks;
@@ -89,6 +89,8 @@ pub struct Layer {
     pub name: String,
     /// Its attention heads, where some were pruned.
     pub heads: Option<usize>,
+    /// Which rows a token attends to.
+    pub sees: Sees,
     /// Rows in front of a token that it attends to; none: all of its text.
     pub before: Option<usize>,
     /// Rows behind a token that it attends to; none: all of its text.
@@ -244,6 +246,7 @@ impl Spec {
             kv: layer.heads.unwrap_or(self.kv_heads),
             distances,
             alibi: layer.alibi,
+            sees: layer.sees,
             before: layer.before,
             behind: layer.behind,
             scale: self.scale.unwrap_or(1.0 / (self.head_dim as f32).sqrt()),

@@ -447,7 +447,7 @@ impl Job {
             return Ok(());
         }
         let budget = *model.budget.borrow();
-        let count = fitting(rest.iter().map(|index| self.sequences[*index].ids.len()), budget);
+        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), budget);
         let texts = &rest[..count];
         let sequences = texts.iter().map(|index| &self.sequences[*index]);
         let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);

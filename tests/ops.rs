@@ -4,7 +4,9 @@
 use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
-use embedlet::ops::{Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Routes};
+use embedlet::ops::{
+    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Routes, Sees,
+};
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 
@@ -161,11 +163,19 @@ fn attention() {
             Heads { before: Some(40), behind: Some(33), distances: Some(near), ..plain },
             Heads { distances: Some(far), ..plain },
             Heads { alibi: true, ..plain },
+            Heads { sees: Sees::Both, alibi: true, ..plain },
+            Heads { sees: Sees::Both, before: Some(5), behind: Some(9), distances: Some(far), ..plain },
         ];
         if head_dim % 2 == 0 {
             let rotations = rotations(&mut p, head_dim);
             kinds.push(Heads { rotations: Some(rotations), ..plain });
+            kinds.push(Heads { rotations: Some(rotations), sees: Sees::Both, kv: 1, ..plain });
             kinds.push(Heads { rotations: Some(rotations), before: Some(33), kv: 1, distances: Some(far), ..plain });
+        }
+        let rest = p.buf(Rows::Tokens, plain.axis(heads).padded());
+        kinds.push(Heads { sees: Sees::Leading(rest), ..plain });
+        for (size, first, dense) in [(4, 3, 20), (33, 2, 40)] {
+            kinds.push(Heads { sees: Sees::Blocks(Blocks { size, first, dense }), ..plain });
         }
         for kind in kinds {
             let qkv = p.buf(Rows::Tokens, kind.axis(kind.qkv()).padded());

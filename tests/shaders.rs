@@ -1,7 +1,7 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
 use embedlet::ops::{
-    Activation, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Rotations,
+    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Rotations, Sees,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::rotation::Rotation;
@@ -72,7 +72,10 @@ fn every_operation(width: usize) -> Program {
         let rotations = rotations(&mut p, head_dim);
         let distances = weight(&mut p, Layout::Distances { most: 128, buckets: 32, heads: 2 });
         let biased = Heads { rotations: Some(rotations), distances: Some((distances, 128)), ..plain };
-        for heads in [plain, Heads { alibi: true, ..plain }, biased] {
+        let leading = Sees::Leading(p.buf(Rows::Tokens, biased.axis(2).padded()));
+        let blocks = Sees::Blocks(Blocks { size: 8, first: 4, dense: 88 });
+        let seen = [Sees::Both, leading, blocks].map(|sees| Heads { sees, ..biased });
+        for heads in [plain, Heads { alibi: true, ..plain }, biased].into_iter().chain(seen) {
             let qkv = p.buf(Rows::Tokens, heads.axis(heads.qkv()).padded());
             let gain = weight(&mut p, Layout::Vector { axis: heads.axis(1) });
             let qkv = p.head_norm(qkv, heads, [gain, gain], 1e-6, NormKind::OnePlusRms);

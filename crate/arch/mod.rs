@@ -2,6 +2,7 @@
 
 mod albert;
 mod bert;
+mod big_bird;
 mod clip_text_model;
 mod convbert;
 mod deberta;
@@ -15,6 +16,7 @@ mod gte;
 mod jina_bert;
 mod jina_embeddings_v3;
 mod llama;
+mod longformer;
 mod megatron_bert;
 mod mobilebert;
 mod modernbert;
@@ -51,6 +53,7 @@ fn described(config: &Config) -> Result<Spec> {
         "albert" => albert::spec(config),
         "bert" if config.is("position_embedding_type", "alibi") => jina_bert::spec(config),
         "bert" => bert::spec(config),
+        "big_bird" => big_bird::spec(config),
         "camembert" | "roberta" | "xlm-roberta" => roberta::spec(config),
         "clip_text_model" => clip_text_model::spec(config, &clip_text_model::CLIP),
         "convbert" => convbert::spec(config),
@@ -64,6 +67,7 @@ fn described(config: &Config) -> Result<Spec> {
         "gte" | "new" => gte::spec(config),
         "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
+        "longformer" => longformer::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
         "mobilebert" => mobilebert::spec(config),
         "modernbert" => modernbert::spec(config),

@@ -2,13 +2,15 @@
 //! Is All You Need" §3.2; the running form is that of FlashAttention. Rotations: RoFormer (arXiv 2104.09864) §3.4.2,
 //! where column i turns with column i + head_dim / 2.
 
+use std::ops::Range;
+
 use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::rotation::Turned;
-use crate::shader::{Const, Grid, Kernel};
+use crate::shader::{Const, Fragment, Grid, Kernel};
 use crate::weights::Axis;
 
 /// Query rows of a workgroup.
@@ -17,6 +19,8 @@ pub(super) const QUERIES: usize = 32;
 pub(super) const TILE_ELEMENTS: usize = 2048;
 /// A window that holds every text.
 const UNBOUNDED: usize = 1 << 30;
+/// Most parts of what a token attends to.
+const PARTS: usize = 3;
 
 /// The heads of an attention and what a score depends on beside its query and key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,9 +39,11 @@ pub struct Heads {
     pub distances: Option<(WeightId, usize)>,
     /// Where there is nothing of that kind: a score falls with the distance of its key, by [`slopes`].
     pub alibi: bool,
-    /// A token attends to so many rows before it.
+    /// Which rows a token attends to.
+    pub sees: Sees,
+    /// Of its first range, so many before it.
     pub before: Option<usize>,
-    /// A token attends to so many rows behind it.
+    /// Of its first range, so many behind it.
     pub behind: Option<usize>,
 }
 
@@ -50,12 +56,39 @@ pub struct Rotations {
     pub turned: Turned,
 }
 
+/// Which rows a token attends to, of those that the batch offers it. A fragment each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sees {
+    /// Its first range, as far as the window goes.
+    #[default]
+    Text,
+    /// The same, and what its second range has in front of that.
+    Both,
+    /// All of its first range where it lies in its own second; the other tokens keep what they have here.
+    Leading(Buf),
+    /// A part of its first range, block by block.
+    Blocks(Blocks),
+}
+
+/// Block-sparse attention: to the blocks beside one's own, the first and the last. Tokens of the first and of the last block
+/// attend to all. Source: BigBird, arXiv 2007.14062.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks {
+    /// Tokens of a block.
+    pub size: usize,
+    /// How often the first block counts.
+    pub first: usize,
+    /// Texts of so many tokens and shorter ones are dense.
+    pub dense: usize,
+}
+
 impl Heads {
     /// Plain heads.
     pub fn new(count: usize, dim: usize) -> Self {
         let scale = 1.0 / (dim as f32).sqrt();
         let (rotations, distances, before, behind) = (None, None, None, None);
-        Self { count, kv: count, dim, scale, rotations, distances, alibi: false, before, behind }
+        let sees = Sees::Text;
+        Self { count, kv: count, dim, scale, rotations, distances, alibi: false, sees, before, behind }
     }
 
     /// Queries, then keys, then values.
@@ -74,6 +107,65 @@ impl Heads {
 
     fn stride(&self) -> usize {
         self.axis(1).padded()
+    }
+
+    fn fragment(&self) -> Fragment {
+        match self.sees {
+            Sees::Text => fragment!("lib/sees_text.wgsl"),
+            Sees::Both => fragment!("lib/sees_both.wgsl"),
+            Sees::Leading(_) => fragment!("lib/sees_leading.wgsl"),
+            Sees::Blocks(_) => fragment!("lib/sees_blocks.wgsl"),
+        }
+    }
+
+    /// The rows that a token attends to, in the order of the kernel.
+    fn seen(&self, batch: &Batch, token: usize) -> [Seen; PARTS] {
+        let range = |from: &[u32], until: &[u32]| from[token] as usize..until[token] as usize;
+        let (text, also) = (range(&batch.from, &batch.until), range(&batch.also_from, &batch.also_until));
+        let near = text.start.max(token.saturating_sub(self.before.unwrap_or(UNBOUNDED)));
+        let near = near..text.end.min(token + self.behind.unwrap_or(UNBOUNDED) + 1);
+        let once = |rows: Range<usize>| Seen { rows, gap: 0, repeats: 1 };
+        match self.sees {
+            Sees::Text => [once(near), once(0..0), once(0..0)],
+            Sees::Both => {
+                let gap = text.start.saturating_sub(also.end);
+                let front = also.start..also.end.min(near.start);
+                [once(near), Seen { gap, ..once(front) }, once(0..0)]
+            }
+            Sees::Leading(_) => {
+                let leads = also.contains(&token);
+                [once(if leads { text } else { 0..0 }), once(0..0), once(0..0)]
+            }
+            Sees::Blocks(blocks) => blocks.seen(text, token),
+        }
+    }
+}
+
+/// Rows that a token attends to.
+#[derive(Debug, Clone)]
+struct Seen {
+    rows: Range<usize>,
+    /// How far they stand in front of where distances have them.
+    gap: usize,
+    /// How often they count.
+    repeats: usize,
+}
+
+impl Blocks {
+    fn seen(self, text: Range<usize>, token: usize) -> [Seen; PARTS] {
+        let (block, blocks) = ((token - text.start) / self.size, text.len().div_ceil(self.size));
+        let seen = |rows: Range<usize>, repeats| Seen { rows, gap: 0, repeats };
+        if text.len() <= self.dense || block == 0 || block + 1 == blocks {
+            return [seen(text, 1), seen(0..0, 1), seen(0..0, 1)];
+        }
+        let first = |block: usize| text.start + block * self.size;
+        let near = first(block - 1)..first(block + 2).min(text.end);
+        let last = first(blocks - 1).max(near.end)..text.end;
+        match block {
+            // The first block is one of those around.
+            1 => [seen(near.start..first(1), self.first), seen(first(1)..near.end, 1), seen(last, 1)],
+            _ => [seen(near, 1), seen(text.start..first(1), self.first), seen(last, 1)],
+        }
     }
 }
 
@@ -98,7 +190,7 @@ impl Op for Attention {
         let stride = self.heads.stride();
         let mut kernel = Kernel {
             name: "attention",
-            fragments: vec![fragment!("attention.wgsl")],
+            fragments: vec![fragment!("attention.wgsl"), self.heads.fragment()],
             consts: vec![
                 ("GROUP", Const::Count(QUERIES)),
                 ("KEYS", Const::Count((TILE_ELEMENTS / stride).clamp(1, 32))),
@@ -112,15 +204,24 @@ impl Op for Attention {
             operands: vec![Operand::Read(self.qkv), Operand::Write(self.out)],
             grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: self.heads.count as u32 },
         };
-        let operand = |kernel: &mut Kernel, name, id| {
-            kernel.operands.push(Operand::Weight(id));
+        let operand = |kernel: &mut Kernel, name, operand| {
+            kernel.operands.push(operand);
             kernel.consts.push((name, Const::Count(kernel.operands.len())));
         };
+        match self.heads.sees {
+            Sees::Text | Sees::Both => {}
+            Sees::Leading(rest) => operand(&mut kernel, "REST_BINDING", Operand::Read(rest)),
+            Sees::Blocks(Blocks { size, first, dense }) => kernel.consts.extend([
+                ("BLOCK", Const::Count(size)),
+                ("FIRST", Const::Number(first as f32)),
+                ("DENSE", Const::Count(dense)),
+            ]),
+        }
         match self.heads.rotations {
             None => kernel.fragments.push(fragment!("lib/no_rotation.wgsl")),
             Some(rotations) => {
                 kernel.fragments.push(fragment!("lib/rotation.wgsl"));
-                operand(&mut kernel, "ROTATIONS_BINDING", rotations.table);
+                operand(&mut kernel, "ROTATIONS_BINDING", Operand::Weight(rotations.table));
             }
         }
         match self.heads.distances {
@@ -128,11 +229,11 @@ impl Op for Attention {
                 kernel.fragments.push(fragment!("lib/alibi.wgsl"));
                 kernel.consts.push(("SLOPES", Const::Numbers(slopes(self.heads.count))));
             }
-            None => kernel.fragments.push(fragment!("lib/no_distance.wgsl")),
+            None => kernel.fragments.push(fragment!("lib/no_bias.wgsl")),
             Some((bias, most)) => {
                 kernel.fragments.push(fragment!("lib/distance.wgsl"));
                 kernel.consts.push(("MOST", Const::Count(most)));
-                operand(&mut kernel, "DISTANCE_BINDING", bias);
+                operand(&mut kernel, "DISTANCE_BINDING", Operand::Weight(bias));
             }
         }
         kernel
@@ -163,26 +264,36 @@ impl Op for Attention {
                 let mut scores = Vec::new();
                 for (index, row) in rows.chunks_exact_mut(width).enumerate() {
                     let token = first + index;
-                    let (before, behind) = (heads.before.unwrap_or(UNBOUNDED), heads.behind.unwrap_or(UNBOUNDED));
-                    let from = token.saturating_sub(before).max(batch.from[token] as usize);
-                    let until = (token + behind + 1).min(batch.until[token] as usize);
+                    let seen = heads.seen(batch, token);
+                    if let Sees::Leading(rest) = heads.sees
+                        && seen.iter().all(|seen| seen.rows.is_empty())
+                    {
+                        row.copy_from_slice(&memory.read(rest)[token * width..][..width]);
+                        continue;
+                    }
                     for (index, out) in row.chunks_exact_mut(head).enumerate() {
                         let q = part(token, index);
                         let kv = heads.count + index / (heads.count / heads.kv);
                         scores.clear();
-                        scores.extend((from..until).map(|key| heads.scale * dot(q, part(key, kv))));
-                        if let Some((bias, most)) = bias {
-                            for (key, score) in (from..until).zip(&mut scores) {
-                                let distance = (key as i64 - token as i64).clamp(-most, most) + most;
-                                *score += bias[distance as usize * heads.count + index];
+                        for Seen { rows: keys, gap, repeats } in &seen {
+                            let first = scores.len();
+                            // A key that counts n times has n times the exponential.
+                            let more = (*repeats as f32).ln();
+                            scores.extend(keys.clone().map(|key| heads.scale * dot(q, part(key, kv)) + more));
+                            for (key, score) in keys.clone().zip(&mut scores[first..]) {
+                                let distance = (key + gap) as i64 - token as i64;
+                                match (bias, slopes.get(index)) {
+                                    (Some((bias, most)), _) => {
+                                        let row = (distance.clamp(-most, most) + most) as usize;
+                                        *score += bias[row * heads.count + index];
+                                    }
+                                    (None, Some(slope)) => *score -= slope * distance.unsigned_abs() as f32,
+                                    (None, None) => break,
+                                }
                             }
                         }
-                        if let Some(slope) = slopes.get(index) {
-                            for (key, score) in (from..until).zip(&mut scores) {
-                                *score -= slope * key.abs_diff(token) as f32;
-                            }
-                        }
-                        mix(&mut scores, (from..until).map(|key| part(key, kv + heads.kv)), out);
+                        let keys = seen.iter().flat_map(|seen| seen.rows.clone());
+                        mix(&mut scores, keys.map(|key| part(key, kv + heads.kv)), out);
                     }
                 }
             });

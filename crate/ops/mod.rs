@@ -17,7 +17,7 @@ mod normalize;
 mod pool;
 mod route;
 
-pub use attention::{Attention, Heads, Rotations};
+pub use attention::{Attention, Blocks, Heads, Rotations, Sees};
 pub use conv::Conv;
 pub use depthwise::Depthwise;
 pub use disentangled_attention::{DisentangledAttention, RelativePositions};

@@ -132,7 +132,7 @@ impl Tokens {
 
 impl From<Encoding> for Sequence {
     fn from(encoding: Encoding) -> Self {
-        Self { ids: encoding.ids, type_ids: encoding.type_ids, pool_from: 0 }
+        Self::new(encoding.ids, encoding.type_ids)
     }
 }
 

@@ -14,11 +14,14 @@ fn frame_mode(i: u32) -> u32 { return frame[5u + i]; }
 fn frame_id(row: u32) -> u32 { return frame[FRAME_HEADER + row]; }
 fn frame_position(row: u32) -> u32 { return frame[FRAME_HEADER + frame_tokens() + row]; }
 fn frame_type(row: u32) -> u32 { return frame[FRAME_HEADER + 2u * frame_tokens() + row]; }
+// Two ranges of rows that the token attends to; the second may be empty.
 fn frame_from(row: u32) -> u32 { return frame[FRAME_HEADER + 3u * frame_tokens() + row]; }
 fn frame_until(row: u32) -> u32 { return frame[FRAME_HEADER + 4u * frame_tokens() + row]; }
+fn frame_also_from(row: u32) -> u32 { return frame[FRAME_HEADER + 5u * frame_tokens() + row]; }
+fn frame_also_until(row: u32) -> u32 { return frame[FRAME_HEADER + 6u * frame_tokens() + row]; }
 
 // One value a text; `frame_start(texts)` is one past the last row.
-fn frame_start(text: u32) -> u32 { return frame[FRAME_HEADER + 5u * frame_tokens() + text]; }
+fn frame_start(text: u32) -> u32 { return frame[FRAME_HEADER + 7u * frame_tokens() + text]; }
 fn frame_pool_from(text: u32) -> u32 {
-  return frame[FRAME_HEADER + 5u * frame_tokens() + frame_texts() + 1u + text];
+  return frame[FRAME_HEADER + 7u * frame_tokens() + frame_texts() + 1u + text];
 }

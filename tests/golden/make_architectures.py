@@ -94,6 +94,11 @@ MODELS = {
     ]),
     "bert": (PIECES, [{**BERT[0], "num_attention_heads": 4, "pruned_heads": {"0": [1, 3], "1": [0]}}]),
     "camembert": (UNIGRAM, both()),
+    "big_bird": (PIECES, [
+        {**BERT[0], "block_size": 4, "num_random_blocks": 2, "max_position_embeddings": 96, "rescale_embeddings": True},
+        {**BERT[1], "block_size": 8, "num_random_blocks": 1, "max_position_embeddings": 96, "use_bias": False, "hidden_act": "relu"},
+        {**BERT[0], "attention_type": "original_full", "max_position_embeddings": 96},
+    ]),
     "clip_text_model": (BYTES, [
         dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40, bos_token_id=0, eos_token_id=2),
         dict(hidden_size=33, num_attention_heads=3, num_hidden_layers=3, intermediate_size=47, max_position_embeddings=44, bos_token_id=0, eos_token_id=2,
@@ -131,6 +136,10 @@ MODELS = {
     "gte": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30}]),
     "jina_embeddings_v3": (UNIGRAM, [BERT[0], {**BERT[1], "hidden_size": 30, "hidden_act": "gelu"}]),
     "llama": (BYTES, [*LLAMA, turned(LLAMA[0], **LLAMA3), turned(LLAMA[0], rope_type="dynamic", factor=2.5)]),
+    "longformer": (BYTES, [
+        {**BERT[0], "attention_window": 8, "max_position_embeddings": 98},
+        {**BERT[1], "attention_window": [4, 16, 8], "pad_token_id": 1, "max_position_embeddings": 98},
+    ]),
     "megatron-bert": (PIECES, both()),
     "mobilebert": (PIECES, [
         {**BERT[0], "intra_bottleneck_size": 18, "embedding_size": 12, "num_feedforward_networks": 3, "hidden_act": "relu"},
@@ -321,9 +330,16 @@ def make(kind, number, tokenizer, settings):
         path.write_text(json.dumps(OLDER[name](json.loads(path.read_text())), indent=2) + "\n")
     model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     limit = getattr(config.get_text_config(), "max_position_embeddings", 8192)
-    if kind in ("camembert", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod"):
+    if kind in ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod"):
         limit -= 2
-    expect(name, folder, source, limit, lambda ids: model(ids[None], attention_mask=torch.ones_like(ids[None])).last_hidden_state[0])
+
+    def encode(ids):
+        if kind == "big_bird":
+            # A short text turns the model dense for all that follow.
+            model.set_attention_type(config.attention_type)
+        return model(ids[None], attention_mask=torch.ones_like(ids[None])).last_hidden_state[0]
+
+    expect(name, folder, source, limit, encode)
     if pruned:
         prune(folder, pruned, config.num_attention_heads)
 
