@@ -5,7 +5,8 @@ use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
 use embedlet::ops::{
-    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Routes, Sees,
+    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Routes,
+    ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
@@ -132,7 +133,11 @@ fn depthwise() {
         let mut p = Program::default();
         let x = p.buf(Rows::Tokens, width);
         let filters = p.weight(Weight::new(Layout::Filters { channels: width, size }, Vec::new(), Rounding::Never));
-        p.depthwise(x, filters, size);
+        p.depthwise(x, width, filters, Taps::around(size), None, None);
+        let wide = p.buf(Rows::Tokens, 2 * width + 3);
+        let bias = vector(&mut p, width);
+        p.depthwise(wide, width, filters, Taps::causal(size, false), Some(bias), Some(Activation::Silu));
+        p.depthwise(wide, width, filters, Taps::causal(size, true), Some(bias), Some(Activation::Gelu));
         check(&format!("width {width}, size {size}"), &p);
     }
 }
@@ -287,6 +292,23 @@ fn pool() {
         let x = p.buf(Rows::Tokens, width);
         p.pool(x, 2);
         check(&format!("width {width}, two modes"), &p);
+    }
+}
+
+#[test]
+fn selective_scan() {
+    for (width, states, rank) in [(1, 1, 1), (6, 3, 2), (64, 16, 4), (65, 5, 7), (130, 16, 9)] {
+        let mut p = Program::default();
+        let (x, steps) = (p.buf(Rows::Tokens, width), p.buf(Rows::Tokens, width));
+        let selection = p.buf(Rows::Tokens, rank + 2 * states);
+        let gate = p.buf(Rows::Tokens, 2 * width.next_multiple_of(4));
+        let layout = Layout::Linear { inputs: Axis::plain(states), outputs: Axis::plain(width) };
+        let decay = p.weight(Weight::new(layout, Vec::new(), Rounding::Never));
+        let weights = ScanWeights { states, decay, skip: vector(&mut p, width) };
+        for backward in [false, true] {
+            p.selective_scan(x, steps, selection, gate, weights, backward);
+        }
+        check(&format!("width {width}, {states} states"), &p);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
 use embedlet::ops::{
-    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Rotations, Sees,
+    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Rotations,
+    ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::rotation::Rotation;
@@ -86,7 +87,13 @@ fn every_operation(width: usize) -> Program {
     let scores = p.buf(Rows::Tokens, 27);
     p.dynamic_convolution(joined, scores, 3, 9);
     let filters = weight(&mut p, Layout::Filters { channels: width, size: 9 });
-    p.depthwise(x, filters, 9);
+    let bias = vector(&mut p, width);
+    p.depthwise(x, width, filters, Taps::around(9), None, None);
+    p.depthwise(x, width, filters, Taps::causal(9, true), Some(bias), Some(Activation::Silu));
+    let selection = p.buf(Rows::Tokens, width + 32);
+    let gate = p.buf(Rows::Tokens, 2 * x.stride);
+    let decay = weight(&mut p, Layout::Linear { inputs: Axis::plain(16), outputs: Axis::plain(width) });
+    p.selective_scan(x, x, selection, gate, ScanWeights { states: 16, decay, skip: bias }, true);
     let heads = Heads::new(1, width.min(256));
     let qkv = p.buf(Rows::Tokens, heads.axis(3).padded());
     let rows = p.buf(Rows::Fixed(16), heads.axis(2).padded());

@@ -11,7 +11,7 @@ use crate::declare::Declare;
 use crate::encoder::{Layer, Names, Spec, Steps};
 use crate::error::Result;
 use crate::head::Pooling;
-use crate::ops::{Activation, Epilogue, Heads, Parts};
+use crate::ops::{Activation, Epilogue, Heads, Parts, Taps};
 use crate::program::{Buf, WeightId};
 use crate::task::{HeadStep, Outputs, Tasks};
 use crate::weights::{Axis, Layout, Rounding, Weight};
@@ -115,7 +115,7 @@ impl Mixed {
         let part = vec![declare.part(&name("key_conv_attn_layer.depthwise"), "weight", 0, x.width)];
         let layout = Layout::Filters { channels: x.width, size: self.size };
         let filters = declare.program.weight(Weight::new(layout, part, Rounding::Never));
-        let spans = declare.program.depthwise(x, filters, self.size);
+        let spans = declare.program.depthwise(x, x.width, filters, Taps::around(self.size), None, None);
         let part = vec![declare.part(&name("key_conv_attn_layer.pointwise"), "weight", 0, outputs.size())];
         let layout = Layout::Linear { inputs: hidden, outputs };
         let weight = declare.program.weight(Weight::new(layout, part, Rounding::Allowed));

@@ -17,6 +17,7 @@ mod jina_bert;
 mod jina_embeddings_v3;
 mod llama;
 mod longformer;
+mod mamba;
 mod megatron_bert;
 mod mobilebert;
 mod modernbert;
@@ -68,6 +69,7 @@ fn described(config: &Config) -> Result<Spec> {
         "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
         "llama" | "mistral" | "qwen2" | "qwen3" => llama::spec(config),
         "longformer" => longformer::spec(config),
+        "mamba" => mamba::spec(config),
         "megatron-bert" => megatron_bert::spec(config),
         "mobilebert" => mobilebert::spec(config),
         "modernbert" => modernbert::spec(config),

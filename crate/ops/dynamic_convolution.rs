@@ -2,7 +2,7 @@
 //! dynamic convolutions, arXiv 1901.10430, whose filters each token brings for itself.
 
 use super::GROUP;
-use super::depthwise::taps;
+use super::depthwise::Taps;
 use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
@@ -61,7 +61,7 @@ impl Op for DynamicConvolution {
                         filter.clear();
                         filter.extend(scores.iter().map(|score| exp(score - highest)));
                         let total: f32 = filter.iter().sum();
-                        for (tap, from) in taps(batch, token, self.size) {
+                        for (tap, from) in Taps::around(self.size).rows(batch, token) {
                             let (weight, x) = (filter[tap] / total, &x[from * stride + index * head..][..head]);
                             row.iter_mut().zip(x).for_each(|(y, x)| *y += weight * x);
                         }

@@ -39,6 +39,18 @@ pub enum Epilogue {
     Product(Buf),
 }
 
+impl Epilogue {
+    /// Its WGSL.
+    pub(super) fn fragment(self) -> Fragment {
+        match self {
+            Self::None => fragment!("epilogue/none.wgsl"),
+            Self::Residual(_) => fragment!("epilogue/residual.wgsl"),
+            Self::Product(_) => fragment!("epilogue/product.wgsl"),
+            Self::Activation(activation) => activation.fragment(),
+        }
+    }
+}
+
 /// See the module.
 pub struct Linear {
     x: Buf,
@@ -69,12 +81,6 @@ impl Program {
 
 impl Op for Linear {
     fn kernel(&self) -> Kernel {
-        let epilogue = match self.epilogue {
-            Epilogue::None => fragment!("epilogue/none.wgsl"),
-            Epilogue::Residual(_) => fragment!("epilogue/residual.wgsl"),
-            Epilogue::Product(_) => fragment!("epilogue/product.wgsl"),
-            Epilogue::Activation(activation) => activation.fragment(),
-        };
         let mut operands = vec![
             Operand::Read(self.x),
             Operand::Weight(self.weight),
@@ -86,7 +92,7 @@ impl Op for Linear {
         }
         Kernel {
             name: "linear",
-            fragments: vec![fragment!("linear.wgsl"), epilogue],
+            fragments: vec![fragment!("linear.wgsl"), self.epilogue.fragment()],
             consts: vec![
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("N4", Const::Count(self.out.stride / 4)),

@@ -16,10 +16,11 @@ mod mix;
 mod normalize;
 mod pool;
 mod route;
+mod selective_scan;
 
 pub use attention::{Attention, Blocks, Heads, Rotations, Sees};
 pub use conv::Conv;
-pub use depthwise::Depthwise;
+pub use depthwise::{Depthwise, Taps};
 pub use disentangled_attention::{DisentangledAttention, RelativePositions};
 pub use dynamic_convolution::DynamicConvolution;
 pub use embed::{Embed, EmbedTables, Own};
@@ -32,6 +33,7 @@ pub use mix::Mix;
 pub use normalize::Normalize;
 pub use pool::Pool;
 pub use route::{Route, Routes};
+pub use selective_scan::{ScanWeights, SelectiveScan};
 
 /// Invocations of a workgroup that handles one row. A power of two.
 const GROUP: usize = 64;

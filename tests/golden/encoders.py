@@ -6,6 +6,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import MambaConfig, MambaModel
+from transformers.models.mamba.modeling_mamba import MambaMixer
 
 
 class Tree(nn.Module):
@@ -179,3 +181,28 @@ class NomicMoe(Tree):
             added = part("mlp")(x) if self.mixed(index) else part("mlp.fc2")(F.gelu(part("mlp.fc1")(x)))
             x = part("norm2")(x + added)
         return x
+
+
+class MambaPair(nn.Module):
+    """Two mixers, of which the second reads from the end, as `BiMambaWrapper` of Caduceus has them."""
+
+    def __init__(self, config, index, tied):
+        super().__init__()
+        self.mamba_fwd, self.mamba_rev = MambaMixer(config, index), MambaMixer(config, index)
+        if tied:
+            self.mamba_rev.in_proj, self.mamba_rev.out_proj = self.mamba_fwd.in_proj, self.mamba_fwd.out_proj
+
+    def forward(self, x, **_):
+        return self.mamba_fwd(x) + self.mamba_rev(x.flip(1)).flip(1)
+
+
+class BiMamba(MambaModel):
+    """MambaModel with such a pair in every layer."""
+
+    def __init__(self, settings):
+        super().__init__(MambaConfig(**{key: value for key, value in settings.items() if not key.startswith(("bidirectional", "model_type"))}))
+        for index, layer in enumerate(self.layers):
+            layer.mixer = MambaPair(self.config, index, settings.get("bidirectional_weight_tie", True))
+
+    def forward(self, ids):
+        return super().forward(ids[None], use_cache=False).last_hidden_state[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from encoders import JinaBert, NeoBert, NomicMoe
+from encoders import BiMamba, JinaBert, NeoBert, NomicMoe
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, SiglipTextModel, T5EncoderModel, UMT5EncoderModel
@@ -140,6 +140,11 @@ MODELS = {
         {**BERT[0], "attention_window": 8, "max_position_embeddings": 98},
         {**BERT[1], "attention_window": [4, 16, 8], "pad_token_id": 1, "max_position_embeddings": 98},
     ]),
+    "mamba": (BYTES, [
+        dict(hidden_size=24, num_hidden_layers=2, state_size=8),
+        dict(hidden_size=21, num_hidden_layers=3, state_size=5, conv_kernel=3, use_bias=True, use_conv_bias=False, time_step_rank=5, expand=3,
+             hidden_act="gelu", layer_norm_epsilon=1e-2),
+    ]),
     "megatron-bert": (PIECES, both()),
     "mobilebert": (PIECES, [
         {**BERT[0], "intra_bottleneck_size": 18, "embedding_size": 12, "num_feedforward_networks": 3, "hidden_act": "relu"},
@@ -204,6 +209,11 @@ OWN = {
          "auto_map": {"AutoModel": "jinaai/jina-bert-implementation--modeling_bert.JinaBertModel"}, **sizes}
         for feed, sizes in [("geglu", {**BERT[0], "max_position_embeddings": 64}),
                             ("reglu", {**BERT[1], "hidden_act": "gelu", "layer_norm_eps": 1e-3})]
+    ]),
+    "bimamba": (BiMamba, BYTES, [
+        {"model_type": "mamba", "bidirectional": True, "hidden_size": 24, "num_hidden_layers": 2, "state_size": 8},
+        {"model_type": "mamba", "bidirectional": True, "bidirectional_weight_tie": False, "hidden_size": 21, "num_hidden_layers": 2, "state_size": 5,
+         "use_bias": True},
     ]),
     "neobert": (NeoBert, PIECES, [
         {"model_type": "neobert", "hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 50, "norm_eps": 1e-5,
@@ -301,7 +311,7 @@ def make_own(kind, number, encoder, tokenizer, settings):
     stored = {key: tensor.half() for key, tensor in model.state_dict().items()}
     (folder / "model.safetensors").write_bytes(save(stored))
     model.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
-    limit = next(config[key] for key in ("max_position_embeddings", "max_length", "n_positions") if key in config)
+    limit = next((config[key] for key in ("max_position_embeddings", "max_length", "n_positions") if key in config), 8192)
     expect(name, folder, source, limit, model)
 
 
