@@ -240,11 +240,11 @@ impl Steps for Disentangled {
         };
         let qkv = declare.program.linear(x, weight, bias, heads.axis(heads.qkv()).padded(), Epilogue::None);
         let attended = match &self.positions {
-            Some(positions) => {
+            Some(positions) if self.terms.count() > 1 => {
                 let positions = self.project(spec, declare, layer, heads, positions, (weight, bias));
                 declare.program.disentangled_attention(qkv, heads, positions)
             }
-            None => declare.program.attention(qkv, heads),
+            _ => declare.program.attention(qkv, heads),
         };
         let attended = spec.attention_output(declare, layer, heads.axis(heads.count), attended, x);
         let out = spec.feed_forward(declare, layer, attended);
