@@ -56,8 +56,15 @@ impl Declare<'_> {
 
     /// A table of rotations for texts of up to `positions` tokens.
     pub fn rotations(&mut self, positions: usize, rotation: &Rotation) -> Rotations {
-        let table = self.program.weight(Weight::rotations(positions, rotation.clone()));
-        Rotations { table, turned: rotation.turned() }
+        let part = |name: &&str| Part {
+            file: self.file.into(),
+            name: (*name).into(),
+            at: 0,
+            rows: rotation.frequencies.len(),
+        };
+        let parts = rotation.tensors.iter().map(part).collect();
+        let table = self.program.weight(Weight { parts, ..Weight::rotations(positions, rotation.clone()) });
+        Rotations { table, turned: rotation.turned(), values: false }
     }
 
     /// A bias or a norm.

@@ -366,17 +366,29 @@ impl Spec {
 
     /// The sum of the tables, normalised and projected.
     pub fn embed(&self, declare: &mut Declare) -> Buf {
+        let tables = self.embed_tables(declare);
+        self.embedded(declare, tables)
+    }
+
+    /// The tables of the embeddings.
+    pub fn embed_tables(&self, declare: &mut Declare) -> EmbedTables {
         let names = &self.names;
         let mut table = |name: &str, rows| declare.table(name, rows, self.embedding);
-        let tables = EmbedTables {
+        EmbedTables {
             own: Own::Table(table(names.tokens, self.tables.vocab)),
             scale: self.embed_scale,
+            dropout: None,
             positions: names
                 .positions
                 .map(|name| table(name, self.tables.positions + self.tables.first_position as usize)),
             types: names.types.map(|name| table(name, self.tables.types)),
             tasks: names.tasks.map(|name| table(name, self.tables.tasks)),
-        };
+        }
+    }
+
+    /// The sum of these tables, normalised and projected.
+    pub fn embedded(&self, declare: &mut Declare, tables: EmbedTables) -> Buf {
+        let names = &self.names;
         let norm = names.embed_norm.map(|name| declare.norm_weights(name, self.embedding));
         let x = declare.program.embed(tables, self.embedding, norm);
         match names.project {

@@ -105,6 +105,19 @@ pub enum Layout {
         /// Columns.
         width: usize,
     },
+    /// A row a position, `[rows, 2 pairs]`: the sines of its angles and then the cosines, as checkpoints have them. On the
+    /// device the cosines come first. Each half is padded to a multiple of four.
+    Rotations {
+        /// Positions.
+        rows: usize,
+        /// Angles of each.
+        pairs: usize,
+    },
+    /// Cosine and sine of every part of every turn of up to `most` parts: those of m of n parts are pair `n (n - 1) / 2 + m`.
+    Turns {
+        /// Most parts.
+        most: usize,
+    },
     /// A row for each distance from `-most` to `most`, `[2 most + 1, heads]`, from one row a bucket of distances.
     Distances {
         /// Distances beyond it are in the last buckets.
@@ -167,6 +180,8 @@ impl Layout {
         match self {
             Self::Vector { axis } => axis.padded(),
             Self::Table { rows, width } => rows * width.next_multiple_of(4),
+            Self::Rotations { rows, pairs } => rows * 2 * pairs.next_multiple_of(4),
+            Self::Turns { most } => (most * (most + 1)).next_multiple_of(4),
             Self::Distances { most, heads, .. } => ((2 * most + 1) * heads).next_multiple_of(4),
             Self::Conv { inputs, taps, outputs } => taps * inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
@@ -182,6 +197,11 @@ impl Layout {
         match self {
             Self::Vector { axis } => axis.place(row),
             Self::Table { width, .. } => row * width.next_multiple_of(4) + col,
+            Self::Rotations { pairs, .. } => {
+                let half = pairs.next_multiple_of(4);
+                2 * row * half + if col < *pairs { half + col } else { col - pairs }
+            }
+            Self::Turns { .. } => 2 * row + col,
             Self::Distances { heads, .. } => row * heads + col,
             Self::Conv { inputs, taps, outputs } => {
                 let row = outputs.place(row);
@@ -218,6 +238,8 @@ impl Layout {
         match self {
             Self::Vector { axis } => (axis.size(), 1),
             Self::Table { rows, width } => (*rows, *width),
+            Self::Rotations { rows, pairs } => (*rows, 2 * pairs),
+            Self::Turns { most } => (most * (most + 1) / 2, 2),
             Self::Distances { most, heads, .. } => (2 * most + 1, *heads),
             Self::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
             Self::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
@@ -233,6 +255,8 @@ impl Layout {
         match self {
             Self::Vector { .. } => vec![rows],
             Self::Table { width, .. } => vec![rows, *width],
+            Self::Rotations { pairs, .. } => vec![rows, 2 * pairs],
+            Self::Turns { .. } => vec![rows, 2],
             Self::Distances { buckets, heads, .. } => vec![*buckets, *heads],
             Self::Conv { inputs, taps, .. } => vec![rows, inputs.size(), *taps],
             Self::Linear { inputs, .. } => vec![rows, inputs.size()],

@@ -5,7 +5,7 @@
 //!
 //! 1. [`folder`] and [`config`] read the small files; [`arch`] says which encoder they describe.
 //! 2. [`encoder`] and [`head`] record it as a [`program`] of [`ops`], whose parameters [`declare`] names.
-//! 3. [`weights`] streams the checkpoint to the device.
+//! 3. [`weights`] streams the checkpoint to the device, laid as [`layout`] says; some parameters are [`computed`].
 //! 4. [`tokens`] makes ids of a text; [`batch`] packs the ids of many texts, without padding.
 //! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
 //! 6. [`model`] calls these in order; `wasm.rs` is its face to JavaScript.
@@ -14,6 +14,7 @@
 
 pub mod arch;
 pub mod batch;
+pub mod computed;
 pub mod config;
 pub mod cpu;
 pub mod declare;

@@ -54,12 +54,15 @@ pub struct Rotation {
     pub scale: f32,
     /// Texts of more tokens than this are turned by these frequencies.
     pub beyond: Option<(usize, Vec<f32>)>,
+    /// Tensors of which a checkpoint may have one, with other frequencies.
+    pub tensors: &'static [&'static str],
 }
 
 impl Rotation {
     /// Turns every column.
     pub fn new(frequencies: Vec<f32>) -> Self {
-        Self { head_dim: 2 * frequencies.len(), frequencies, pairs: Pairs::Halves, scale: 1.0, beyond: None }
+        let head_dim = 2 * frequencies.len();
+        Self { head_dim, frequencies, pairs: Pairs::Halves, scale: 1.0, beyond: None, tensors: &[] }
     }
 
     /// The columns that are turned.

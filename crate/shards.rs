@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::config::json;
 use crate::error::{Error, Result, printable};
 use crate::folder::{inside, join};
-use crate::weights::Weight;
+use crate::weights::{Weight, todays_name};
 
 /// Most files of a checkpoint.
 const FILES: usize = 256;
@@ -48,7 +48,7 @@ impl Shards {
                 names.push(file);
                 limited("files", names.len(), FILES)?;
             }
-            files.insert(tensor.clone(), join(folder, file));
+            files.insert(todays_name(tensor), join(folder, file));
         }
         Ok(Self { files })
     }
@@ -61,6 +61,10 @@ impl Shards {
             parts.filter(|part| self.files.contains_key(&part.full_name(prefix))).count()
         };
         let prefix = prefixes.iter().rev().max_by_key(|prefix| parts(weights, prefix)).copied().unwrap_or("");
+        for weight in weights.iter_mut().filter(|weight| weight.computed.is_some()) {
+            // What a checkpoint may have in the place of what is computed.
+            weight.parts.retain(|part| part.file != file || self.files.contains_key(&part.full_name(prefix)));
+        }
         for part in weights.iter_mut().flat_map(|weight| &mut weight.parts).filter(|part| part.file == file) {
             let name = part.full_name(prefix);
             let shard = self.files.get(&name).ok_or_else(|| Error::MissingTensor { name: printable(&name) })?;

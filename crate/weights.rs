@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata};
 use sha2::{Digest, Sha256};
 
+use crate::computed::Computed;
 use crate::config::looks_like_html;
 use crate::error::{Error, Result, printable};
 use crate::layout::distance_bucket;
@@ -28,23 +29,14 @@ pub enum Rounding {
     Never,
 }
 
-/// A parameter that no tensor fills.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Computed {
-    /// A table of rotations.
-    Rotations(Rotation),
-    /// These values.
-    Values(Vec<f32>),
-}
-
 /// A parameter on the device and the tensors it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// How it lies there.
     pub layout: Layout,
-    /// The tensors, each with the first row it fills. None: the parameter is zero (an absent bias).
+    /// The tensors, each with the first row it fills. None: the parameter is zero (an absent bias), or computed.
     pub parts: Vec<Part>,
-    /// What it is instead where it is made of nothing that the checkpoint holds.
+    /// Computed instead of read. Then `parts` are the names under which a checkpoint may have the frequencies of a rotation.
     pub computed: Option<Computed>,
     /// Whether it may be stored in less than f32.
     pub rounding: Rounding,
@@ -58,27 +50,28 @@ impl Weight {
 
     /// The angles of texts of up to `positions` tokens.
     pub fn rotations(positions: usize, rotation: Rotation) -> Self {
-        let layout = Layout::Table { rows: rotation.rows(positions), width: rotation.width() };
-        Self { layout, parts: Vec::new(), computed: Some(Computed::Rotations(rotation)), rounding: Rounding::Never }
+        let layout = Layout::Rotations { rows: rotation.rows(positions), pairs: rotation.head_dim / 2 };
+        Self::computed(layout, Computed::Rotations(rotation))
     }
 
     /// A vector of these values.
     pub fn values(values: Vec<f32>) -> Self {
-        let layout = Layout::Vector { axis: Axis::plain(values.len()) };
-        Self { layout, parts: Vec::new(), computed: Some(Computed::Values(values)), rounding: Rounding::Never }
+        Self::computed(Layout::Vector { axis: Axis::plain(values.len()) }, Computed::Values(values))
+    }
+
+    /// Made of no tensor.
+    pub fn computed(layout: Layout, computed: Computed) -> Self {
+        Self { layout, parts: Vec::new(), computed: Some(computed), rounding: Rounding::Never }
+    }
+
+    /// Shape of a tensor that has `rows` of its rows.
+    fn shape(&self, rows: usize) -> Vec<usize> {
+        if self.computed.is_some() { vec![rows] } else { self.layout.shape(rows) }
     }
 
     /// Writes what is computed and not read.
     fn compute(&self, id: WeightId, sink: &mut dyn Sink) -> Result<()> {
-        match (self.layout, &self.computed) {
-            (Layout::Table { rows, .. }, Some(Computed::Rotations(rotation))) => rotation.write(id, rows, sink),
-            (layout, Some(Computed::Values(values))) => {
-                let mut padded = values.clone();
-                padded.resize(layout.elements(), 0.0);
-                sink.write(id, 0, &padded)
-            }
-            _ => Ok(()),
-        }
+        self.computed.as_ref().map_or(Ok(()), |computed| computed.write(self.layout, id, sink))
     }
 
     /// The type that a device of this precision stores it in.
@@ -167,6 +160,7 @@ struct Target {
     start: u64,
     end: u64,
     dtype: Dtype,
+    rows: usize,
     columns: usize,
     /// Rows already placed.
     rows_done: usize,
@@ -299,7 +293,8 @@ fn header_length(header: &[u8]) -> Option<u64> {
 /// the type that most of their bytes are stored in.
 fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> Result<(u64, Vec<Target>, Dtype)> {
     let metadata: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| Error::file(path, error))?;
-    let tensors = metadata.tensors();
+    let tensors: HashMap<String, _> =
+        metadata.tensors().into_iter().map(|(name, info)| (todays_name(&name), info)).collect();
     if tensors.len() > TENSORS {
         let (found, limit) = (tensors.len() as u64, TENSORS as u64);
         return Err(Error::LimitExceeded { what: format!("number of tensors in {path}"), found, limit });
@@ -317,8 +312,12 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
     let mut targets: Vec<Target> = Vec::new();
     for (id, weight, part) in wanted() {
         let name = part.full_name(prefix);
-        let info = tensors.get(&name).ok_or_else(|| Error::MissingTensor { name: printable(&name) })?;
-        let expected = weight.layout.shape(part.rows);
+        let info = match tensors.get(&name) {
+            Some(info) => info,
+            None if weight.computed.is_some() => continue,
+            None => return Err(Error::MissingTensor { name: printable(&name) }),
+        };
+        let expected = weight.shape(part.rows);
         // Dimensions of one do not count: a convolution of one row is a matrix.
         let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
         if counted(&info.shape) != counted(&expected) {
@@ -333,8 +332,9 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
         match targets.iter_mut().find(|target| target.start == start) {
             Some(target) => target.fills.push(fill),
             None => {
-                let columns = weight.layout.size().1;
-                targets.push(Target { start, end, dtype: info.dtype, columns, rows_done: 0, fills: vec![fill] });
+                let columns = if weight.computed.is_some() { 1 } else { weight.layout.size().1 };
+                let (rows, dtype) = (part.rows, info.dtype);
+                targets.push(Target { start, end, dtype, rows, columns, rows_done: 0, fills: vec![fill] });
             }
         }
     }
@@ -342,6 +342,11 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
     let bytes_in = |dtype| targets.iter().filter(|t| t.dtype == dtype).map(|t| t.end - t.start).sum::<u64>();
     let stored = [Dtype::F32, Dtype::BF16, Dtype::F16].into_iter().max_by_key(|dtype| bytes_in(*dtype));
     Ok((data + metadata.data_len() as u64, targets, stored.unwrap_or(Dtype::F32)))
+}
+
+/// What transformers calls a tensor whose name is from before PyTorch.
+pub(crate) fn todays_name(name: &str) -> String {
+    name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }
 
 /// Converts the whole rows in `pending` and puts them where they belong.
@@ -361,8 +366,8 @@ fn place_rows(
     let values: Vec<f32> = pending[..used].chunks_exact(size).map(|bytes| decode(target.dtype, bytes)).collect();
     pending.drain(..used);
     for &(id, at) in &target.fills {
-        let layout = weights[id.0].layout;
-        let first = at + target.rows_done;
+        let weight = &weights[id.0];
+        let (layout, first) = (weight.layout, at + target.rows_done);
         if let Layout::Table { width, .. } = layout {
             let stride = width.next_multiple_of(4);
             let mut padded = vec![0.0; rows * stride];
@@ -372,26 +377,34 @@ fn place_rows(
             sink.write(id, first * stride, &padded)?;
             continue;
         }
-        let whole = gathering.entry(id.0).or_insert_with(|| Gathering {
-            values: vec![0.0; layout.elements()],
-            missing: weights[id.0].parts.iter().map(|part| part.rows).sum(),
+        let whole = gathering.entry(id.0).or_insert_with(|| match &weight.computed {
+            Some(_) => Gathering { values: vec![0.0; target.rows], missing: target.rows },
+            None => Gathering {
+                values: vec![0.0; layout.elements()],
+                missing: weight.parts.iter().map(|part| part.rows).sum(),
+            },
         });
         for (row, values) in values.chunks_exact(target.columns).enumerate() {
             for (col, value) in values.iter().enumerate() {
-                let Layout::Distances { most, buckets, .. } = layout else {
-                    whole.values[layout.place(first + row, col)] = *value;
-                    continue;
-                };
-                for distance in 0..=2 * most {
-                    if distance_bucket(distance as i32 - most as i32, buckets, most) == first + row {
-                        whole.values[layout.place(distance, col)] = *value;
+                match layout {
+                    _ if weight.computed.is_some() => whole.values[first + row] = *value,
+                    Layout::Distances { most, buckets, .. } => {
+                        for distance in 0..=2 * most {
+                            if distance_bucket(distance as i32 - most as i32, buckets, most) == first + row {
+                                whole.values[layout.place(distance, col)] = *value;
+                            }
+                        }
                     }
+                    _ => whole.values[layout.place(first + row, col)] = *value,
                 }
             }
         }
         whole.missing -= rows;
         if whole.missing == 0 {
-            sink.write(id, 0, &whole.values)?;
+            match &weight.computed {
+                Some(computed) => computed.of_tensor(&whole.values).write(layout, id, sink)?,
+                None => sink.write(id, 0, &whole.values)?,
+            }
             gathering.remove(&id.0);
         }
     }

@@ -45,7 +45,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var i = lane; i < count * HEAD4; i += GROUP) {
           let key = key0 + i / HEAD4;
           keys[i] = turned(key, kv, i % HEAD4);
-          values[i] = qkv[key * TOKEN4 + (kv + KV_HEADS) * HEAD4 + i % HEAD4];
+          if TURNED_VALUES {
+            values[i] = turned(key, kv + KV_HEADS, i % HEAD4);
+          } else {
+            values[i] = qkv[key * TOKEN4 + (kv + KV_HEADS) * HEAD4 + i % HEAD4];
+          }
         }
         workgroupBarrier();
         let from_key = max(own.x, key0) - key0;

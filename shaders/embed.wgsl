@@ -13,11 +13,12 @@ const BIAS_BINDING = 7;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let kind = frame_type(group.x) * STRIDE4;
   let position = frame_position(group.x) * STRIDE4;
+  let scale = own_scale(group.x, lane);
   var row: array<vec4<f32>, PER_LANE>;
   for (var i = 0u; i < PER_LANE; i++) {
     let column4 = lane + GROUP * i;
     if column4 < STRIDE4 {
-      var sum = SCALE * own(group.x, column4);
+      var sum = scale * own(group.x, column4);
       if TYPES { sum += matrix_load(type_table[kind + column4]); }
       if POSITIONS { sum += matrix_load(position_table[position + column4]); }
       if TASKS { sum += matrix_load(task_table[column4]); }

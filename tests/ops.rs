@@ -5,8 +5,8 @@ use embedlet::batch::{Batch, PoolingParams};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
 use embedlet::ops::{
-    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Routes,
-    ScanWeights, Sees, Taps,
+    Activation, Blocks, Dropout, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions,
+    Rotations, Routes, ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
@@ -65,10 +65,13 @@ fn embed() {
             let mut table = || weight(&mut p, Layout::Table { rows: 64, width });
             let tokens = table();
             let (positions, types, tasks) = (positions.then(&mut table), types.then(&mut table), tasks.then(table));
-            let tables = EmbedTables { own: Own::Table(tokens), scale: 2.5, positions, types, tasks };
+            let tables = EmbedTables { own: Own::Table(tokens), scale: 2.5, dropout: None, positions, types, tasks };
             let norm = norm(&mut p, width, 1e-12);
             p.embed(tables, width, Some(norm));
             let rows = p.buf(Rows::Tokens, width);
+            let dropout = Some(Dropout { mask: 7, trained: 0.12 });
+            p.embed(EmbedTables { dropout, ..tables }, width, Some(norm));
+            p.embed(EmbedTables { dropout, ..tables }, width, None);
             let affine = Norm { kind: NormKind::Affine, ..norm };
             p.embed(EmbedTables { own: Own::Rows(rows), ..tables }, width, Some(affine));
             p.embed(tables, width, None);
@@ -143,6 +146,16 @@ fn depthwise() {
 }
 
 #[test]
+fn fourier() {
+    for width in [1, 6, 31, 32, 33, 64, 257] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        p.fourier(x, 512);
+        check(&format!("width {width}"), &p);
+    }
+}
+
+#[test]
 fn dynamic_convolution() {
     for (heads, dim, size) in [(1, 4, 1), (2, 9, 3), (6, 64, 9), (3, 5, 33)] {
         let mut p = Program::default();
@@ -175,6 +188,8 @@ fn attention() {
             let rotations = rotations(&mut p, head_dim);
             kinds.push(Heads { rotations: Some(rotations), ..plain });
             kinds.push(Heads { rotations: Some(rotations), sees: Sees::Both, kv: 1, ..plain });
+            let values_too = Rotations { values: true, ..rotations };
+            kinds.push(Heads { rotations: Some(values_too), kv: 1, ..plain });
             kinds.push(Heads { rotations: Some(rotations), before: Some(33), kv: 1, distances: Some(far), ..plain });
         }
         let rest = p.buf(Rows::Tokens, plain.axis(heads).padded());

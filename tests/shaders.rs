@@ -1,8 +1,8 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
 use embedlet::ops::{
-    Activation, Blocks, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions, Rotations,
-    ScanWeights, Sees, Taps,
+    Activation, Blocks, Dropout, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions,
+    Rotations, ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::rotation::Rotation;
@@ -23,7 +23,7 @@ pub fn vector(program: &mut Program, len: usize) -> embedlet::program::WeightId 
 pub fn rotations(program: &mut Program, head_dim: usize) -> Rotations {
     let rotation = Rotation::new(vec![1.0; head_dim / 2]);
     let turned = rotation.turned();
-    Rotations { table: program.weight(Weight::rotations(64, rotation)), turned }
+    Rotations { table: program.weight(Weight::rotations(64, rotation)), turned, values: false }
 }
 
 /// Every operation at one width, with every epilogue.
@@ -34,6 +34,7 @@ fn every_operation(width: usize) -> Program {
     let tables = EmbedTables {
         own: Own::Table(table()),
         scale: 1.0,
+        dropout: None,
         positions: Some(table()),
         types: Some(table()),
         tasks: Some(table()),
@@ -41,6 +42,9 @@ fn every_operation(width: usize) -> Program {
     let x = p.embed(tables, width, Some(norm));
     p.embed(EmbedTables { positions: None, types: None, tasks: None, ..tables }, width, None);
     p.embed(EmbedTables { own: Own::Rows(x), ..tables }, width, Some(Norm { kind: NormKind::Affine, ..norm }));
+    let dropout = Some(Dropout { mask: 7, trained: 0.12 });
+    p.embed(EmbedTables { dropout, ..tables }, width, None);
+    p.fourier(x, 64);
     p.layer_norm(x, Norm { kind: NormKind::Rms, ..norm });
     let normed = p.layer_norm(x, norm);
     let axis = Axis::plain(width);

@@ -29,20 +29,15 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "layer_norm" => NormKind::Layer,
         _ => return Err(config.unsupported("normalization_type")),
     };
-    let bottleneck = match config.flag_or("use_bottleneck", true)? {
-        false => None,
-        true => Some(Bottleneck {
-            width: config.size_or("intra_bottleneck_size", 128, limit::HIDDEN)?,
-            attention: match () {
-                () if config.flag_or("use_bottleneck_attention", false)? => Input::Narrow,
-                () if config.flag_or("key_query_shared_bottleneck", true)? => Input::Shared,
-                () => Input::Wide,
-            },
-        }),
+    let attention = match config.flag_or("use_bottleneck_attention", false)? {
+        true => Input::Narrow,
+        false if config.flag_or("key_query_shared_bottleneck", true)? => Input::Shared,
+        false => Input::Wide,
     };
-    let width = bottleneck.map_or(spec.hidden, |bottleneck| bottleneck.width);
-    // The projections are as narrow as the bottleneck, whatever they are given.
-    if bottleneck.is_some_and(|bottleneck| bottleneck.attention == Input::Wide) && width != spec.hidden {
+    let width = config.size_or("intra_bottleneck_size", 128, limit::HIDDEN)?;
+    let bottleneck = config.flag_or("use_bottleneck", true)?.then_some(Bottleneck { width, attention });
+    // The projections take rows as narrow as the bottleneck, whatever they are given.
+    if bottleneck.is_some() && attention == Input::Wide && width != spec.hidden {
         return Err(config.unsupported("key_query_shared_bottleneck"));
     }
     let steps = Narrow {
@@ -51,7 +46,12 @@ pub fn spec(config: &Config) -> Result<Spec> {
         networks: config.size_or("num_feedforward_networks", 4, limit::LAYERS)?,
     };
     Ok(Spec {
-        head_dim: head_dim(config, "num_attention_heads", width, spec.heads)?,
+        head_dim: head_dim(
+            config,
+            "num_attention_heads",
+            bottleneck.map_or(spec.hidden, |bottleneck| bottleneck.width),
+            spec.heads,
+        )?,
         norm_kind,
         embedding: config.size_or("embedding_size", 128, limit::HIDDEN)?,
         prefixes: &["", "mobilebert."],
@@ -120,6 +120,7 @@ impl Steps for Narrow {
         let tables = EmbedTables {
             own: Own::Rows(own),
             scale: 1.0,
+            dropout: None,
             positions: names.positions.map(|name| table(name, spec.tables.positions)),
             types: names.types.map(|name| table(name, spec.tables.types)),
             tasks: None,

@@ -10,7 +10,9 @@ mod deberta_v2;
 mod distilbert;
 mod electra;
 mod ernie;
+mod esm;
 mod eurobert;
+mod fnet;
 mod gemma3;
 mod gte;
 mod jina_bert;
@@ -28,6 +30,7 @@ mod nomic_bert;
 mod phi3;
 mod roberta;
 mod roberta_prelayernorm;
+mod roformer;
 mod rope;
 mod t5;
 mod ultrabert;
@@ -63,7 +66,9 @@ fn described(config: &Config) -> Result<Spec> {
         "distilbert" => distilbert::spec(config),
         "electra" => electra::spec(config),
         "ernie" => ernie::spec(config),
+        "esm" => esm::spec(config),
         "eurobert" => eurobert::spec(config),
+        "fnet" => fnet::spec(config),
         "gemma3_text" => gemma3::spec(config),
         "gte" | "new" => gte::spec(config),
         "jina_embeddings_v3" => jina_embeddings_v3::spec(config),
@@ -78,6 +83,7 @@ fn described(config: &Config) -> Result<Spec> {
         "neobert" => neobert::spec(config),
         "nomic_bert" => nomic_bert::spec(config),
         "phi3" => phi3::spec(config),
+        "roformer" => roformer::spec(config),
         "roberta-prelayernorm" => roberta_prelayernorm::spec(config),
         "siglip_text_model" => clip_text_model::spec(config, &clip_text_model::SIGLIP),
         "t5" | "umt5" => t5::spec(config),
@@ -114,5 +120,36 @@ fn head_dim(config: &Config, heads_key: &str, hidden: usize, heads: usize) -> Re
         true if dim > 256 => Err(Error::option("head dimension", dim)),
         true => Ok(dim),
         false => Err(config.unsupported(heads_key)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_change_the_result_is_named() {
+        for (text, named) in [
+            (r#""bert", "pruned_heads": {"12": [0]}"#, "pruned_heads"),
+            (r#""bert", "pruned_heads": {"0": [12]}"#, "pruned_heads"),
+            (r#""bert", "num_attention_heads": 2, "hidden_size": 8, "pruned_heads": {"0": [0, 1]}"#, "pruned_heads"),
+            (r#""mpnet", "pruned_heads": {"0": [1]}"#, "pruned_heads"),
+            (r#""convbert", "conv_kernel_size": 8"#, "conv_kernel_size"),
+            (r#""convbert", "num_groups": 5"#, "num_groups"),
+            (r#""esm", "vocab_size": 33, "position_embedding_type": "relative_key""#, "position_embedding_type"),
+            (r#""esm", "vocab_size": 33, "token_dropout": true"#, "mask_token_id"),
+            (r#""esm", "vocab_size": 33, "is_folding_model": true"#, "is_folding_model"),
+            (r#""fnet", "use_tpu_fourier_optimizations": true"#, "use_tpu_fourier_optimizations"),
+            (r#""mobilebert", "key_query_shared_bottleneck": false"#, "key_query_shared_bottleneck"),
+            (r#""mobilebert", "normalization_type": "group_norm""#, "normalization_type"),
+            (r#""roformer", "hidden_size": 36, "num_attention_heads": 12"#, "head dimension = 3"),
+            (r#""xmod", "languages": ["en_XX"]"#, "default_language"),
+            (r#""xmod", "languages": ["en_XX"], "default_language": "de_DE""#, "default_language"),
+        ] {
+            let config = Config::parse("config.json", format!(r#"{{"model_type": {text}}}"#).as_bytes()).unwrap();
+            let error = spec(&config).err().map(|error| (error.code(), error.to_string()));
+            let (code, message) = error.unwrap_or_default();
+            assert!(code == "unsupported-option" && message.contains(named), "{text}: {code} {message}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, limit};
 use crate::error::Result;
-use crate::rotation::{Pairs, Rotation};
+use crate::rotation::Rotation;
 
 /// The rotation of heads of `dim` columns, the same for all layers. `theta` counts where no base is given.
 pub fn rotation(config: &Config, theta: f32, dim: usize) -> Result<Rotation> {
@@ -79,8 +79,7 @@ struct Rope<'a> {
 impl Rope<'_> {
     /// Turns the first `columns` of every head.
     fn rotation(&self, columns: usize) -> Result<Rotation> {
-        let mut rotation =
-            Rotation { head_dim: self.dim, frequencies: Vec::new(), pairs: Pairs::Halves, scale: 1.0, beyond: None };
+        let mut rotation = Rotation { head_dim: self.dim, ..Rotation::new(Vec::new()) };
         let Some(parameters) = self.parameters else {
             return Ok(Rotation { frequencies: frequencies(self.theta, columns), ..rotation });
         };

@@ -5,11 +5,12 @@ use wgpu::BufferUsages as Usage;
 
 use super::{Gpu, lock};
 use crate::batch::{Batch, PoolingParams, frame_words};
+use crate::computed::Computed;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::program::{Op, Operand, Precision, Program, Rows};
 use crate::shader::Kernel;
-use crate::weights::{Computed, Layout, Weight};
+use crate::weights::{Layout, Weight};
 
 /// Largest error accepted, relative to the largest magnitude of the result. The CPU side and a right driver
 /// differ by about 1e-6; WGSL allows its exp and division a little more.
@@ -157,6 +158,7 @@ impl Case {
         lengths: &[u32],
     ) -> Result<Self> {
         let batch = batch(program, lengths);
+        let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut memory = Memory::scratch(program);
         let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
@@ -186,10 +188,11 @@ impl Case {
                 Operand::Weight(id) => {
                     let mut weight = program.weights[id.0].clone();
                     // The ids of a batch stay below; the set-up reads every row.
-                    if let Layout::Table { rows, .. } = &mut weight.layout
-                        && !matches!(kernel.grid.rows, Rows::Fixed(_))
-                    {
-                        *rows = TABLE_ROWS;
+                    match &mut weight.layout {
+                        Layout::Table { .. } if matches!(kernel.grid.rows, Rows::Fixed(_)) => {}
+                        Layout::Table { rows, .. } | Layout::Rotations { rows, .. } => *rows = TABLE_ROWS,
+                        Layout::Turns { most } => *most = longest,
+                        _ => {}
                     }
                     let values = match again {
                         true => memory.weight(*id).to_vec(),

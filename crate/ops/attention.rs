@@ -54,6 +54,8 @@ pub struct Rotations {
     pub table: WeightId,
     /// The columns that turn, in the order of the checkpoint.
     pub turned: Turned,
+    /// Whether values are turned too.
+    pub values: bool,
 }
 
 /// Which rows a token attends to, of those that the batch offers it. A fragment each.
@@ -103,6 +105,10 @@ impl Heads {
             None => Axis::blocks(count, self.dim),
             Some(Rotations { turned, .. }) => Axis::turned(count, self.dim, turned),
         }
+    }
+
+    fn turns_values(&self) -> bool {
+        self.rotations.is_some_and(|rotations| rotations.values)
     }
 
     fn stride(&self) -> usize {
@@ -198,6 +204,7 @@ impl Op for Attention {
                 ("KV_HEADS", Const::Count(self.heads.kv)),
                 ("HEAD4", Const::Count(stride / 4)),
                 ("SCALE", Const::Number(self.heads.scale)),
+                ("TURNED_VALUES", Const::Flag(self.heads.turns_values())),
                 ("BEFORE", Const::Count(self.heads.before.unwrap_or(UNBOUNDED))),
                 ("BEHIND", Const::Count(self.heads.behind.unwrap_or(UNBOUNDED))),
             ],
@@ -242,7 +249,7 @@ impl Op for Attention {
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let (width, head, heads) = (self.out.stride, self.heads.stride(), self.heads);
         let token_width = heads.qkv() * head;
-        let turned_width = (heads.count + heads.kv) * head;
+        let turned_width = (heads.qkv() - if heads.turns_values() { 0 } else { heads.kv }) * head;
         // Keys are turned once, not once a query.
         let turned = heads.rotations.map(|rotations| {
             let (mut qkv, rotations) = (memory.read(self.qkv).to_vec(), memory.weight(rotations.table));

@@ -17,12 +17,24 @@ pub struct EmbedTables {
     pub own: Own,
     /// What they are multiplied by.
     pub scale: f32,
+    /// Whether masks count as tokens that were dropped.
+    pub dropout: Option<Dropout>,
     /// `[positions, width]`
     pub positions: Option<WeightId>,
     /// `[types, width]`
     pub types: Option<WeightId>,
     /// `[tasks, width]`, of which the first row is taken.
     pub tasks: Option<WeightId>,
+}
+
+/// Inference as if masks were dropout: their rows are zero, and what a text has too few of them, in comparison with training,
+/// scales the others. Source: `EsmEmbeddings` of transformers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// Id of the mask.
+    pub mask: u32,
+    /// The share of tokens that were masked in training.
+    pub trained: f32,
 }
 
 /// Where the tokens' own rows come from.
@@ -37,7 +49,7 @@ pub enum Own {
 impl EmbedTables {
     /// The rows of this table as they are.
     pub fn of(tokens: WeightId) -> Self {
-        Self { own: Own::Table(tokens), scale: 1.0, positions: None, types: None, tasks: None }
+        Self { own: Own::Table(tokens), scale: 1.0, dropout: None, positions: None, types: None, tasks: None }
     }
 }
 
@@ -94,6 +106,13 @@ impl Op for Embed {
             ],
             grid: Grid { rows: self.out.rows, per_group: 1, y: 1 },
         };
+        match self.tables.dropout {
+            None => kernel.fragments.push(fragment!("lib/no_dropout.wgsl")),
+            Some(Dropout { mask, trained }) => {
+                kernel.fragments.push(fragment!("lib/dropout.wgsl"));
+                kernel.consts.extend([("MASK", Const::Count(mask as usize)), ("TRAINED", Const::Number(trained))]);
+            }
+        }
         match self.norm {
             None => kernel.fragments.push(fragment!("lib/no_norm.wgsl")),
             Some(norm) => {
@@ -101,6 +120,10 @@ impl Op for Embed {
                 kernel.consts.extend(norm.consts());
                 kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias)]);
             }
+        }
+        let sum = fragment!("lib/reduce.wgsl");
+        if self.tables.dropout.is_some() && !kernel.fragments.contains(&sum) {
+            kernel.fragments.push(sum);
         }
         kernel
     }
@@ -117,7 +140,9 @@ impl Op for Embed {
                         Own::Table(table) => row_of(table, token as u32),
                         Own::Rows(rows) => &memory.read(rows)[token * stride..][..stride],
                     };
-                    row.iter_mut().zip(own).for_each(|(x, own)| *x = self.tables.scale * own);
+                    let scale =
+                        self.tables.scale * self.tables.dropout.map_or(1.0, |dropout| dropout.scale(batch, token));
+                    row.iter_mut().zip(own).for_each(|(x, own)| *x = scale * own);
                     let added = [
                         self.tables.types.map(|table| row_of(table, batch.type_ids[token])),
                         self.tables.positions.map(|table| row_of(table, batch.positions[token])),
@@ -132,5 +157,17 @@ impl Op for Embed {
                 }
             });
         });
+    }
+}
+
+impl Dropout {
+    /// What a token's own row is multiplied by.
+    fn scale(&self, batch: &Batch, token: usize) -> f32 {
+        let text = &batch.ids[batch.from[token] as usize..batch.until[token] as usize];
+        let masks = text.iter().filter(|id| **id == self.mask).count();
+        match batch.ids[token] == self.mask {
+            true => 0.0,
+            false => (1.0 - self.trained) / (1.0 - masks as f32 / text.len() as f32),
+        }
     }
 }

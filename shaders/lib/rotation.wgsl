@@ -1,4 +1,4 @@
-// Column 4d of head `part` (queries, then keys) of a row, turned against the column half a head away by the angle of
+// Column 4d of head `part` (queries, then keys, then values) of a row, turned against the column half a head away by the angle of
 // the row's position. Source: RoFormer, arXiv 2104.09864, with the halves of a head.
 @group(0) @binding(ROTATIONS_BINDING) var<storage, read> rotations: array<vec4<f32>>;  // [positions, cos and sin][HALF4]
 

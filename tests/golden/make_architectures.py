@@ -128,7 +128,16 @@ MODELS = {
     ]),
     "electra": (PIECES, [{**BERT[0], "embedding_size": 18}, {**BERT[1], "embedding_size": 33}]),
     "ernie": (PIECES, [{**BERT[0], "use_task_id": True}, BERT[1]]),
+    "esm": (BYTES, [
+        {**BERT[0], "position_embedding_type": "rotary", "pad_token_id": 1, "mask_token_id": 224, "token_dropout": True},
+        {**BERT[1], "pad_token_id": 1, "mask_token_id": 224, "token_dropout": True, "emb_layer_norm_before": True},
+        {**BERT[0], "position_embedding_type": "rotary", "pad_token_id": 1, "mask_token_id": 224, "rope_theta": 300.0},
+    ]),
     "eurobert": (BYTES, [LLAMA[0], {**LLAMA[1], "attention_bias": True, "mlp_bias": True}]),
+    "fnet": (PIECES, [
+        dict(hidden_size=24, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40),
+        dict(hidden_size=33, num_hidden_layers=3, intermediate_size=47, max_position_embeddings=61, hidden_act="relu", layer_norm_eps=1e-3),
+    ]),
     "gemma3_text": (BYTES, [
         {**GEMMA[0], "use_bidirectional_attention": True, "sliding_window": 6},
         {**GEMMA[1], "sliding_window": 5, "attention_bias": True},
@@ -180,6 +189,10 @@ MODELS = {
     ]),
     "qwen2": (BYTES, [LLAMA[0], {**LLAMA[1], **WINDOWS}]),
     "roberta": (BYTES, [BERT[0], {**BERT[1], "pad_token_id": 1}, {**BERT[1], "pruned_heads": {"1": [2, 0]}}]),
+    "roformer": (PIECES, [
+        {**BERT[0], "embedding_size": 18},
+        {**BERT[1], "hidden_size": 30, "rotary_value": True},
+    ]),
     "roberta-prelayernorm": (BYTES, both()),
     "siglip_text_model": (UNIGRAM, [
         dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40, bos_token_id=0, eos_token_id=2),
@@ -245,6 +258,10 @@ OLDER = {
     },
 }
 
+# What their checkpoints call tensors that transformers 5 saves under other names.
+TENSORS = {
+    "esm-3": lambda name: name.replace("layer.*", "layer.0").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"),
+}
 
 # Deviations of the weights of models without norms, which grow from layer to layer.
 WIDE = {"mobilebert-1": 0.15}
@@ -338,9 +355,14 @@ def make(kind, number, tokenizer, settings):
     if name in OLDER:
         path = folder / "config.json"
         path.write_text(json.dumps(OLDER[name](json.loads(path.read_text())), indent=2) + "\n")
+    if name in TENSORS:
+        tensors = load_file(folder / "model.safetensors")
+        tensors = {TENSORS[name](key): tensor for key, tensor in tensors.items()}
+        (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+
     model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     limit = getattr(config.get_text_config(), "max_position_embeddings", 8192)
-    if kind in ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod"):
+    if kind in ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod") or name == "esm-2":
         limit -= 2
 
     def encode(ids):
