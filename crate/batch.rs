@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// Most texts of one batch; with the token budget it sizes the buffers that have a row a text.
 pub const MAX_TEXTS: usize = 256;
+/// Most picked tokens of one batch.
+pub const MAX_PICKS: usize = 256;
 
 /// A tokenized text, special tokens included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +25,10 @@ pub struct Sequence {
     /// see those of the trunk and their own, and their positions go on behind the trunk's; the trunk sees only itself.
     /// Trunk and branches are a text each of the batch.
     pub branches: Vec<u32>,
+    /// Leading tokens that are attended to, by all; none: every one is.
+    pub attended: Option<u32>,
+    /// Tokens of which a tail that asks for picks wants the rows.
+    pub picks: Vec<u32>,
 }
 
 impl Sequence {
@@ -54,7 +60,7 @@ impl Sequence {
     }
 }
 
-/// A packed batch. All lists but the last three have one value a token.
+/// A packed batch. All lists up to `starts` have one value a token.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// Rows of the token table.
@@ -76,6 +82,8 @@ pub struct Batch {
     pub starts: Vec<u32>,
     /// By text: the first of its tokens that pooling counts.
     pub pool_from: Vec<u32>,
+    /// Rows of the picked tokens.
+    pub picks: Vec<u32>,
     /// How the vectors are made.
     pub pooling: PoolingParams,
 }
@@ -179,6 +187,8 @@ impl Batch {
     ) -> Self {
         let mut batch = Self { starts: vec![0], pooling: pooling.clone(), ..Self::default() };
         for sequence in sequences {
+            let first_row = batch.ids.len() as u32;
+            batch.picks.extend(sequence.picks.iter().map(|pick| first_row + pick));
             batch.ids.extend(&sequence.ids);
             batch.type_ids.extend(&sequence.type_ids);
             let behind = tables.short.filter(|short| sequence.reach() > *short).unwrap_or_default();
@@ -193,7 +203,10 @@ impl Batch {
                 let (also_from, also_until) = trunk.unwrap_or((start, start + tables.leading.count(ids)));
                 for (list, bound) in [
                     (&mut batch.from, start),
-                    (&mut batch.until, until),
+                    (
+                        &mut batch.until,
+                        start + sequence.attended.map_or(rows, |seen| (seen as usize).clamp(1, rows)) as u32,
+                    ),
                     (&mut batch.also_from, also_from),
                     (&mut batch.also_until, also_until),
                 ] {
@@ -237,9 +250,10 @@ impl Batch {
         for (word, mode) in frame[5..].iter_mut().zip(&self.pooling.modes) {
             *word = *mode;
         }
+        frame[11] = self.picks.len() as u32;
         let tokens = [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until];
         let beside = [&self.also_from, &self.also_until];
-        for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from]) {
+        for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from, &self.picks]) {
             frame.extend(list);
         }
         frame
@@ -251,16 +265,28 @@ const FRAME_HEADER: usize = 16;
 
 /// Words of the largest frame for this many tokens.
 pub fn frame_words(tokens: usize) -> usize {
-    FRAME_HEADER + 7 * tokens + 2 * MAX_TEXTS + 1
+    FRAME_HEADER + 7 * tokens + 2 * MAX_TEXTS + 1 + MAX_PICKS
 }
 
-/// How many of the sequences at the front fit in a batch of `budget` tokens. At least one.
-pub fn fitting<'a>(sequences: impl IntoIterator<Item = &'a Sequence>, budget: usize) -> usize {
-    let (mut tokens, mut texts) = (0, 0);
+/// Most rows of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Tokens.
+    pub tokens: usize,
+    /// Texts.
+    pub texts: usize,
+    /// Picked tokens.
+    pub picks: usize,
+}
+
+/// How many of the sequences at the front fit in a batch. At least one.
+pub fn fitting<'a>(sequences: impl IntoIterator<Item = &'a Sequence>, room: Room) -> usize {
+    let (mut tokens, mut texts, mut picks) = (0, 0, 0);
     let fits = |sequence: &&Sequence| {
         tokens += sequence.ids.len();
         texts += sequence.texts();
-        tokens <= budget && texts <= MAX_TEXTS
+        picks += sequence.picks.len();
+        tokens <= room.tokens && texts <= room.texts && picks <= room.picks
     };
     sequences.into_iter().take_while(fits).count().max(1)
 }
@@ -351,9 +377,20 @@ mod tests {
 
     #[test]
     fn fills_the_budget() {
-        let fitting = |length, count, budget| fitting(&vec![sequence(length); count], budget);
-        assert_eq!(fitting(5, 3, 10), 2);
-        assert_eq!(fitting(50, 1, 10), 1);
-        assert_eq!(fitting(1, 1000, 4096), MAX_TEXTS);
+        let room = Room { tokens: 10, texts: MAX_TEXTS, picks: 3 };
+        let fit = |lengths: &[u32]| fitting(&lengths.iter().map(|n| sequence(*n)).collect::<Vec<_>>(), room);
+        assert_eq!(fit(&[5, 5, 5]), 2);
+        assert_eq!(fit(&[50]), 1);
+        assert_eq!(fitting(&vec![sequence(1); 1000], Room { tokens: 4096, ..room }), MAX_TEXTS);
+        let picked = Sequence { picks: vec![0, 1], ..sequence(2) };
+        assert_eq!(fitting(&[picked.clone(), picked], room), 1);
+    }
+
+    #[test]
+    fn picks_are_rows_of_the_batch() {
+        let (a, b) = (sequence(3), Sequence { picks: vec![1, 3], attended: Some(2), ..sequence(4) });
+        let batch = Batch::pack([&a, &b], &TABLES, &PoolingParams::default());
+        assert_eq!((&batch.picks[..], &batch.until[..]), (&[4, 6][..], &[3, 3, 3, 5, 5, 5, 5][..]));
+        assert!(batch.frame().ends_with(&[4, 6]) && batch.frame()[11] == 2);
     }
 }

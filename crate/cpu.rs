@@ -5,7 +5,7 @@
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::program::{Buf, Plan, Precision, Program, Slot, WeightId};
+use crate::program::{Buf, Outcome, Plan, Precision, Program, Slot, TailId, WeightId};
 use crate::weights::Sink;
 
 /// Activations, parameters and the output of a program on the host.
@@ -61,13 +61,6 @@ impl Memory {
         std::mem::take(&mut self.output)
     }
 
-    /// Runs every operation and returns the last hidden state, `[tokens, hidden]`.
-    pub fn states(&mut self, program: &Program, batch: &Batch) -> Result<Vec<f32>> {
-        let Some(buf) = program.states else { return Err(Error::argument("the program keeps no states")) };
-        self.run(program, batch)?;
-        Ok(buf.unpadded(&self.read(buf)[..batch.tokens() * buf.stride]))
-    }
-
     /// Runs the set-up, once every parameter has its values.
     pub fn setup(&mut self, program: &Program) -> Result<()> {
         let nothing = Batch::default();
@@ -76,13 +69,16 @@ impl Memory {
         Ok(())
     }
 
-    /// Runs every operation and returns the vectors, `[texts, dimensions]`.
-    pub fn run(&mut self, program: &Program, batch: &Batch) -> Result<Vec<f32>> {
+    /// Runs the operations that lead to a tail's result and returns that, `[rows, width]`.
+    pub fn run(&mut self, program: &Program, tail: TailId, batch: &Batch) -> Result<Vec<f32>> {
         self.reserve(batch, "embedding")?;
-        for op in &program.ops {
+        for op in program.steps(tail) {
             op.run(batch, self);
         }
-        Ok(self.take_output())
+        match program.tails[tail.0].result {
+            Outcome::Vectors(_) => Ok(self.take_output()),
+            Outcome::Rows(buf) => Ok(buf.unpadded(&self.read(buf)[..buf.rows.of(batch) * buf.stride])),
+        }
     }
 
     /// Makes the activations as large as a batch needs them.

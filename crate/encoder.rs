@@ -219,18 +219,19 @@ impl Bias {
 }
 
 impl Spec {
-    /// Records the encoder and returns its last hidden state, `[tokens, hidden]`. `file` holds the weights.
+    /// Records the encoder, whose weights are in `file`. `after` is called behind every layer with the number of layers so
+    /// far and the layer's output, `[tokens, hidden]`, to record what leaves the encoder there.
     ///
     /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue,
     /// rotations and biases by distance are in the attention. Normalised heads are an eighth.
-    pub fn record(&self, program: &mut Program, file: &str) -> Buf {
+    pub fn record(&self, program: &mut Program, file: &str, after: &mut dyn FnMut(&mut Declare, usize, Buf)) {
         let mut declare =
             Declare { program, file, eps: self.eps, norm_kind: self.norm_kind, norm_bias: self.names.bias.norm };
         let mut x = self.steps.embed(self, &mut declare);
         for index in 0..self.layers.len() {
             x = self.steps.layer(self, &mut declare, index, x);
+            after(&mut declare, index + 1, x);
         }
-        self.steps.finish(self, &mut declare, x)
     }
 
     /// The heads of a layer's attention.

@@ -124,6 +124,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// The model was loaded without the head that a call needs.
+    #[error(
+        "the model is loaded to {loaded} and has no head to {task}: load it with task \"{task}\", if its checkpoint has that head"
+    )]
+    NoHead {
+        /// What was asked for.
+        task: &'static str,
+        /// What it was loaded for.
+        loaded: &'static str,
+    },
+
     // The device.
     /// The browser has no WebGPU here.
     #[error("this browser or context has no WebGPU: use device \"auto\" or \"wasm\"")]
@@ -192,6 +203,7 @@ impl Error {
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::InvalidTokenizer { .. } => "invalid-tokenizer",
             Self::InvalidArgument { .. } => "invalid-argument",
+            Self::NoHead { .. } => "no-head",
             Self::NoWebgpu => "no-webgpu",
             Self::NoAdapter { .. } => "no-adapter",
             Self::DeviceLost { .. } => "device-lost",

@@ -10,7 +10,9 @@ use serde_json::Value;
 use crate::config::{Config, json, limit, looks_like_html};
 use crate::error::{Error, Result};
 use crate::head::{Dense, Head, Pooling};
+use crate::ops::Lexical;
 use crate::shards::Shards;
+use crate::task::{MultiVector, Task};
 
 const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
@@ -39,6 +41,19 @@ pub struct Sentence {
     pub similarity: String,
     /// Columns that vectors are cut to where the caller does not say.
     pub truncate_dim: Option<usize>,
+    /// How token scores become term weights.
+    pub lexical: Lexical,
+    /// How a vector is made of every token, where the folder does that.
+    pub multi: Option<MultiVector>,
+}
+
+/// What sentence-transformers would load a folder as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    SentenceTransformer,
+    CrossEncoder,
+    SparseEncoder,
+    MultiVectorEncoder,
 }
 
 struct Module {
@@ -114,7 +129,7 @@ impl Folder {
             Ok(Module { kind: kind.into(), path: path.trim_end_matches('/').into() })
         };
         let modules = list.iter().map(module).collect::<Result<Vec<_>>>()?;
-        if modules[0].kind != "Transformer" {
+        if !["Transformer", "MLMTransformer"].contains(&modules[0].kind.as_str()) {
             return Err(Error::option("modules.json first module", &modules[0].kind));
         }
         Ok(modules)
@@ -140,6 +155,47 @@ impl Folder {
         let config = self.tokenizer_config()?;
         let length = config.as_ref().and_then(|config| config.get("model_max_length")).and_then(Value::as_u64);
         Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
+    }
+
+    /// `mask_token` of `tokenizer_config.json`.
+    pub fn mask_token(&self) -> Result<Option<String>> {
+        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
+        let token = config.get("mask_token");
+        let content = token.and_then(|token| token.get("content")).or(token);
+        Ok(content.and_then(Value::as_str).map(str::to_owned))
+    }
+
+    fn kind(&self) -> Result<Kind> {
+        let Some(config) = self.optional(SENTENCE)? else { return Ok(Kind::SentenceTransformer) };
+        match config.text_or("model_type", "SentenceTransformer")? {
+            "SentenceTransformer" => Ok(Kind::SentenceTransformer),
+            "CrossEncoder" => Ok(Kind::CrossEncoder),
+            "SparseEncoder" => Ok(Kind::SparseEncoder),
+            "MultiVectorEncoder" | "ColBERT" => Ok(Kind::MultiVectorEncoder),
+            _ => Err(config.unsupported("model_type")),
+        }
+    }
+
+    /// What the folder is for: as its modules say, else as `architectures` of `config.json` names a class with a head.
+    pub fn task(&self) -> Result<Task> {
+        match self.kind()? {
+            Kind::CrossEncoder => return Ok(Task::Classify),
+            Kind::SparseEncoder => return Ok(Task::Sparse),
+            Kind::MultiVectorEncoder => return Ok(Task::Multi),
+            Kind::SentenceTransformer if self.files.get(MODULES).is_some_and(Option::is_some) => {
+                return Ok(Task::Embed);
+            }
+            Kind::SentenceTransformer => {}
+        }
+        let config = self.config()?;
+        let classes = config.texts("architectures")?.unwrap_or_default();
+        let known = Task::CLASSES.iter().find(|(class, _)| classes.first().is_some_and(|first| first.ends_with(class)));
+        Ok(known.map_or(Task::Embed, |(_, task)| *task))
+    }
+
+    /// `config_sentence_transformers.json`, where the folder has one.
+    pub fn sentence_config(&self) -> Result<Option<Config>> {
+        self.optional(SENTENCE)
     }
 
     /// Which end of a long text is cut off: `truncation_side` of `tokenizer_config.json`.
@@ -176,7 +232,24 @@ impl Folder {
             default_prompt_name: None,
             similarity: "cosine".into(),
             truncate_dim: None,
+            lexical: Lexical { sum: false, logs: 1 },
+            multi: None,
         };
+        match self.kind()? {
+            Kind::SentenceTransformer => {}
+            Kind::CrossEncoder => match modules.get(1) {
+                Some(module) => return Err(Error::option("modules.json module", &module.kind)),
+                None => return self.finish_sentence(&modules, sentence),
+            },
+            Kind::SparseEncoder => {
+                sentence.lexical = self.lexical(&modules)?;
+                return self.finish_sentence(&modules, sentence);
+            }
+            Kind::MultiVectorEncoder => {
+                sentence.multi = Some(self.multi(&modules, hidden)?);
+                return self.finish_sentence(&modules, sentence);
+            }
+        }
         // Transformer, Pooling, any Dense, perhaps Normalize: the order in which these can be recorded.
         let order =
             |kind: &str| ["Transformer", "Pooling", "Dense", "Normalize"].iter().position(|known| *known == kind);
@@ -199,7 +272,7 @@ impl Folder {
                 }
                 "Dense" => {
                     let config = Config::parse(&path, self.bytes(&path)?)?;
-                    let dense = Dense::read(&config, &module.path)?;
+                    let dense = Dense::read(&config, &module.path, "sentence_embedding")?;
                     if dense.inputs != width {
                         let reason = format!("in_features is {} where {width} columns come in", dense.inputs);
                         return Err(Error::file(path, reason));
@@ -216,33 +289,106 @@ impl Folder {
                 }
             }
         }
+        self.finish_sentence(&modules, sentence)
+    }
+
+    /// Reads how texts are prepared, which does not depend on the modules.
+    fn finish_sentence(&self, modules: &[Module], mut sentence: Sentence) -> Result<Sentence> {
         if let Some(config) = self.optional(&join(&modules[0].path, "sentence_bert_config.json"))? {
             if config.get("max_seq_length").is_some() {
                 sentence.max_seq_length = Some(config.size("max_seq_length", limit::POSITIONS)?);
             }
             sentence.lowercase = config.flag_or("do_lower_case", false)?;
-            for key in ["query_length", "document_length", "query_expansion", "processing_kwargs"] {
-                config.require_empty(key)?;
+            match &mut sentence.multi {
+                Some(multi) => multi.read_lengths(&config)?,
+                None => {
+                    for key in ["query_length", "document_length", "query_expansion"] {
+                        config.require_empty(key)?;
+                    }
+                }
             }
+            config.require_empty("processing_kwargs")?;
         }
         if let Some(config) = self.optional(SENTENCE)? {
             sentence.read_prompts(&config)?;
         }
         Ok(sentence)
     }
+
+    /// The `SpladePooling` of a sparse encoder.
+    fn lexical(&self, modules: &[Module]) -> Result<Lexical> {
+        let [_, module] = modules else {
+            return Err(Error::option("modules.json", "modules that are not one Transformer and one SpladePooling"));
+        };
+        if module.kind != "SpladePooling" {
+            return Err(Error::option("modules.json module", &module.kind));
+        }
+        let path = join(&module.path, "config.json");
+        let config = Config::parse(&path, self.bytes(&path)?)?;
+        let sum = match config.text_or("pooling_strategy", "max")? {
+            "max" => false,
+            "sum" => true,
+            _ => return Err(config.unsupported("pooling_strategy")),
+        };
+        let logs = match config.text_or("activation_function", "relu")? {
+            "relu" => 1,
+            "log1p_relu" => 2,
+            _ => return Err(config.unsupported("activation_function")),
+        };
+        Ok(Lexical { sum, logs })
+    }
+
+    /// The modules of a multi-vector encoder behind the transformer.
+    fn multi(&self, modules: &[Module], hidden: usize) -> Result<MultiVector> {
+        let mut multi = MultiVector::default();
+        if let Some(config) =
+            self.optional(SENTENCE)?.filter(|config| config.get("model_type") == Some(&"ColBERT".into()))
+        {
+            multi.read_pylate(&config)?;
+        }
+        let mut width = hidden;
+        for module in &modules[1..] {
+            let path = join(&module.path, "config.json");
+            let config = || Config::parse(&path, self.bytes(&path)?);
+            match module.kind.as_str() {
+                "Dense" => {
+                    let dense = Dense::read(&config()?, &module.path, "token_embeddings")?;
+                    if dense.inputs != width {
+                        let reason = format!("in_features is {} where {width} columns come in", dense.inputs);
+                        return Err(Error::file(path, reason));
+                    }
+                    width = dense.outputs;
+                    multi.dense.push(dense);
+                }
+                "MultiVectorMask" => multi.read_mask(&config()?)?,
+                "Normalize" => multi.normalize = true,
+                _ => return Err(Error::option("modules.json module", &module.kind)),
+            }
+        }
+        Ok(multi)
+    }
 }
 
 impl Sentence {
     fn read_prompts(&mut self, config: &Config) -> Result<()> {
-        config.require("model_type", &"SentenceTransformer".into())?;
         if config.get("truncate_dim").is_some() {
             self.truncate_dim = Some(config.size("truncate_dim", limit::INNER)?);
         }
         if let Some(prompts) = config.get("prompts") {
             let prompts = prompts.as_object().ok_or_else(|| config.unsupported("prompts"))?;
-            for (name, prompt) in prompts {
+            for (name, prompt) in prompts.iter().filter(|(_, prompt)| !prompt.is_null()) {
                 let prompt = prompt.as_str().ok_or_else(|| config.unsupported("prompts"))?;
                 self.prompts.insert(name.clone(), prompt.into());
+            }
+        }
+        // PyLate puts these in front of the prompts.
+        for (key, name) in [("query_prefix", "query"), ("document_prefix", "document")] {
+            if config.get(key).is_some() {
+                let prefix = config.text_or(key, "")?;
+                let prompt = self.prompts.entry(name.into()).or_default();
+                if !prompt.starts_with(prefix) {
+                    prompt.insert_str(0, prefix);
+                }
             }
         }
         if config.get("default_prompt_name").is_some() {
@@ -253,7 +399,7 @@ impl Sentence {
             self.default_prompt_name = Some(name.into());
         }
         let similarity = config.text_or("similarity_fn_name", "cosine")?;
-        if !["cosine", "dot", "euclidean", "manhattan"].contains(&similarity) {
+        if !["cosine", "dot", "euclidean", "manhattan", "maxsim"].contains(&similarity) {
             return Err(config.unsupported("similarity_fn_name"));
         }
         self.similarity = similarity.into();

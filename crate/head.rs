@@ -98,15 +98,11 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// Reads a `Dense` module's configuration.
-    pub fn read(config: &Config, path: &str) -> Result<Self> {
-        for (key, only) in [
-            ("use_residual", Value::Bool(false)),
-            ("module_input_name", "sentence_embedding".into()),
-            ("module_output_name", "sentence_embedding".into()),
-        ] {
-            config.require(key, &only)?;
-        }
+    /// Reads a `Dense` module's configuration. `of` is what it must project: `sentence_embedding` or `token_embeddings`.
+    pub fn read(config: &Config, path: &str, of: &str) -> Result<Self> {
+        let only =
+            [("use_residual", Value::Bool(false)), ("module_input_name", of.into()), ("module_output_name", of.into())];
+        only.iter().try_for_each(|(key, only)| config.require(key, only))?;
         let function = config.text_or("activation_function", "torch.nn.modules.activation.Tanh")?;
         let activation = match function.rsplit('.').next().unwrap_or_default() {
             "Identity" => None,
@@ -123,6 +119,25 @@ impl Dense {
             bias: config.flag_or("bias", true)?,
             activation,
         })
+    }
+
+    /// Records it: x: `[rows, inputs]` to `[rows, outputs]`
+    pub fn record(&self, program: &mut Program, x: Buf) -> Buf {
+        let part = |name: &str| Part {
+            file: format!("{}/model.safetensors", self.path),
+            name: format!("linear.{name}"),
+            at: 0,
+            rows: self.outputs,
+        };
+        // Small, and the last thing that touches the vectors: never rounded.
+        let rounding = Rounding::Never;
+        let (inputs, outputs) = (Axis::plain(self.inputs), Axis::plain(self.outputs));
+        let weight = Weight::new(Layout::Linear { inputs, outputs }, vec![part("weight")], rounding);
+        let bias_parts = if self.bias { vec![part("bias")] } else { Vec::new() };
+        let bias = Weight::new(Layout::Vector { axis: outputs }, bias_parts, rounding);
+        let (weight, bias) = (program.weight(weight), program.weight(bias));
+        let epilogue = self.activation.map_or(Epilogue::None, Epilogue::Activation);
+        program.linear(x, weight, bias, self.outputs, epilogue)
     }
 }
 
@@ -150,25 +165,9 @@ impl Head {
         if self.dense.is_empty() {
             return program.pool_and_normalize(x);
         }
-        let mut x = program.pool(x, self.pooling.len());
-        for dense in &self.dense {
-            let part = |name: &str| Part {
-                file: format!("{}/model.safetensors", dense.path),
-                name: format!("linear.{name}"),
-                at: 0,
-                rows: dense.outputs,
-            };
-            // Small, and the last thing that touches the vectors: never rounded.
-            let rounding = Rounding::Never;
-            let (inputs, outputs) = (Axis::plain(dense.inputs), Axis::plain(dense.outputs));
-            let weight = Weight::new(Layout::Linear { inputs, outputs }, vec![part("weight")], rounding);
-            let bias_parts = if dense.bias { vec![part("bias")] } else { Vec::new() };
-            let bias = Weight::new(Layout::Vector { axis: outputs }, bias_parts, rounding);
-            let (weight, bias) = (program.weight(weight), program.weight(bias));
-            let epilogue = dense.activation.map_or(Epilogue::None, Epilogue::Activation);
-            x = program.linear(x, weight, bias, dense.outputs, epilogue);
-        }
-        program.normalize(x);
+        let pooled = program.pool(x, self.pooling.len());
+        let projected = self.dense.iter().fold(pooled, |x, dense| dense.record(program, x));
+        program.normalize(projected);
     }
 }
 
@@ -211,7 +210,13 @@ mod tests {
 
     #[test]
     fn refuses_projections_it_does_not_know() {
-        let read = |text: &str| Dense::read(&Config::parse("2_Dense/config.json", text.as_bytes()).unwrap(), "2_Dense");
+        let read = |text: &str| {
+            Dense::read(
+                &Config::parse("2_Dense/config.json", text.as_bytes()).unwrap(),
+                "2_Dense",
+                "sentence_embedding",
+            )
+        };
         let dense = read(r#"{"in_features": 8, "out_features": 4, "bias": false, "activation_function": "torch.nn.modules.linear.Identity"}"#).unwrap();
         assert_eq!(dense, Dense { path: "2_Dense".into(), inputs: 8, outputs: 4, bias: false, activation: None });
         for key in [r#""activation_function": "torch.nn.Softplus""#, r#""use_residual": true"#] {

@@ -23,6 +23,7 @@ pub mod error;
 pub mod folder;
 pub mod gpu;
 pub mod head;
+pub mod job;
 pub mod layout;
 pub mod model;
 #[cfg(not(target_arch = "wasm32"))]
@@ -34,6 +35,7 @@ pub mod rotation;
 pub mod shader;
 pub mod shards;
 mod simd;
+pub mod tails;
 pub mod task;
 pub mod tokens;
 #[cfg(target_arch = "wasm32")]

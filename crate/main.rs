@@ -1,47 +1,22 @@
-//! The command line: bulk embedding over the same crate that runs in the browser.
+//! The command line: bulk work over the same crate that runs in the browser, JSON lines in and out.
+
+mod arguments;
 
 use std::io::{BufRead, BufWriter, Write, stderr, stdin, stdout};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use arguments::{Arguments, HELP, Verb, parse};
 use embedlet::gpu::Gpu;
-use embedlet::model::{Device, EmbedOptions, Kind, Model, Names};
+use embedlet::job::Call;
+use embedlet::model::{Device, Model};
 use embedlet::native;
-use embedlet::program::Precision;
-
-const HELP: &str = "\
-Text encoders on your own GPU.
-
-embedlet embed --model DIR [options] < in.jsonl > out.jsonl
-    One {\"text\": …} or bare line in, one {\"embedding\": […], \"tokens\": n} out, in order.
-embedlet info --model DIR [options]
-    What is known of the model, as JSON.
-
-options
-    --device auto|gpu|cpu   auto takes a GPU unless there is none, or only a software one
-    --precision auto|f32|f16
-                            how matrices are stored on the device; auto: as in the checkpoint
-    --pooling NAMES         cls, max, mean, mean_sqrt_len_tokens, weightedmean or lasttoken; several with commas;
-                            none: {\"embedding\": [[…], …]}, the last hidden state of every token
-    --normalize, --no-normalize
-                            scale vectors to unit length, or do not; without either: as the model says
-    --dimensions N          keep the first N columns
-    --prompt TEXT, --prompt-name NAME, --query, --document
-                            what is put in front of each text
-    --quiet                 no progress on stderr
-";
+use embedlet::task::{Input, ZeroShotOptions};
 
 /// Lines tokenized and sorted by length at once.
 const CHUNK: usize = 1024;
-
-struct Arguments {
-    verb: String,
-    model: PathBuf,
-    device: String,
-    precision: Option<Precision>,
-    quiet: bool,
-    options: EmbedOptions,
-}
 
 fn main() -> ExitCode {
     match run() {
@@ -59,68 +34,41 @@ fn run() -> Result<(), String> {
         return stdout().write_all(HELP.as_bytes()).map_err(|error| error.to_string());
     };
     let model = load(&arguments)?;
-    match arguments.verb.as_str() {
-        "info" => {
-            let info = serde_json::to_string_pretty(&model.info()).map_err(|error| error.to_string())?;
-            writeln!(stdout(), "{info}").map_err(|error| error.to_string())
-        }
-        _ => embed(&model, &arguments),
+    if arguments.verb == Verb::Info {
+        let info = serde_json::to_string_pretty(&model.info()).map_err(|error| error.to_string())?;
+        return writeln!(stdout(), "{info}").map_err(|error| error.to_string());
     }
-}
-
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let verb = match arguments.next().as_deref() {
-        None | Some("help" | "--help" | "-h") => return Ok(None),
-        Some(verb @ ("embed" | "info")) => verb.to_owned(),
-        Some(other) => return Err(format!("there is no \"{other}\": try embedlet --help")),
-    };
-    let mut model = None;
-    let (mut device, mut precision, mut quiet) = ("auto".to_owned(), None, false);
-    let mut options = EmbedOptions::default();
-    while let Some(flag) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
-        match flag.as_str() {
-            "--model" => model = Some(PathBuf::from(value()?)),
-            "--device" => {
-                device = value()?;
-                if !["auto", "gpu", "cpu"].contains(&device.as_str()) {
-                    return Err(format!("--device is auto, gpu or cpu, not \"{device}\""));
-                }
-            }
-            "--precision" => {
-                precision = match value()?.as_str() {
-                    "auto" => None,
-                    "f32" => Some(Precision::F32),
-                    "f16" => Some(Precision::F16),
-                    other => return Err(format!("--precision is auto, f32 or f16, not \"{other}\"")),
-                }
-            }
-            "--pooling" => match value()?.as_str() {
-                "none" => options.tokens = true,
-                names => options.pooling = Some(Names::Several(names.split(',').map(str::to_owned).collect())),
-            },
-            "--normalize" => options.normalize = Some(true),
-            "--no-normalize" => options.normalize = Some(false),
-            "--dimensions" => {
-                let text = value()?;
-                options.dimensions = Some(text.parse().map_err(|_| format!("--dimensions {text} is not a number"))?);
-            }
-            "--prompt" => options.prompt = Some(value()?),
-            "--prompt-name" => options.prompt_name = Some(value()?),
-            "--query" => options.kind = Some(Kind::Query),
-            "--document" => options.kind = Some(Kind::Document),
-            "--quiet" => quiet = true,
-            "--help" | "-h" => return Ok(None),
-            _ => return Err(format!("there is no {flag}: try embedlet --help")),
+    let mut lines = stdin().lock().lines();
+    let mut out = BufWriter::new(stdout().lock());
+    let mut done = 0;
+    loop {
+        let mut inputs = Vec::with_capacity(CHUNK);
+        for line in lines.by_ref().take(CHUNK) {
+            let at = done + inputs.len() + 1;
+            let line = line.map_err(|error| format!("line {at}: {error}"))?;
+            inputs.push(Line::read(&line).map_err(|error| format!("line {at}: {error}"))?);
+        }
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        let results = answer(&model, &arguments, &inputs);
+        let results = results.map_err(|error| format!("lines {} to {}: {error}", done + 1, done + inputs.len()))?;
+        for line in results {
+            writeln!(out, "{line}").map_err(|error| error.to_string())?;
+        }
+        out.flush().map_err(|error| error.to_string())?;
+        done += inputs.len();
+        if !arguments.quiet {
+            // Progress is a courtesy: a closed stderr is no reason to stop.
+            let _ = writeln!(stderr(), "{done} lines");
         }
     }
-    let model = model.ok_or("--model DIR is missing")?;
-    Ok(Some(Arguments { verb, model, device, precision, quiet, options }))
 }
 
 /// The device asked for. `auto` prefers a real GPU; a kernel that fails its self-check sends it to the CPU.
 fn load(arguments: &Arguments) -> Result<Model, String> {
-    let load = |device| native::load(&arguments.model, device, arguments.precision, &mut |_, _| {});
+    let Arguments { model, precision, verb, .. } = arguments;
+    let load = |device| native::load(model, device, *precision, verb.task(), &mut |_, _| {});
     let cpu = |reason: String| load(Device::Cpu(Some(reason))).map_err(|error| error.to_string());
     match (arguments.device.as_str(), pollster::block_on(Gpu::open())) {
         ("cpu", _) => load(Device::Cpu(None)).map_err(|error| error.to_string()),
@@ -137,47 +85,115 @@ fn load(arguments: &Arguments) -> Result<Model, String> {
 }
 
 /// A line of input: JSON where it is an object or a string, else the text itself.
-fn text(line: &str) -> Result<String, String> {
-    match serde_json::from_str::<serde_json::Value>(line) {
-        Ok(serde_json::Value::Object(object)) => {
-            let text = object.get("text").and_then(serde_json::Value::as_str);
-            text.map(str::to_owned).ok_or_else(|| "an object without a \"text\" string".to_owned())
+#[derive(Deserialize)]
+struct Line {
+    #[serde(alias = "query", alias = "question")]
+    text: String,
+    #[serde(alias = "context")]
+    pair: Option<String>,
+    documents: Option<Vec<String>>,
+}
+
+impl Line {
+    fn read(line: &str) -> Result<Self, String> {
+        let bare = |text| Ok(Self { text, pair: None, documents: None });
+        match serde_json::from_str::<Value>(line) {
+            Ok(object @ Value::Object(_)) => {
+                serde_json::from_value(object).map_err(|_| "an object without a \"text\" string".to_owned())
+            }
+            Ok(Value::String(text)) => bare(text),
+            _ => bare(line.to_owned()),
         }
-        Ok(serde_json::Value::String(text)) => Ok(text),
-        _ => Ok(line.to_owned()),
+    }
+
+    fn input(&self) -> Input {
+        Input { text: self.text.clone(), pair: self.pair.clone() }
     }
 }
 
-fn embed(model: &Model, arguments: &Arguments) -> Result<(), String> {
-    let mut lines = stdin().lock().lines();
-    let mut out = BufWriter::new(stdout().lock());
-    let mut done = 0;
-    loop {
-        let mut texts = Vec::with_capacity(CHUNK);
-        for line in lines.by_ref().take(CHUNK) {
-            let at = done + texts.len() + 1;
-            let line = line.map_err(|error| format!("line {at}: {error}"))?;
-            texts.push(text(&line).map_err(|error| format!("line {at}: {error}"))?);
-        }
-        if texts.is_empty() {
-            return Ok(());
-        }
-        let result = pollster::block_on(model.embed(&texts, &arguments.options));
-        let result = result.map_err(|error| format!("lines {} to {}: {error}", done + 1, done + texts.len()))?;
-        let mut rows = result.data.chunks_exact(result.dimensions);
-        for tokens in &result.tokens {
-            let embedding = match arguments.options.tokens {
-                true => serde_json::json!(rows.by_ref().take(*tokens as usize).collect::<Vec<_>>()),
-                false => serde_json::json!(rows.next()),
+#[derive(Serialize)]
+struct Embedding<E> {
+    embedding: E,
+    tokens: u32,
+}
+
+#[derive(Serialize)]
+struct Logits<T> {
+    logits: T,
+}
+
+/// A line of output for each line of input.
+fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<String>, embedlet::Error> {
+    let inputs: Vec<Input> = lines.iter().map(Line::input).collect();
+    let texts: Vec<String> = lines.iter().map(|line| line.text.clone()).collect();
+    match arguments.verb {
+        Verb::Info => Ok(Vec::new()),
+        Verb::Embed => {
+            let result = pollster::block_on(model.embed(&texts, &arguments.embed)?.run(model))?;
+            let mut rows = result.data.chunks_exact(result.dimensions);
+            let mut line = |tokens: &u32| match arguments.embed.tokens {
+                true => print(&Embedding {
+                    embedding: rows.by_ref().take(*tokens as usize).collect::<Vec<_>>(),
+                    tokens: *tokens,
+                }),
+                false => print(&Embedding { embedding: rows.next(), tokens: *tokens }),
             };
-            let line = serde_json::json!({ "embedding": embedding, "tokens": tokens });
-            writeln!(out, "{line}").map_err(|error| error.to_string())?;
+            Ok(result.tokens.iter().map(&mut line).collect())
         }
-        out.flush().map_err(|error| error.to_string())?;
-        done += texts.len();
-        if !arguments.quiet {
-            // Progress is a courtesy: a closed stderr is no reason to stop.
-            let _ = writeln!(stderr(), "{done} texts");
+        Verb::Classify => each(model, model.classify(&inputs, &arguments.classify)?),
+        Verb::Tag if arguments.logits => each(model, model.tag_logits(&inputs)?.map(|all| Ok(wrap(all)))),
+        Verb::Tag => {
+            let entities = pollster::block_on(model.tag(&texts, &arguments.tag)?.run(model))?;
+            Ok(entities.iter().map(|entities| print(&serde_json::json!({ "entities": entities }))).collect())
+        }
+        Verb::Answer if arguments.logits => each(model, model.answer_logits(&inputs)?.map(|all| Ok(wrap(all)))),
+        Verb::Answer => {
+            let answers = pollster::block_on(model.answer(&inputs, &arguments.answer)?.run(model))?;
+            Ok(answers.iter().map(|answers| print(&serde_json::json!({ "answers": answers }))).collect())
+        }
+        Verb::Fill => {
+            let masks = pollster::block_on(model.fill(&inputs, &arguments.fill)?.run(model))?;
+            Ok(masks.iter().map(|masks| print(&serde_json::json!({ "masks": masks }))).collect())
+        }
+        Verb::Rerank => {
+            let rerank = |line: &Line| {
+                let documents = line.documents.as_deref().unwrap_or_default();
+                let ranked = model.rerank(&line.text, documents, arguments.classify.top_k)?;
+                let ranked = pollster::block_on(ranked.run(model))?;
+                Ok(print(&serde_json::json!({ "results": ranked })))
+            };
+            lines.iter().map(rerank).collect()
+        }
+        Verb::ZeroShot => {
+            let options = ZeroShotOptions {
+                labels: arguments.classify.labels.clone().unwrap_or_default(),
+                hypothesis_template: arguments.template.clone(),
+                multi_label: arguments.multi_label,
+            };
+            let scores = pollster::block_on(model.zero_shot(&texts, &options)?.run(model))?;
+            Ok(scores.iter().map(|scores| print(&serde_json::json!({ "scores": scores }))).collect())
+        }
+        Verb::Sparse => each(model, model.embed_sparse(&texts, &arguments.sparse)?),
+        Verb::Multi => {
+            let vectors = pollster::block_on(model.embed_multi(&texts, &arguments.multi)?.run(model))?;
+            let line = |vectors: &embedlet::task::MultiVectors| {
+                print(&Embedding { embedding: vectors.rows().collect::<Vec<_>>(), tokens: vectors.tokens })
+            };
+            Ok(vectors.iter().map(line).collect())
         }
     }
+}
+
+/// Runs a call that has a result for every line.
+fn each<T: Serialize>(model: &Model, call: Call<Vec<T>>) -> Result<Vec<String>, embedlet::Error> {
+    Ok(pollster::block_on(call.run(model))?.iter().map(print).collect())
+}
+
+fn wrap<T>(all: Vec<T>) -> Vec<Logits<T>> {
+    all.into_iter().map(|logits| Logits { logits }).collect()
+}
+
+/// One line of JSON. Numbers and strings can always be written.
+fn print<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }

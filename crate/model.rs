@@ -1,4 +1,4 @@
-//! The stages in order: a folder becomes a [`Loader`], its weights a [`Model`], texts a [`Job`], a job vectors.
+//! The stages in order: a folder becomes a [`Loader`], its weights a [`Model`], texts a [`Call`], a call vectors.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,31 +7,26 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::arch;
-use crate::batch::{Batch, PoolingParams, Sequence, fitting};
+use crate::batch::{PoolingParams, Sequence};
 use crate::cpu::Memory;
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::{Folder, Sentence};
 use crate::gpu::{Adapter, Gpu, Resident, SelfCheck, Upload};
 use crate::head::Pooling;
-use crate::platform::now_ms;
-use crate::program::{Precision, Program};
+use crate::job::{Call, Job};
+use crate::program::{Precision, Program, TailId};
+use crate::tails::{Tails, TaskHead, pooling};
+use crate::task::{Function, Labels, Task};
 use crate::tokens::{Encoding, Tokens};
 use crate::weights::{Reader, Sink};
 
-/// Batches are sized so that one takes about this long: short enough for progress, abort, and a driver's
-/// watchdog, long enough to be worth a submit.
-const BATCH_MS: f64 = 100.0;
 /// Tokens of the first batch, before anything was measured.
 const FIRST_TOKENS: usize = 256;
-/// Fewest tokens of a batch, however slow the device: below two tiles of a product most of the work is wasted.
-const LEAST_TOKENS: usize = 64;
 /// Most tokens of a batch. Activations of a batch are bounded by [`ACTIVATION_BYTES`] too.
 const MOST_TOKENS: usize = 8192;
 /// Most bytes of the activations on a GPU, and on the CPU, where they are wasm memory.
 const ACTIVATION_BYTES: (usize, usize) = (96 << 20, 16 << 20);
-/// How far the norm of a normalised vector may be from one.
-const NORM_TOLERANCE: f32 = 1e-3;
 
 /// Where a model is to run.
 pub enum Device {
@@ -54,19 +49,25 @@ enum Target {
 }
 
 /// What loader and model share.
-struct Parts {
+pub(crate) struct Parts {
     architecture: String,
-    spec: Spec,
+    pub(crate) spec: Spec,
     sentence: Sentence,
-    tokens: Tokens,
-    max_tokens: usize,
-    program: Arc<Program>,
-    budget: usize,
+    pub(crate) tokens: Tokens,
+    pub(crate) max_tokens: usize,
+    /// The token that [`Task::Fill`] fills.
+    pub(crate) mask_token: Option<String>,
+    pub(crate) program: Arc<Program>,
+    tails: Tails,
+    head: Option<TaskHead>,
+    /// Most tokens of a batch.
+    pub(crate) budget: usize,
 }
 
 impl Loader {
-    /// Plans a model for a device. `precision` none keeps the checkpoint's own type.
-    pub fn new(folder: &Folder, device: Device, precision: Option<Precision>) -> Result<Self> {
+    /// Plans a model for a device. `precision` none keeps the checkpoint's own type; `task` none takes the head that the
+    /// folder names, where the architecture has such a head.
+    pub fn new(folder: &Folder, device: Device, precision: Option<Precision>, task: Option<Task>) -> Result<Self> {
         let config = folder.config()?;
         let architecture = config.text_or("model_type", "")?.to_owned();
         let mut spec = arch::spec(&config)?;
@@ -75,15 +76,21 @@ impl Loader {
         let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
         let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
-        let tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
+        let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
+        let head = head(folder, &spec, &sentence, task)?;
+        if sentence.multi.is_some() {
+            tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
+        }
+        let mask_token = folder.mask_token()?.or_else(|| {
+            let usual = ["[MASK]", "<mask>"].into_iter().find(|token| tokens.id(token).is_some());
+            usual.map(str::to_owned)
+        });
         if spec.names.positions.is_none() {
             // Rotations are computed, for no more positions than a text can have.
             spec.tables.positions = max_tokens;
         }
         let mut program = Program::default();
-        let last = spec.record(&mut program, &folder.weights()?);
-        sentence.head.record(&mut program, last);
-        program.states = Some(last);
+        let tails = Tails::record(&spec, &mut program, &folder.weights()?, &sentence.head, head.as_ref());
         if let Some(shards) = folder.shards()? {
             shards.assign(&folder.weights()?, spec.prefixes, &mut program.weights)?;
         }
@@ -100,7 +107,8 @@ impl Loader {
             }
         };
         let reader = Reader::new(&program.weights, spec.prefixes);
-        let parts = Parts { architecture, spec, sentence, tokens, max_tokens, program, budget };
+        let parts =
+            Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, program, tails, head, budget };
         Ok(Self { reader, target, parts })
     }
 
@@ -145,15 +153,36 @@ impl Loader {
     }
 }
 
-/// A text encoder, ready to use.
-pub struct Model {
-    parts: Parts,
-    runner: Runner,
-    /// Tokens of the next batch, from the time that the last one took.
-    budget: RefCell<usize>,
+/// The head to load for a task.
+fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -> Result<Option<TaskHead>> {
+    let wanted = task.map_or_else(|| folder.task(), Ok)?;
+    let missing = || Error::option("task", format!("{} for this architecture", wanted.name()));
+    match wanted {
+        Task::Embed => return Ok(None),
+        Task::Multi => {}
+        _ if !spec.tasks.steps(wanted).is_empty() => {}
+        _ if task.is_some() => return Err(missing()),
+        _ => return Ok(None),
+    }
+    let config = folder.config()?;
+    let labels = Labels::read(&config)?;
+    if wanted == Task::Answer && labels.count() != 2 {
+        return Err(Error::option("number of labels of an extractive head", labels.count()));
+    }
+    let function = Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?;
+    let multi = sentence.multi.clone().unwrap_or_default();
+    Ok(Some(TaskHead { task: wanted, labels, function, lexical: sentence.lexical, multi }))
 }
 
-enum Runner {
+/// A text encoder, ready to use.
+pub struct Model {
+    pub(crate) parts: Parts,
+    pub(crate) runner: Runner,
+    /// Tokens of the next batch, from the time that the last one took.
+    pub(crate) budget: RefCell<usize>,
+}
+
+pub(crate) enum Runner {
     Gpu(Resident),
     Cpu(RefCell<Memory>, Option<String>),
 }
@@ -180,8 +209,14 @@ pub struct Info {
     pub precision: &'static str,
     /// Bytes of the parameters on the device.
     pub weight_bytes: u64,
-    /// Kernels launched a batch; none on the CPU.
+    /// Kernels launched a batch of vectors; none on the CPU.
     pub dispatches: usize,
+    /// What it was loaded for beside vectors.
+    pub task: Task,
+    /// The labels of its head.
+    pub labels: Vec<String>,
+    /// The token that stands for what is to be filled in.
+    pub mask_token: Option<String>,
     /// Poolings, concatenated.
     pub pooling: Vec<&'static str>,
     /// Whether vectors are scaled to unit length.
@@ -225,6 +260,8 @@ pub struct EmbedOptions {
     pub pooling: Option<Names>,
     /// The last hidden state of every token instead of a vector a text: no pooling and nothing behind it.
     pub tokens: bool,
+    /// Run only the first so many layers (2D Matryoshka).
+    pub layers: Option<usize>,
 }
 
 /// One name or several.
@@ -280,7 +317,13 @@ impl Model {
             reason,
             precision: if precision == Precision::F16 { "f16" } else { "f32" },
             weight_bytes: program.weight_bytes(precision),
-            dispatches: if device == "gpu" { program.ops.len() } else { 0 },
+            dispatches: if device == "gpu" { program.steps(self.parts.vectors()).count() } else { 0 },
+            task: self.parts.head.as_ref().map_or(Task::Embed, |head| head.task),
+            labels: match &self.parts.head {
+                Some(TaskHead { task: Task::Classify | Task::Tag, labels, .. }) => labels.0.clone(),
+                _ => Vec::new(),
+            },
+            mask_token: self.parts.mask_token.clone(),
             pooling: head.pooling.iter().map(|pooling| pooling.name()).collect(),
             normalized: head.normalize,
             similarity: sentence.similarity.clone(),
@@ -295,21 +338,32 @@ impl Model {
         self.parts.tokens.encode(text)
     }
 
+    /// The strings of the vocabulary by their ids.
+    pub fn vocabulary(&self) -> Vec<Option<String>> {
+        let tokens = &self.parts.tokens;
+        (0..tokens.vocab() as u32).map(|id| tokens.token(id)).collect()
+    }
+
     /// The prompt by the rules of sentence-transformers: an explicit one, then one by name, then one by kind,
     /// then the model's default.
-    fn prompt<'a>(&'a self, options: &'a EmbedOptions) -> Result<&'a str> {
+    pub(crate) fn prompt<'a>(
+        &'a self,
+        prompt: Option<&'a str>,
+        name: Option<&str>,
+        kind: Option<Kind>,
+    ) -> Result<&'a str> {
         let prompts = &self.parts.sentence.prompts;
-        if let Some(prompt) = &options.prompt {
+        if let Some(prompt) = prompt {
             return Ok(prompt);
         }
-        if let Some(name) = &options.prompt_name {
+        if let Some(name) = name {
             let known: Vec<&str> = prompts.keys().map(String::as_str).collect();
             let unknown =
                 || Error::argument(format!("promptName \"{name}\" is not one of the model's prompts: {known:?}"));
             return prompts.get(name).map(String::as_str).ok_or_else(unknown);
         }
         // sentence-transformers gives every model an empty "query" and "document" prompt unless it has its own.
-        let name = match options.kind {
+        let name = match kind {
             Some(Kind::Query) => Some("query"),
             Some(Kind::Document) => Some("document"),
             None => self.parts.sentence.default_prompt_name.as_deref(),
@@ -355,159 +409,65 @@ impl Model {
         })
     }
 
-    /// Tokenizes texts and prepares their embedding.
-    pub fn job<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Job> {
-        let prompt = self.prompt(options)?;
+    /// Embeds texts.
+    pub fn embed<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Call<Embeddings>> {
+        let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref(), options.kind)?;
         let pooling = self.pooling(options)?;
         if options.tokens && (options.pooling.is_some() || options.dimensions.is_some() || options.normalize.is_some())
         {
             return Err(Error::argument("tokens: true takes no pooling, dimensions or normalize"));
+        }
+        let all = self.parts.spec.layers.len();
+        let layers = options.layers.unwrap_or(all);
+        if layers == 0 || layers > all {
+            return Err(Error::argument(format!("layers must be 1 to {all}, not {layers}")));
         }
         let pool_from = match self.parts.sentence.head.include_prompt || prompt.is_empty() {
             true => 0,
             false => self.parts.tokens.prompt_tokens(prompt)?,
         };
         let mut sequences = Vec::with_capacity(texts.len());
-        let dimensions = if options.tokens { self.parts.spec.hidden } else { pooling.dimensions as usize };
-        let mut embeddings = Embeddings { dimensions, ..Embeddings::default() };
+        let mut embeddings = Embeddings::default();
         for text in texts {
             let encoding = match prompt {
                 "" => self.tokenize(text.as_ref())?,
                 prompt => self.tokenize(&format!("{prompt}{}", text.as_ref()))?,
             };
-            embeddings.truncated.push(encoding.truncated);
-            let mut sequence = Sequence::from(encoding);
-            self.parts.spec.tables.check(&sequence)?;
+            let mut sequence = Sequence::from(&encoding);
             sequence.pool_from = pool_from.min(sequence.ids.len()) as u32;
             if !options.tokens && sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
                 return Err(Error::argument("a text is all prompt, which leaves nothing for max pooling"));
             }
+            embeddings.truncated.push(encoding.truncated);
             embeddings.tokens.push(sequence.ids.len() as u32);
             sequences.push(sequence);
         }
-        let mut rows = Vec::with_capacity(texts.len() + 1);
-        rows.push(0);
-        for sequence in &sequences {
-            let last: usize = rows.last().copied().unwrap_or_default();
-            rows.push(last + if options.tokens { sequence.ids.len() } else { 1 });
-        }
-        let total = rows.last().copied().unwrap_or_default();
-        embeddings.data.resize(total * embeddings.dimensions, 0.0);
-        // Longest first: the first batch shows the worst time, and neighbours have similar lengths.
-        let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
-        Ok(Job { sequences, order, done: 0, pooling, rows, tokens: options.tokens, embeddings })
+        let tails = if options.tokens { &self.parts.tails.states } else { &self.parts.tails.vectors };
+        let job = Job::new(self, sequences, tails[layers - 1], pooling)?;
+        Ok(Call::new(job, |_, rows| Ok(Embeddings { data: rows.data, dimensions: rows.width, ..embeddings })))
     }
 
-    /// Runs a job to its end.
-    pub async fn embed<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Embeddings> {
-        let mut job = self.job(texts, options)?;
-        while job.done() < job.total() {
-            job.step(self).await?;
-        }
-        job.finish()
-    }
-}
-
-/// One embedding call, run a packed batch at a time, so that its caller can report progress, stop, or let
-/// others have their turn in between.
-pub struct Job {
-    sequences: Vec<Sequence>,
-    /// Indices of `sequences`, longest first.
-    order: Vec<usize>,
-    done: usize,
-    pooling: PoolingParams,
-    /// First row of each text in `embeddings`, and one past the last.
-    rows: Vec<usize>,
-    /// Whether states are read back, not vectors.
-    tokens: bool,
-    embeddings: Embeddings,
-}
-
-impl Job {
-    /// Texts finished.
-    pub fn done(&self) -> usize {
-        self.done
+    /// The head of a task, where the model was loaded with it.
+    pub(crate) fn head(&self, task: Task) -> Result<&TaskHead> {
+        let head = self.parts.head.as_ref().filter(|_| self.parts.tails.head(task).is_some());
+        head.ok_or_else(|| {
+            let loaded = self.parts.head.as_ref().map_or(Task::Embed, |head| head.task);
+            Error::NoHead { task: task.name(), loaded: loaded.name() }
+        })
     }
 
-    /// Texts in all.
-    pub fn total(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Columns of the vectors.
-    pub fn dimensions(&self) -> usize {
-        self.embeddings.dimensions
-    }
-
-    /// Runs one batch.
-    pub async fn step(&mut self, model: &Model) -> Result<()> {
-        let rest = &self.order[self.done..];
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let budget = *model.budget.borrow();
-        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), budget);
-        let texts = &rest[..count];
-        let sequences = texts.iter().map(|index| &self.sequences[*index]);
-        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
-        let start = now_ms();
-        let program = &model.parts.program;
-        let values = match (&model.runner, self.tokens) {
-            (Runner::Gpu(resident), false) => resident.run(&batch).await?,
-            (Runner::Gpu(resident), true) => resident.states(&batch).await?,
-            (Runner::Cpu(memory, _), false) => memory.borrow_mut().run(program, &batch)?,
-            (Runner::Cpu(memory, _), true) => memory.borrow_mut().states(program, &batch)?,
-        };
-        let elapsed = (now_ms() - start).max(1.0);
-        // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
-        if 2 * batch.tokens() > budget {
-            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
-            let next = (ideal as usize).clamp(budget / 2, budget * 2);
-            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
-            *model.budget.borrow_mut() = next;
-        }
-        let dimensions = self.dimensions();
-        let mut rest = values.as_slice();
-        for &text in texts {
-            let place = self.rows[text] * dimensions..self.rows[text + 1] * dimensions;
-            let (own, next) = rest.split_at(place.len());
-            rest = next;
-            finite(own, text)?;
-            if !self.tokens {
-                unit_length(own, text, &self.sequences[text], &self.pooling)?;
-            }
-            self.embeddings.data[place].copy_from_slice(own);
-        }
-        self.done += count;
-        Ok(())
-    }
-
-    /// The vectors, once every text is done.
-    pub fn finish(self) -> Result<Embeddings> {
-        match self.done == self.order.len() {
-            true => Ok(self.embeddings),
-            false => Err(Error::argument("the job is not complete")),
-        }
+    /// What a task's head makes of these sequences.
+    pub(crate) fn head_job(&self, task: Task, sequences: Vec<Sequence>) -> Result<Job> {
+        let head = self.head(task)?;
+        let tail = self.parts.tails.head(task).ok_or(Error::NoHead { task: task.name(), loaded: head.task.name() })?;
+        let modes = pooling(self.parts.spec.tasks.steps(task)).into_iter().map(|mode| mode as u32).collect();
+        Job::new(self, sequences, tail, PoolingParams { modes, ..PoolingParams::default() })
     }
 }
 
-/// Refuses what no right computation gives. A device that fails like this passed its self-check, so the
-/// texts or the weights are to blame, or the device changed its mind.
-fn finite(values: &[f32], text: usize) -> Result<()> {
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(()),
-        false => Err(Error::NonFinite { text, reason: "NaN or infinity".into() }),
+impl Parts {
+    /// The tail that makes vectors of the last layer's output.
+    fn vectors(&self) -> TailId {
+        self.tails.vectors[self.tails.vectors.len() - 1]
     }
-}
-
-/// As [`finite`], for vectors that were normalised.
-fn unit_length(vector: &[f32], text: usize, sequence: &Sequence, pooling: &PoolingParams) -> Result<()> {
-    if pooling.norm_dimensions == pooling.dimensions && !sequence.pools_nothing() {
-        let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-        if (norm - 1.0).abs() > NORM_TOLERANCE {
-            return Err(Error::NonFinite { text, reason: format!("its length is {norm}, not 1") });
-        }
-    }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::model::{Device, Loader, Model};
 use crate::program::Precision;
+use crate::task::Task;
 
 /// Reads the small files of a model folder.
 pub fn folder(dir: &Path) -> Result<Folder> {
@@ -32,9 +33,10 @@ pub fn load(
     dir: &Path,
     device: Device,
     precision: Option<Precision>,
+    task: Option<Task>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Model> {
-    let mut loader = Loader::new(&folder(dir)?, device, precision)?;
+    let mut loader = Loader::new(&folder(dir)?, device, precision, task)?;
     let size = |path: &String| std::fs::metadata(dir.join(path)).map_or(0, |metadata| metadata.len());
     let total = loader.files().iter().map(size).sum();
     let mut done = 0;

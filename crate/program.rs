@@ -3,11 +3,17 @@
 //! It is recorded once at load and knows neither the texts nor the device. What changes from batch to
 //! batch (how many tokens, where each text starts) comes in through the [`Batch`]; the GPU gets it as one
 //! small buffer, the frame. So nothing is built per batch: no bind group, no pipeline, no allocation.
+//!
+//! The trunk, an encoder, is shared by what can be asked of a model: every vector, score or state is a [`Tail`] that
+//! leaves the trunk somewhere and has a few steps of its own.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, MAX_PICKS, MAX_TEXTS};
 use crate::cpu::Memory;
 use crate::shader::Kernel;
 use crate::weights::Weight;
+
+/// Most bytes of an activation that has a row a text, or a row a picked token.
+const ROWS_BYTES: usize = 32 << 20;
 
 /// Which count a buffer has rows for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +22,30 @@ pub enum Rows {
     Tokens,
     /// One row a text of the packed batch.
     Texts,
+    /// One row a token that the batch picks.
+    Picks,
     /// So many, whatever the batch: what depends on parameters alone.
     Fixed(usize),
 }
 
 impl Rows {
+    /// Its number in `shaders/lib/frame.wgsl`.
+    pub fn kind(self) -> usize {
+        match self {
+            Self::Tokens => 0,
+            Self::Texts => 1,
+            Self::Picks => 2,
+            Self::Fixed(_) => 3,
+        }
+    }
+
     /// How many a batch has.
     pub fn of(self, batch: &Batch) -> usize {
         match self {
             Self::Tokens => batch.tokens(),
             Self::Texts => batch.texts(),
             Self::Fixed(rows) => rows,
+            Self::Picks => batch.picks.len(),
         }
     }
 }
@@ -84,16 +103,39 @@ pub trait Op: Send + Sync {
 pub struct Program {
     /// Steps that run once, when the parameters are there: those on [`Rows::Fixed`].
     pub setup: Vec<Box<dyn Op>>,
-    /// In order of execution.
+    /// The trunk, in order of execution.
     pub ops: Vec<Box<dyn Op>>,
+    /// What can be asked of it.
+    pub tails: Vec<Tail>,
     /// Activations by [`Buf::id`].
     pub bufs: Vec<Buf>,
     /// Parameters by [`WeightId`].
     pub weights: Vec<Weight>,
-    /// The vectors that come out.
+    /// The vectors that come out of the tail that is being recorded.
     pub output: Output,
-    /// The last hidden state, which can be read back too: nothing takes its memory.
-    pub states: Option<Buf>,
+}
+
+/// A way out of the trunk.
+pub struct Tail {
+    /// Steps of the trunk that run before.
+    pub after: usize,
+    /// In order of execution.
+    pub ops: Vec<Box<dyn Op>>,
+    /// What is read back.
+    pub result: Outcome,
+}
+
+/// A tail by its index into [`Program::tails`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TailId(pub usize);
+
+/// What a tail gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The vectors that its last step writes to [`Operand::Output`], as the batch's pooling asks, a row a text.
+    Vectors(Output),
+    /// The rows of an activation.
+    Rows(Buf),
 }
 
 /// What a program's vectors can be.
@@ -128,13 +170,65 @@ impl Program {
     pub fn push(&mut self, op: impl Op + 'static) {
         match op.kernel().grid.rows {
             Rows::Fixed(_) => self.setup.push(Box::new(op)),
-            Rows::Tokens | Rows::Texts => self.ops.push(Box::new(op)),
+            Rows::Tokens | Rows::Texts | Rows::Picks => self.ops.push(Box::new(op)),
         }
     }
 
-    /// Every step, those of the set-up first.
+    /// Begins a tail that leaves the trunk here: what is pushed from now on is the tail's. Returns the trunk.
+    pub fn begin_tail(&mut self) -> Vec<Box<dyn Op>> {
+        self.output = Output::default();
+        std::mem::take(&mut self.ops)
+    }
+
+    /// Ends a tail. `rows` are read back; where there are none, the vectors.
+    pub fn end_tail(&mut self, trunk: Vec<Box<dyn Op>>, rows: Option<Buf>) -> TailId {
+        let ops = std::mem::replace(&mut self.ops, trunk);
+        let result = rows.map_or(Outcome::Vectors(self.output), Outcome::Rows);
+        self.tails.push(Tail { after: self.ops.len(), ops, result });
+        TailId(self.tails.len() - 1)
+    }
+
+    /// The steps that lead to a tail's result.
+    pub fn steps(&self, tail: TailId) -> impl Iterator<Item = &dyn Op> {
+        let tail = &self.tails[tail.0];
+        self.ops[..tail.after].iter().chain(&tail.ops).map(Box::as_ref)
+    }
+
+    /// The same by their places in [`Program::all_ops`].
+    pub fn step_indices(&self, tail: TailId) -> impl Iterator<Item = usize> + use<> {
+        let before: usize = self.tails[..tail.0].iter().map(|tail| tail.ops.len()).sum();
+        let trunk = self.setup.len();
+        let first = trunk + self.ops.len() + before;
+        let Tail { after, ops, .. } = &self.tails[tail.0];
+        (trunk..trunk + after).chain(first..first + ops.len())
+    }
+
+    /// Every step: those of the set-up, the trunk's, then those of each tail.
     pub fn all_ops(&self) -> impl Iterator<Item = &dyn Op> {
-        self.setup.iter().chain(&self.ops).map(Box::as_ref)
+        let tails = self.tails.iter().flat_map(|tail| &tail.ops);
+        self.setup.iter().chain(&self.ops).chain(tails).map(Box::as_ref)
+    }
+
+    /// What its vectors can be, whatever the tail.
+    pub fn vectors(&self) -> Output {
+        let vectors = self.tails.iter().find_map(|tail| match tail.result {
+            Outcome::Vectors(output) => Some(output),
+            Outcome::Rows(_) => None,
+        });
+        vectors.unwrap_or(self.output)
+    }
+
+    /// Most rows of a kind in a batch, of which the caller bounds the tokens. Rows of the vocabulary's width are bounded so
+    /// that they fit the guaranteed size of a buffer with room to spare.
+    pub fn most(&self, rows: Rows) -> usize {
+        let most = match rows {
+            Rows::Tokens | Rows::Fixed(_) => return usize::MAX,
+            Rows::Texts => MAX_TEXTS,
+            Rows::Picks => MAX_PICKS,
+        };
+        let vectors = (rows == Rows::Texts).then(|| self.vectors().width);
+        let widest = self.bufs.iter().filter(|buf| buf.rows == rows).map(|buf| buf.stride).chain(vectors).max();
+        widest.map_or(most, |widest| (ROWS_BYTES / (4 * widest.max(1))).clamp(1, most))
     }
 
     /// Bytes of all parameters as the device holds them.
@@ -148,35 +242,75 @@ impl Program {
     /// for reading and for writing, even in disjoint parts. No step of a batch takes the memory of what the set-up left,
     /// because none has as many rows.
     pub fn plan(&self) -> Plan {
-        let uses: Vec<Vec<Buf>> = self.all_ops().map(|op| op.kernel().activations()).collect();
-        let last_use = |id: usize| uses.iter().rposition(|bufs| bufs.iter().any(|buf| buf.id == id));
-        let mut slots: Vec<Slot> = Vec::new();
-        let mut free: Vec<bool> = Vec::new();
-        let mut slot_of = vec![usize::MAX; self.bufs.len()];
-        for (step, bufs) in uses.iter().enumerate() {
-            for buf in bufs.iter().filter(|buf| slot_of[buf.id] == usize::MAX).copied().collect::<Vec<_>>() {
-                let fits = |slot: &usize| free[*slot] && slots[*slot].rows == buf.rows;
-                // The tightest slot that is wide enough, else the widest that can be widened.
-                let chosen = (0..slots.len()).filter(fits).min_by_key(|&slot| {
-                    let width = slots[slot].stride;
-                    if width >= buf.stride { (0, width) } else { (1, usize::MAX - width) }
-                });
-                let slot = chosen.unwrap_or_else(|| {
-                    slots.push(Slot { rows: buf.rows, stride: 0 });
-                    free.push(true);
-                    slots.len() - 1
-                });
-                slots[slot].stride = slots[slot].stride.max(buf.stride);
-                free[slot] = false;
-                slot_of[buf.id] = slot;
-            }
-            for buf in bufs {
-                if last_use(buf.id) == Some(step) && self.states != Some(*buf) {
-                    free[slot_of[buf.id]] = true;
+        let activations = |ops: &[Box<dyn Op>]| ops.iter().map(|op| op.kernel().activations()).collect::<Vec<_>>();
+        let tails: Vec<Vec<Vec<Buf>>> = self.tails.iter().map(|tail| activations(&tail.ops)).collect();
+        let used = |tail: usize, id: usize| {
+            let result = matches!(self.tails[tail].result, Outcome::Rows(buf) if buf.id == id);
+            result || tails[tail].iter().flatten().any(|buf| buf.id == id)
+        };
+        let mut slots = Slots { slots: Vec::new(), free: Vec::new(), slot_of: vec![usize::MAX; self.bufs.len()] };
+        let trunk = [activations(&self.setup), activations(&self.ops)].concat();
+        let begins = |tail: usize| self.setup.len() + self.tails[tail].after;
+        // A tail reads what the trunk left where the tail begins.
+        let last_use = |id: usize| {
+            let own = trunk.iter().rposition(|bufs| bufs.iter().any(|buf| buf.id == id));
+            let leaves =
+                (0..self.tails.len()).filter(|tail| used(*tail, id)).map(|tail| begins(tail).saturating_sub(1));
+            own.into_iter().chain(leaves).max()
+        };
+        for (step, bufs) in trunk.iter().enumerate() {
+            slots.step(bufs, |id| last_use(id) == Some(step));
+        }
+        // The trunk does not go on behind a tail, so that only what the tail reads is still taken.
+        for (index, steps) in tails.iter().enumerate() {
+            slots.free.fill(true);
+            for buf in &self.bufs {
+                if slots.slot_of[buf.id] != usize::MAX && used(index, buf.id) {
+                    slots.free[slots.slot_of[buf.id]] = false;
                 }
             }
+            for (step, bufs) in steps.iter().enumerate() {
+                let later = |id: usize| steps[step + 1..].iter().flatten().any(|buf| buf.id == id);
+                let result = |id: usize| matches!(self.tails[index].result, Outcome::Rows(buf) if buf.id == id);
+                slots.step(bufs, |id| !later(id) && !result(id));
+            }
         }
-        Plan { slots, slot_of }
+        Plan { slots: slots.slots, slot_of: slots.slot_of }
+    }
+}
+
+/// Slots while they are given out.
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<bool>,
+    slot_of: Vec<usize>,
+}
+
+impl Slots {
+    /// Gives the activations of a step their slots, and takes back those that end with it.
+    fn step(&mut self, bufs: &[Buf], ends: impl Fn(usize) -> bool) {
+        for buf in bufs {
+            if self.slot_of[buf.id] != usize::MAX {
+                continue;
+            }
+            let fits = |slot: &usize| self.free[*slot] && self.slots[*slot].rows == buf.rows;
+            // The tightest slot that is wide enough, else the widest that can be widened.
+            let chosen = (0..self.slots.len()).filter(fits).min_by_key(|&slot| {
+                let width = self.slots[slot].stride;
+                if width >= buf.stride { (0, width) } else { (1, usize::MAX - width) }
+            });
+            let slot = chosen.unwrap_or_else(|| {
+                self.slots.push(Slot { rows: buf.rows, stride: 0 });
+                self.free.push(true);
+                self.slots.len() - 1
+            });
+            self.slots[slot].stride = self.slots[slot].stride.max(buf.stride);
+            self.free[slot] = false;
+            self.slot_of[buf.id] = slot;
+        }
+        for buf in bufs.iter().filter(|buf| ends(buf.id)) {
+            self.free[self.slot_of[buf.id]] = true;
+        }
     }
 }
 

@@ -12,8 +12,13 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 use crate::gpu::Gpu;
+use crate::job::Call;
 use crate::model::{self, Device, EmbedOptions};
 use crate::program::Precision;
+use crate::task::{
+    AnswerOptions, ClassifyOptions, FillOptions, Input, MultiOptions, MultiVectors, SparseOptions, TagOptions, Task,
+    ZeroShotOptions,
+};
 
 thread_local! {
     static GPU: RefCell<Option<Arc<Gpu>>> = const { RefCell::new(None) };
@@ -76,6 +81,8 @@ struct LoadOptions {
     precision: PrecisionOption,
     /// Why WebGPU is not to be used although `auto` was asked for.
     reason: Option<String>,
+    /// What the model is loaded for; none: as the folder says.
+    task: Option<Task>,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -120,7 +127,7 @@ impl Loader {
             PrecisionOption::F32 => Some(Precision::F32),
             PrecisionOption::F16 => Some(Precision::F16),
         };
-        model::Loader::new(&folder.0, device, precision).map(Self).map_err(thrown)
+        model::Loader::new(&folder.0, device, precision, options.task).map(Self).map_err(thrown)
     }
 
     /// The weight files still to be read.
@@ -173,72 +180,170 @@ impl Model {
     /// Ids, token strings and offsets of a text as JSON; offsets count UTF-16 units, as JavaScript does.
     pub fn tokenize(&self, text: &str) -> Result<String, JsValue> {
         let encoding = self.0.tokenize(text).map_err(thrown)?;
-        // UTF-16 units in front of each character, and of the end.
-        let mut units = vec![0];
-        units.extend(text.chars().scan(0, |sum, c| {
-            *sum += c.len_utf16();
-            Some(*sum)
-        }));
-        let unit = |at: usize| units.get(at).or(units.last()).copied().unwrap_or(0);
-        let offsets = encoding.offsets.iter().map(|(start, end)| (unit(*start), unit(*end))).collect();
+        let units = Units::new(text);
+        let offsets = encoding.offsets.iter().map(|(start, end)| (units.at(*start), units.at(*end))).collect();
         let (ids, tokens, truncated) = (encoding.ids, encoding.tokens, encoding.truncated);
         json(&Tokenized { ids, tokens, offsets, truncated })
     }
 
     /// Tokenizes texts and prepares their embedding; `options` is [`EmbedOptions`] as JSON.
-    pub fn job(&self, texts: Vec<String>, options: &str) -> Result<Job, JsValue> {
+    pub fn embed(&self, texts: Vec<String>, options: &str) -> Result<Job, JsValue> {
         let options: EmbedOptions = serde_json::from_str(options).map_err(argument)?;
-        let job = self.0.job(&texts, &options).map_err(thrown)?;
-        Ok(Job { job, model: self.0.clone() })
+        let call = self.0.embed(&texts, &options).map_err(thrown)?;
+        Ok(Job { call: call.map(|embeddings| Ok(Made::Embeddings(embeddings))), model: self.0.clone() })
+    }
+
+    /// Prepares a call of another task; `request` is a [`Request`] as JSON.
+    pub fn ask(&self, request: &str) -> Result<Job, JsValue> {
+        let request: Request = serde_json::from_str(request).map_err(argument)?;
+        let call = request.call(&self.0).map_err(thrown)?;
+        Ok(Job { call, model: self.0.clone() })
+    }
+
+    /// The strings of the vocabulary by their ids, as JSON; null where an id has none.
+    pub fn vocabulary(&self) -> Result<String, JsValue> {
+        json(&self.0.vocabulary())
     }
 }
 
-/// One embedding call.
+/// One call.
 #[wasm_bindgen]
 pub struct Job {
-    job: model::Job,
+    call: Call<Made>,
     model: Rc<model::Model>,
+}
+
+/// What a call makes.
+enum Made {
+    Embeddings(model::Embeddings),
+    Vectors(Vec<MultiVectors>),
+    Json(String),
 }
 
 #[wasm_bindgen]
 impl Job {
     /// Runs one packed batch.
     pub async fn step(&mut self) -> Result<(), JsValue> {
-        self.job.step(&self.model).await.map_err(thrown)
+        self.call.job().step(&self.model).await.map_err(thrown)
     }
 
     /// Texts finished.
     #[wasm_bindgen(getter)]
-    pub fn done(&self) -> usize {
-        self.job.done()
+    pub fn done(&mut self) -> usize {
+        self.call.job().done()
     }
 
     /// Texts in all.
     #[wasm_bindgen(getter)]
-    pub fn total(&self) -> usize {
-        self.job.total()
+    pub fn total(&mut self) -> usize {
+        self.call.job().total()
     }
 
-    /// Columns of the vectors.
-    #[wasm_bindgen(getter)]
-    pub fn dimensions(&self) -> usize {
-        self.job.dimensions()
-    }
-
-    /// `{ data, tokens, truncated }`
+    /// `{ data, dimensions, tokens, truncated }` of vectors, with `counts` where a text has several, or `{ json }`.
     pub fn finish(self) -> Result<Object, JsValue> {
-        let result = self.job.finish().map_err(thrown)?;
-        let truncated: Vec<u8> = result.truncated.iter().map(|cut| u8::from(*cut)).collect();
         let object = Object::new();
-        let fields: [(&str, JsValue); 3] = [
-            ("data", Float32Array::from(result.data.as_slice()).into()),
-            ("tokens", Uint32Array::from(result.tokens.as_slice()).into()),
-            ("truncated", Uint8Array::from(truncated.as_slice()).into()),
-        ];
-        for (name, value) in fields {
-            Reflect::set(&object, &name.into(), &value)?;
+        let set = |name: &str, value: JsValue| Reflect::set(&object, &name.into(), &value).map(|_| ());
+        match self.call.finish(&self.model).map_err(thrown)? {
+            Made::Embeddings(embeddings) => {
+                let truncated: Vec<u8> = embeddings.truncated.iter().map(|cut| u8::from(*cut)).collect();
+                set("data", Float32Array::from(embeddings.data.as_slice()).into())?;
+                set("dimensions", embeddings.dimensions.into())?;
+                set("tokens", Uint32Array::from(embeddings.tokens.as_slice()).into())?;
+                set("truncated", Uint8Array::from(truncated.as_slice()).into())?;
+            }
+            Made::Vectors(texts) => {
+                let data: Vec<f32> = texts.iter().flat_map(|text| text.data.iter().copied()).collect();
+                let counts: Vec<u32> = texts.iter().map(|text| text.rows().count() as u32).collect();
+                let tokens: Vec<u32> = texts.iter().map(|text| text.tokens).collect();
+                let truncated: Vec<u8> = texts.iter().map(|text| u8::from(text.truncated)).collect();
+                set("data", Float32Array::from(data.as_slice()).into())?;
+                set("dimensions", texts.first().map_or(0, |text| text.dimensions).into())?;
+                set("counts", Uint32Array::from(counts.as_slice()).into())?;
+                set("tokens", Uint32Array::from(tokens.as_slice()).into())?;
+                set("truncated", Uint8Array::from(truncated.as_slice()).into())?;
+            }
+            Made::Json(text) => set("json", text.into())?,
         }
         Ok(object)
+    }
+}
+
+/// A call of a task. Offsets in the results count UTF-16 units, as JavaScript does.
+#[derive(Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
+enum Request {
+    Classify { inputs: Vec<Input>, options: ClassifyOptions },
+    ZeroShot { texts: Vec<String>, options: ZeroShotOptions },
+    Rerank { query: String, documents: Vec<String>, top_k: Option<usize> },
+    Tag { texts: Vec<String>, options: TagOptions },
+    Answer { inputs: Vec<Input>, options: AnswerOptions },
+    Fill { texts: Vec<String>, options: FillOptions },
+    Sparse { texts: Vec<String>, options: SparseOptions },
+    Multi { texts: Vec<String>, options: MultiOptions },
+}
+
+impl Request {
+    fn call(self, model: &model::Model) -> Result<Call<Made>, Error> {
+        fn as_json<T: Serialize + 'static>(call: Call<T>) -> Call<Made> {
+            let text = |error: serde_json::Error| Error::argument(error.to_string());
+            call.map(move |made| serde_json::to_string(&made).map(Made::Json).map_err(text))
+        }
+        Ok(match self {
+            Self::Classify { inputs, options } => as_json(model.classify(&inputs, &options)?),
+            Self::ZeroShot { texts, options } => as_json(model.zero_shot(&texts, &options)?),
+            Self::Rerank { query, documents, top_k } => as_json(model.rerank(&query, &documents, top_k)?),
+            Self::Tag { texts, options } => {
+                let call = model.tag(&texts, &options)?;
+                as_json(call.map(move |mut all| {
+                    for (text, entities) in texts.iter().zip(&mut all) {
+                        let units = Units::new(text);
+                        for entity in entities {
+                            (entity.start, entity.end) = (units.at(entity.start), units.at(entity.end));
+                        }
+                    }
+                    Ok(all)
+                }))
+            }
+            Self::Answer { inputs, options } => {
+                let call = model.answer(&inputs, &options)?;
+                as_json(call.map(move |mut all| {
+                    for (input, answers) in inputs.iter().zip(&mut all) {
+                        let units = Units::new(input.pair.as_deref().unwrap_or_default());
+                        for answer in answers {
+                            (answer.start, answer.end) = (units.at(answer.start), units.at(answer.end));
+                        }
+                    }
+                    Ok(all)
+                }))
+            }
+            Self::Fill { texts, options } => {
+                let inputs: Vec<Input> = texts.into_iter().map(Input::text).collect();
+                as_json(model.fill(&inputs, &options)?)
+            }
+            Self::Sparse { texts, options } => as_json(model.embed_sparse(&texts, &options)?),
+            Self::Multi { texts, options } => {
+                model.embed_multi(&texts, &options)?.map(|vectors| Ok(Made::Vectors(vectors)))
+            }
+        })
+    }
+}
+
+/// Where the characters of a text begin, in UTF-16 units.
+struct Units(Vec<usize>);
+
+impl Units {
+    fn new(text: &str) -> Self {
+        let mut units = vec![0];
+        units.extend(text.chars().scan(0, |sum, c| {
+            *sum += c.len_utf16();
+            Some(*sum)
+        }));
+        Self(units)
+    }
+
+    /// Of a character, or of the end.
+    fn at(&self, character: usize) -> usize {
+        self.0.get(character).or(self.0.last()).copied().unwrap_or(0)
     }
 }
 

@@ -77,5 +77,5 @@ fn linear_rows() -> u32 {
   if FIXED_ROWS > 0u {
     return FIXED_ROWS;
   }
-  return select(frame_texts(), frame_tokens(), ROWS_ARE_TOKENS);
+  return frame_rows(ROWS);
 }

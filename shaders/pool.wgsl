@@ -8,7 +8,7 @@ const STRIDE4 = (WIDTH + 3u) / 4u;
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let text = group.x;
-  let modes = frame_modes();
+  let modes = min(frame_modes(), MODES);
   let dimensions = select(modes * WIDTH, frame_dimensions(), LAST);
   let stride = select(OUT_STRIDE, dimensions, LAST);
   let norm_dimensions = select(0u, frame_norm_dimensions(), LAST);

@@ -46,7 +46,7 @@ fn load(files: &Files, on: On, chunk: usize, sha256: Option<&str>) -> Result<Mod
             folder.put(&path, files.get(&path).cloned())?;
         }
     }
-    let mut loader = Loader::new(&folder, on.device(), None)?;
+    let mut loader = Loader::new(&folder, on.device(), None, None)?;
     for path in loader.files().to_vec() {
         loader.begin(&path, sha256)?;
         for chunk in files[&path].chunks(chunk) {
@@ -58,7 +58,7 @@ fn load(files: &Files, on: On, chunk: usize, sha256: Option<&str>) -> Result<Mod
 }
 
 fn embed(model: &Model, text: &str) -> Result<Vec<f32>> {
-    pollster::block_on(model.embed(&[text], &EmbedOptions::default())).map(|result| result.data)
+    pollster::block_on(model.embed(&[text], &EmbedOptions::default())?.run(model)).map(|result| result.data)
 }
 
 fn edit(files: &mut Files, path: &str, change: impl FnOnce(&mut Value)) {
@@ -206,16 +206,19 @@ fn arguments_are_checked() {
         json!({ "pooling": [] }),
         json!({ "pooling": ["cls", "cls"] }),
         json!({ "promptName": "absent" }),
+        json!({ "layers": 0 }),
+        json!({ "layers": 3 }),
     ] {
         let parsed: EmbedOptions = serde_json::from_value(options.clone()).unwrap();
-        let error = pollster::block_on(model.embed(&["a"], &parsed)).unwrap_err();
+        let error = model.embed(&["a"], &parsed).err().unwrap();
         assert_eq!(error.code(), "invalid-argument", "{options}");
     }
     assert!(serde_json::from_value::<EmbedOptions>(json!({ "dimension": 8 })).is_err(), "unknown options are refused");
     let long = "a ".repeat(600_000);
     assert_eq!(embed(&model, &long).unwrap_err().code(), "limit-exceeded");
     let nothing: [&str; 0] = [];
-    assert!(pollster::block_on(model.embed(&nothing, &EmbedOptions::default())).unwrap().data.is_empty());
+    let call = model.embed(&nothing, &EmbedOptions::default()).unwrap();
+    assert!(pollster::block_on(call.run(&model)).unwrap().data.is_empty());
 }
 
 const INDEX: &str = "model.safetensors.index.json";

@@ -22,7 +22,7 @@ const MIN_COSINE_F16: f64 = 0.9999;
 const MODELS: [&str; 5] = ["bert-mean", "bert-odd", "bert-dense", "bert-plain", "bert-pooling"];
 
 fn embed(model: &Model, texts: &[String], options: &EmbedOptions) -> embedlet::model::Embeddings {
-    pollster::block_on(model.embed(texts, options)).unwrap()
+    pollster::block_on(model.embed(texts, options).unwrap().run(model)).unwrap()
 }
 
 fn strings(value: &Value) -> Vec<String> {

@@ -9,5 +9,6 @@ mod golden;
 mod ops;
 mod shaders;
 mod support;
+mod tasks;
 mod tidy;
 mod tokens;

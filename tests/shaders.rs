@@ -1,7 +1,7 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
 use embedlet::ops::{
-    Activation, Blocks, Dropout, EmbedTables, Epilogue, Heads, Norm, NormKind, Own, Parts, RelativePositions,
+    Activation, Blocks, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts, RelativePositions,
     Rotations, ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
@@ -110,6 +110,13 @@ fn every_operation(width: usize) -> Program {
     p.conv(x, w, bias, 3, Activation::Gelu, normed);
     let table = weight(&mut p, Layout::Table { rows: 64, width });
     p.embed_rows(table, 64, width, Some(norm));
+    let picked = p.gather(x);
+    let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: axis });
+    let bias = vector(&mut p, width);
+    p.linear(picked, w, bias, width, Epilogue::None);
+    for sum in [false, true] {
+        p.lexical_pool(x, w, bias, width, Lexical { sum, logs: 2 });
+    }
     let scores = p.buf(Rows::Tokens, 8);
     let routes = p.route(scores, 2);
     let w = weight(&mut p, Layout::Experts { count: 8, inputs: width, outputs: width, by_input: true });

@@ -8,6 +8,7 @@ use embedlet::gpu::Gpu;
 use embedlet::model::{Device, Model};
 use embedlet::native;
 use embedlet::program::Precision;
+use embedlet::task::Task;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -51,7 +52,11 @@ impl On {
 }
 
 pub fn load(dir: &Path, on: On, precision: Option<Precision>) -> Model {
-    native::load(dir, on.device(), precision, &mut |_, _| {}).unwrap()
+    load_for(dir, on, precision, Some(Task::Embed))
+}
+
+pub fn load_for(dir: &Path, on: On, precision: Option<Precision>, task: Option<Task>) -> Model {
+    native::load(dir, on.device(), precision, task, &mut |_, _| {}).unwrap()
 }
 
 /// Every f32 tensor of a fixture.

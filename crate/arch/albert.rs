@@ -3,9 +3,13 @@
 //! Configuration: `transformers.AlbertConfig`. Paper: arXiv 1909.11942.
 
 use super::bert::{self, DEFAULTS, Defaults, NAMES};
+use super::decoder;
 use crate::config::{Config, limit};
 use crate::encoder::{Layer, Names, Spec};
 use crate::error::{Error, Result};
+use crate::head::Pooling;
+use crate::ops::Activation;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     // Layers share their weights, but a list for each could differ.
@@ -37,7 +41,30 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ffn_norm: "full_layer_layer_norm",
             ..NAMES
         },
+        tasks: tasks(config, &spec)?,
         prefixes: &["", "albert."],
         ..spec
+    })
+}
+
+fn tasks(config: &Config, spec: &Spec) -> Result<Tasks> {
+    let decoder_names = ["/predictions.decoder.weight", "/predictions.decoder.bias"];
+    Ok(Tasks {
+        classify: vec![
+            HeadStep::Pool(Pooling::Cls),
+            HeadStep::activated("pooler.weight", "pooler.bias", Activation::Tanh),
+            HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels),
+        ],
+        fill: vec![
+            HeadStep::Dense {
+                weight: "/predictions.dense.weight",
+                bias: Some("/predictions.dense.bias"),
+                outputs: Outputs::Embedding,
+                activation: Some(spec.ffn.activation()),
+            },
+            HeadStep::norm("/predictions.LayerNorm.weight", "/predictions.LayerNorm.bias", spec.eps),
+            decoder(config, "embeddings.word_embeddings.weight", decoder_names, "/predictions.bias")?,
+        ],
+        ..spec.tasks.clone()
     })
 }

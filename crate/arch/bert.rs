@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::head_dim;
+use super::{decoder, head_dim};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
+use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
-use crate::task::Tasks;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 pub const NAMES: Names = Names {
     tokens: "embeddings.word_embeddings",
@@ -64,6 +65,33 @@ pub fn spec(config: &Config) -> Result<Spec> {
     family(config, &DEFAULTS)
 }
 
+/// A pooler in front of the classifier, and a transformed state in front of the token table.
+pub fn tasks(config: &Config, activation: Activation, eps: f32) -> Result<Tasks> {
+    let decoder_names = ["/cls.predictions.decoder.weight", "/cls.predictions.decoder.bias"];
+    Ok(Tasks {
+        classify: vec![
+            HeadStep::Pool(Pooling::Cls),
+            HeadStep::activated("pooler.dense.weight", "pooler.dense.bias", Activation::Tanh),
+            HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels),
+        ],
+        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
+        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
+        fill: vec![
+            HeadStep::activated(
+                "/cls.predictions.transform.dense.weight",
+                "/cls.predictions.transform.dense.bias",
+                activation,
+            ),
+            HeadStep::norm(
+                "/cls.predictions.transform.LayerNorm.weight",
+                "/cls.predictions.transform.LayerNorm.bias",
+                eps,
+            ),
+            decoder(config, "embeddings.word_embeddings.weight", decoder_names, "/cls.predictions.bias")?,
+        ],
+    })
+}
+
 /// Reads what all configuration classes that descend from BERT's have. The names are BERT's.
 pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
     // Anything else changes the vectors.
@@ -76,6 +104,8 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
     let mut layers =
         Layer::plain("encoder.layer.{i}", config.size_or("num_hidden_layers", defaults.layers, limit::LAYERS)?);
     prune(config, &mut layers, heads)?;
+    let activation = activation.ok_or_else(|| config.unsupported("hidden_act"))?;
+    let eps = config.number_or("layer_norm_eps", defaults.eps, 0.1)?;
     Ok(Spec {
         hidden,
         inner: config.size_or("intermediate_size", defaults.inner, limit::INNER)?,
@@ -84,8 +114,8 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         kv_heads: heads,
         head_dim: head_dim(config, "num_attention_heads", hidden, heads)?,
         norm: Place::Post,
-        ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("hidden_act"))?),
-        eps: config.number_or("layer_norm_eps", defaults.eps, 0.1)?,
+        ffn: Ffn::Plain(activation),
+        eps,
         norm_kind: NormKind::Layer,
         embed_scale: 1.0,
         tables: Tables {
@@ -98,7 +128,7 @@ pub fn family(config: &Config, defaults: &Defaults) -> Result<Spec> {
         scale: None,
         names: NAMES,
         prefixes: &["", "bert."],
-        tasks: Tasks::default(),
+        tasks: tasks(config, activation, eps)?,
         steps: Arc::new(AsSpecified),
     })
 }

@@ -5,19 +5,21 @@
 use std::sync::Arc;
 
 use super::bert::NAMES;
-use super::head_dim;
+use super::{decoder, head_dim};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{AsSpecified, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
+use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
-use crate::task::Tasks;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("pruned_heads")?;
     let hidden = config.size_or("dim", 768, limit::HIDDEN)?;
     let heads = config.size_or("n_heads", 12, hidden)?;
     let activation = Activation::parse(config.text_or("activation", "gelu")?);
+    let activation = activation.ok_or_else(|| config.unsupported("activation"))?;
     Ok(Spec {
         hidden,
         inner: config.size_or("hidden_dim", 3072, limit::INNER)?,
@@ -26,7 +28,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         kv_heads: heads,
         head_dim: head_dim(config, "n_heads", hidden, heads)?,
         norm: Place::Post,
-        ffn: Ffn::Plain(activation.ok_or_else(|| config.unsupported("activation"))?),
+        ffn: Ffn::Plain(activation),
         eps: 1e-12,
         norm_kind: NormKind::Layer,
         embed_scale: 1.0,
@@ -48,7 +50,25 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..NAMES
         },
         prefixes: &["", "distilbert."],
-        tasks: Tasks::default(),
+        tasks: tasks(config, activation)?,
         steps: Arc::new(AsSpecified),
+    })
+}
+
+fn tasks(config: &Config, activation: Activation) -> Result<Tasks> {
+    let decoder_names = ["/vocab_projector.weight", "/vocab_projector.bias"];
+    Ok(Tasks {
+        classify: vec![
+            HeadStep::Pool(Pooling::Cls),
+            HeadStep::activated("/pre_classifier.weight", "/pre_classifier.bias", Activation::Relu),
+            HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels),
+        ],
+        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
+        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
+        fill: vec![
+            HeadStep::activated("/vocab_transform.weight", "/vocab_transform.bias", activation),
+            HeadStep::norm("/vocab_layer_norm.weight", "/vocab_layer_norm.bias", 1e-12),
+            decoder(config, "embeddings.word_embeddings.weight", decoder_names, decoder_names[1])?,
+        ],
     })
 }

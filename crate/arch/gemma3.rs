@@ -8,6 +8,7 @@ use crate::config::{Config, limit};
 use crate::encoder::{Names, Spec};
 use crate::error::Result;
 use crate::ops::NormKind;
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("attn_logit_softcapping")?;
@@ -50,6 +51,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
     };
     Ok(Spec {
         names,
+        // There are no other classes of it.
+        tasks: Tasks { classify: spec.tasks.classify.clone(), ..Tasks::default() },
         norm_kind: NormKind::OnePlusRms,
         embed_scale: (spec.hidden as f32).sqrt(),
         scale: Some(1.0 / config.number_or("query_pre_attn_scalar", 256.0, 1e6)?.sqrt()),

@@ -6,11 +6,13 @@
 use serde_json::json;
 
 use super::bert::{self, DEFAULTS, Defaults};
-use super::{even_head_dim, rope};
+use super::{decoder, even_head_dim, rope};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Bias, Ffn, Names, Spec};
 use crate::error::Result;
+use crate::ops::Activation;
+use crate::task::{HeadStep, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     // Options of the hub's own code that change the vectors.
@@ -44,7 +46,22 @@ pub fn spec(config: &Config) -> Result<Spec> {
             bias: Bias { ffn_in: false, ..Bias::ALL },
             ..spec.names
         },
-        prefixes: &["", "new."],
+        tasks: tasks(config, &spec)?,
+        prefixes: &["", "new.", "gte."],
         ..spec
+    })
+}
+
+/// BERT's heads, and RoBERTa's under the hub's names for masked tokens.
+fn tasks(config: &Config, spec: &Spec) -> Result<Tasks> {
+    let decoder_names = ["/lm_head.decoder.weight", "/lm_head.decoder.bias"];
+    Ok(Tasks {
+        answer: Vec::new(),
+        fill: vec![
+            HeadStep::activated("/lm_head.dense.weight", "/lm_head.dense.bias", Activation::Gelu),
+            HeadStep::norm("/lm_head.norm.weight", "/lm_head.norm.bias", spec.eps),
+            decoder(config, "embeddings.word_embeddings.weight", decoder_names, decoder_names[1])?,
+        ],
+        ..spec.tasks.clone()
     })
 }

@@ -4,7 +4,7 @@
 //! too. Paper: arXiv 2409.10173.
 
 use super::bert::{self, DEFAULTS, Defaults};
-use super::{even_head_dim, rope};
+use super::{even_head_dim, roberta, rope};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Layer, Names, Spec};
@@ -38,6 +38,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ffn_norm: "norm2",
             ..spec.names
         },
+        tasks: roberta::tasks(config, spec.eps)?,
         prefixes: &["", "roberta."],
         ..spec
     })

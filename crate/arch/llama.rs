@@ -13,8 +13,9 @@ use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::{Error, Result};
+use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
-use crate::task::Tasks;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 /// What the classes of the family do not share.
 pub struct Defaults {
@@ -162,8 +163,19 @@ pub fn unturned(config: &Config, defaults: &Defaults) -> Result<Spec> {
             },
             ..Names::default()
         },
-        prefixes: &["", "model."],
-        tasks: Tasks::default(),
+        prefixes: &["", "model.", "transformer."],
+        tasks: tasks(),
         steps: Arc::new(AsSpecified),
     })
+}
+
+/// The heads of `GenericFor…`: the last token stands for the text.
+pub fn tasks() -> Tasks {
+    let score = |bias| HeadStep::Dense { weight: "/score.weight", bias, outputs: Outputs::Labels, activation: None };
+    Tasks {
+        classify: vec![HeadStep::Pool(Pooling::LastToken), score(None)],
+        tag: vec![score(Some("/score.bias"))],
+        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
+        fill: Vec::new(),
+    }
 }

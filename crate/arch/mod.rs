@@ -39,6 +39,7 @@ mod xmod;
 use crate::config::Config;
 use crate::encoder::Spec;
 use crate::error::{Error, Result, printable};
+use crate::task::{HeadStep, Outputs};
 
 /// The encoder that `config.json` describes.
 pub fn spec(config: &Config) -> Result<Spec> {
@@ -91,6 +92,21 @@ fn described(config: &Config) -> Result<Spec> {
         "xmod" => xmod::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
     }
+}
+
+/// The weight and bias of the product that scores the vocabulary: the token table, where they are tied, and a bias of its
+/// own name beside that of the decoder.
+fn decoder(
+    config: &Config,
+    table: &'static str,
+    decoder: [&'static str; 2],
+    tied_bias: &'static str,
+) -> Result<HeadStep> {
+    let [weight, bias] = decoder;
+    Ok(match config.flag_or("tie_word_embeddings", true)? {
+        true => HeadStep::dense(table, tied_bias, Outputs::Vocab),
+        false => HeadStep::dense(weight, bias, Outputs::Vocab),
+    })
 }
 
 /// Which of `count` layers have a window: as `layer_types` says, or as the class does where the key is absent.

@@ -10,8 +10,9 @@ use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
+use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
-use crate::task::Tasks;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     config.require_empty("rope_scaling")?;
@@ -71,7 +72,51 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "model."],
-        tasks: Tasks::default(),
+        tasks: tasks(config)?,
         steps: Arc::new(AsSpecified),
+    })
+}
+
+/// A product and a norm in front of whatever is scored.
+fn tasks(config: &Config) -> Result<Tasks> {
+    let activation = Activation::parse(config.text_or("classifier_activation", "gelu")?);
+    let activation = activation.ok_or_else(|| config.unsupported("classifier_activation"))?;
+    let head_bias = config.flag_or("classifier_bias", false)?;
+    let norm_bias = config.flag_or("norm_bias", false)?;
+    let head = [
+        HeadStep::Dense {
+            weight: "/head.dense.weight",
+            bias: head_bias.then_some("/head.dense.bias"),
+            outputs: Outputs::Hidden,
+            activation: Some(activation),
+        },
+        HeadStep::Norm {
+            weight: "/head.norm.weight",
+            bias: norm_bias.then_some("/head.norm.bias"),
+            eps: config.number_or("norm_eps", 1e-5, 0.1)?,
+            kind: NormKind::Layer,
+        },
+    ];
+    let pooling = match config.text_or("classifier_pooling", "cls")? {
+        "cls" => Pooling::Cls,
+        "mean" => Pooling::Mean,
+        _ => return Err(config.unsupported("classifier_pooling")),
+    };
+    let labels = || HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels);
+    let with_head = |last| head.iter().cloned().chain([last]).collect::<Vec<_>>();
+    let decoder = HeadStep::Dense {
+        weight: match config.flag_or("tie_word_embeddings", true)? {
+            true => "embeddings.tok_embeddings.weight",
+            false => "/decoder.weight",
+        },
+        bias: config.flag_or("decoder_bias", true)?.then_some("/decoder.bias"),
+        outputs: Outputs::Vocab,
+        activation: None,
+    };
+    Ok(Tasks {
+        classify: std::iter::once(HeadStep::Pool(pooling)).chain(with_head(labels())).collect(),
+        tag: with_head(labels()),
+        answer: with_head(labels()),
+        fill: with_head(decoder),
     })
 }

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::bert::{self, DEFAULTS, Defaults, NAMES};
-use super::roberta::behind_padding;
+use super::roberta::{behind_padding, tasks};
 use crate::config::Config;
 use crate::encoder::{Distances, Names, Spec};
 use crate::error::Result;
@@ -22,6 +22,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
         layer.distances = Some(Distances { name, buckets: 32, most: 128 });
     }
     Ok(Spec {
+        // The heads are RoBERTa's.
+        tasks: tasks(config, spec.eps)?,
         tables: behind_padding(config, spec.tables, padding)?,
         names: Names {
             types: None,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{even_head_dim, rope};
+use super::{bert, even_head_dim, rope};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::declare::Declare;
@@ -16,7 +16,7 @@ use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec, Steps};
 use crate::error::Result;
 use crate::ops::{Activation, Epilogue, NormKind};
 use crate::program::Buf;
-use crate::task::Tasks;
+use crate::task::{HeadStep, Tasks};
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
 const TYPES: &str = "embeddings.token_type_embeddings";
@@ -53,6 +53,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         "gelu" => (Ffn::Plain(Activation::Gelu), &["mlp.fc1"]),
         _ => return Err(config.unsupported("activation_function")),
     };
+    let eps = config.number_or(either("layer_norm_eps", "layer_norm_epsilon"), 1e-12, 0.1)?;
     let steps: Arc<dyn Steps> = match config.index_or("num_experts", 0, MOST_EXPERTS)? as usize {
         0 => Arc::new(AsSpecified),
         // The hub's experts are gated where the other layers are.
@@ -81,7 +82,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         head_dim,
         norm: Place::Post,
         ffn,
-        eps: config.number_or(either("layer_norm_eps", "layer_norm_epsilon"), 1e-12, 0.1)?,
+        eps,
         norm_kind: NormKind::Layer,
         embed_scale: 1.0,
         tables: Tables {
@@ -114,7 +115,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "bert.", "nomic_bert."],
-        tasks: Tasks::default(),
+        tasks: tasks(config, ffn.activation(), eps)?,
         steps,
     })
 }
@@ -161,4 +162,15 @@ impl Mixture {
         let mixed = declare.program.mix(made, routes, bias, x);
         declare.norm(mixed, &layer.at(spec.names.ffn_norm))
     }
+}
+
+/// BERT's heads, where a norm has another name.
+fn tasks(config: &Config, activation: Activation, eps: f32) -> Result<Tasks> {
+    let mut tasks = bert::tasks(config, activation, eps)?;
+    tasks.fill[1] = HeadStep::norm(
+        "/cls.predictions.transform.layer_norm.weight",
+        "/cls.predictions.transform.layer_norm.bias",
+        eps,
+    );
+    Ok(Tasks { answer: Vec::new(), ..tasks })
 }

@@ -3,20 +3,43 @@
 //! Configuration: `transformers.RobertaConfig`, `XLMRobertaConfig`, `CamembertConfig`. Paper: arXiv 1907.11692.
 
 use super::bert::{self, DEFAULTS, Defaults};
+use super::decoder;
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::encoder::{Names, Spec};
 use crate::error::Result;
+use crate::head::Pooling;
+use crate::ops::Activation;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let vocab = if config.text_or("model_type", "")? == "roberta" { 50265 } else { DEFAULTS.vocab };
     let spec = bert::family(config, &Defaults { vocab, ..DEFAULTS })?;
     let tables = behind_padding(config, spec.tables, padding(config)?)?;
-    Ok(Spec { tables, names: NAMES, prefixes: &["", "roberta."], ..spec })
+    Ok(Spec { tables, names: NAMES, prefixes: &["", "roberta."], tasks: tasks(config, spec.eps)?, ..spec })
 }
 
 /// BERT's, but tokenizers of this family give no token types: every token is of the first.
 pub const NAMES: Names = Names { types: None, tasks: bert::NAMES.types, ..bert::NAMES };
+
+/// A classifier of two products, and a state transformed by `gelu` whatever the configuration says.
+pub fn tasks(config: &Config, eps: f32) -> Result<Tasks> {
+    let decoder_names = ["/lm_head.decoder.weight", "/lm_head.decoder.bias"];
+    Ok(Tasks {
+        classify: vec![
+            HeadStep::Pool(Pooling::Cls),
+            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", Activation::Tanh),
+            HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
+        ],
+        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
+        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
+        fill: vec![
+            HeadStep::activated("/lm_head.dense.weight", "/lm_head.dense.bias", Activation::Gelu),
+            HeadStep::norm("/lm_head.layer_norm.weight", "/lm_head.layer_norm.bias", eps),
+            decoder(config, "embeddings.word_embeddings.weight", decoder_names, "/lm_head.bias")?,
+        ],
+    })
+}
 
 /// The id of the padding token.
 pub fn padding(config: &Config) -> Result<u32> {

@@ -3,7 +3,7 @@
 //! Configuration: `transformers.RobertaPreLayerNormConfig`. Paper: arXiv 1904.01038.
 
 use super::bert::{self, DEFAULTS, Defaults};
-use super::roberta::{NAMES, behind_padding, padding};
+use super::roberta::{NAMES, behind_padding, padding, tasks};
 use crate::config::Config;
 use crate::encoder::{Names, Place, Spec};
 use crate::error::Result;
@@ -12,6 +12,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let spec = bert::family(config, &Defaults { vocab: 50265, ..DEFAULTS })?;
     Ok(Spec {
         norm: Place::Pre,
+        tasks: tasks(config, spec.eps)?,
         tables: behind_padding(config, spec.tables, padding(config)?)?,
         names: Names {
             attention_norm: "attention.LayerNorm",

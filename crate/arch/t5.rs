@@ -10,7 +10,7 @@ use crate::config::{Config, limit};
 use crate::encoder::{AsSpecified, Distances, Ffn, Layer, Names, Place, Spec};
 use crate::error::Result;
 use crate::ops::{Activation, NormKind};
-use crate::task::Tasks;
+use crate::task::{HeadStep, Outputs, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let each = config.text_or("model_type", "")? == "umt5";
@@ -74,7 +74,11 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "transformer."],
-        tasks: Tasks::default(),
+        tasks: Tasks {
+            // Classifiers of texts and of spans need the decoder.
+            tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
+            ..Tasks::default()
+        },
         steps: Arc::new(AsSpecified),
     })
 }

@@ -5,15 +5,13 @@
 use std::sync::Arc;
 
 use super::bert::{self, DEFAULTS};
-use super::roberta::{NAMES, behind_padding, padding};
+use super::roberta::{NAMES, behind_padding, padding, tasks};
 use crate::config::Config;
 use crate::declare::Declare;
 use crate::encoder::{Layer, Names, Place, Spec, Steps};
 use crate::error::Result;
-use crate::head::Pooling;
 use crate::ops::{Activation, Epilogue};
 use crate::program::Buf;
-use crate::task::{HeadStep, Outputs, Tasks};
 use crate::weights::Axis;
 
 pub fn spec(config: &Config) -> Result<Spec> {
@@ -37,38 +35,15 @@ pub fn spec(config: &Config) -> Result<Spec> {
         norm_is_added: config.flag_or("ln_before_adapter", true)?,
     };
     let pre = config.flag_or("pre_norm", false)?;
-    let tied = config.flag_or("tie_word_embeddings", true)?;
     Ok(Spec {
         norm: if pre { Place::Pre } else { Place::Post },
         tables: behind_padding(config, spec.tables, padding(config)?)?,
         names: Names { final_norm: pre.then_some("encoder.LayerNorm"), ..NAMES },
         prefixes: &["", "roberta."],
-        tasks: tasks(spec.eps, tied),
+        tasks: tasks(config, spec.eps)?,
         steps: Arc::new(adapters),
         ..spec
     })
-}
-
-/// The heads of `XmodFor…`, which are RoBERTa's.
-fn tasks(eps: f32, tied: bool) -> Tasks {
-    let (decoder, decoder_bias) = match tied {
-        true => ("embeddings.word_embeddings.weight", "/lm_head.bias"),
-        false => ("/lm_head.decoder.weight", "/lm_head.decoder.bias"),
-    };
-    Tasks {
-        classify: vec![
-            HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", Activation::Tanh),
-            HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
-        ],
-        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
-        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
-        fill: vec![
-            HeadStep::activated("/lm_head.dense.weight", "/lm_head.dense.bias", Activation::Gelu),
-            HeadStep::norm("/lm_head.layer_norm.weight", "/lm_head.layer_norm.bias", eps),
-            HeadStep::dense(decoder, decoder_bias, Outputs::Vocab),
-        ],
-    }
 }
 
 /// The networks of one language.

@@ -176,7 +176,7 @@ impl Case {
             let again = kernel.operands[..index].contains(operand);
             let buffer = match operand {
                 Operand::Read(buf) => {
-                    let rows = super::rows(buf.rows, batch.tokens()) as usize;
+                    let rows = super::whole_tiles(buf.rows.of(&batch)) as usize;
                     let values = match again {
                         true => memory.read(*buf).to_vec(),
                         false => random.activation(rows, buf.width, buf.stride),
@@ -208,7 +208,7 @@ impl Case {
                     }
                 }
                 Operand::Write(buf) => {
-                    let elements = super::rows(buf.rows, batch.tokens()) as usize * buf.stride;
+                    let elements = super::whole_tiles(buf.rows.of(&batch)) as usize * buf.stride;
                     written = Some((index + 1, elements, Some(*buf)));
                     memory.set(*buf, vec![0.0; elements]);
                     upload(bytemuck::cast_slice(&vec![GUARD; elements]))
@@ -248,9 +248,10 @@ impl Drop for Case {
 /// Texts of these lengths, a third of each left out of the pooling. In every other text the first third is seen by all; in
 /// the others four tokens of five see the text in front of theirs too.
 fn batch(program: &Program, lengths: &[u32]) -> Batch {
-    let width = program.output.width as u32;
+    let output = program.vectors();
+    let width = output.width as u32;
     let pooling = PoolingParams {
-        modes: (0..program.output.modes as u32).collect(),
+        modes: (0..output.modes as u32).collect(),
         dimensions: width.div_ceil(2),
         norm_dimensions: width,
     };
@@ -274,6 +275,7 @@ fn batch(program: &Program, lengths: &[u32]) -> Batch {
         }
         batch.starts.push(start + length);
         batch.pool_from.push(length / 3);
+        batch.picks.push(start + length / 2);
     }
     batch
 }

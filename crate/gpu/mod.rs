@@ -19,9 +19,9 @@ use safetensors::Dtype;
 
 pub use check::{SelfCheck, compare_all};
 
-use crate::batch::{Batch, MAX_TEXTS, frame_words};
+use crate::batch::{Batch, frame_words};
 use crate::error::{Error, Result};
-use crate::program::{Buf, Operand, Precision, Program, Rows, WeightId};
+use crate::program::{Operand, Outcome, Precision, Program, Rows, TailId, WeightId};
 use crate::shader::{Grid, Kernel};
 use crate::weights::Sink;
 
@@ -281,7 +281,7 @@ fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
     Adapter { vendor, architecture, description: info.name.clone(), software }
 }
 
-type Outcome = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+type Scope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
 
 /// A program on its way to the GPU: buffers wait for values, kernels compile.
 pub struct Upload {
@@ -297,7 +297,7 @@ pub struct Upload {
 struct Allocated {
     precision: Precision,
     weights: Vec<wgpu::Buffer>,
-    scopes: Vec<Outcome>,
+    scopes: Vec<Scope>,
     compiled: Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>,
     kernels: Vec<(Kernel, String)>,
 }
@@ -313,8 +313,7 @@ impl Upload {
         let limits = self.gpu.device.limits();
         let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let weights = self.program.weights.iter().map(|weight| weight.bytes(precision));
-        let slots =
-            self.program.plan().slots.into_iter().map(|slot| rows(slot.rows, self.tokens) * slot.stride as u64 * 4);
+        let slots = self.program.plan().slots.into_iter().map(|slot| self.rows(slot.rows) * slot.stride as u64 * 4);
         match weights.chain(slots).find(|bytes| *bytes > limit) {
             Some(found) => Err(Error::LimitExceeded { what: "bytes of one buffer on this GPU".into(), found, limit }),
             None => Ok(()),
@@ -331,7 +330,7 @@ impl Upload {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let buffer = |weight: &crate::weights::Weight| self.gpu.buffer("weight", weight.bytes(precision), usage);
         let weights = self.program.weights.iter().map(buffer).collect();
-        let scopes: Vec<Outcome> = vec![Box::pin(validation.pop()), Box::pin(memory.pop())];
+        let scopes: Vec<Scope> = vec![Box::pin(validation.pop()), Box::pin(memory.pop())];
         self.allocated = Some(Allocated { precision, weights, scopes, compiled, kernels });
         Ok(())
     }
@@ -362,6 +361,16 @@ impl Upload {
         }
         self.gpu.trouble()?;
         resident
+    }
+
+    /// Rows of a buffer: whole tiles, so that kernels may read past the batch.
+    fn rows(&self, rows: Rows) -> u64 {
+        let most = match rows {
+            Rows::Tokens => self.tokens,
+            Rows::Fixed(rows) => rows,
+            Rows::Texts | Rows::Picks => self.program.most(rows),
+        };
+        whole_tiles(most)
     }
 
     fn flush(&mut self) {
@@ -410,13 +419,8 @@ impl Sink for Upload {
     }
 }
 
-/// Rows of a buffer: whole tiles, so that kernels may read past the batch.
-fn rows(rows: Rows, tokens: usize) -> u64 {
-    match rows {
-        Rows::Tokens => tokens.next_multiple_of(32) as u64,
-        Rows::Texts => MAX_TEXTS as u64,
-        Rows::Fixed(rows) => rows.next_multiple_of(32) as u64,
-    }
+fn whole_tiles(rows: usize) -> u64 {
+    rows.next_multiple_of(32) as u64
 }
 
 fn refused(error: wgpu::Error, doing: &str) -> Error {
@@ -430,7 +434,7 @@ fn refused(error: wgpu::Error, doing: &str) -> Error {
 type Step = (wgpu::ComputePipeline, wgpu::BindGroup, Grid);
 
 /// Runs steps in their order.
-fn run(encoder: &mut wgpu::CommandEncoder, steps: &[Step], batch: &Batch) {
+fn run<'a>(encoder: &mut wgpu::CommandEncoder, steps: impl IntoIterator<Item = &'a Step>, batch: &Batch) {
     let mut pass = encoder.begin_compute_pass(&Default::default());
     for (pipeline, group, grid) in steps {
         pass.set_pipeline(pipeline);
@@ -448,10 +452,11 @@ pub struct Resident {
     frame: wgpu::Buffer,
     output: wgpu::Buffer,
     staging: wgpu::Buffer,
-    /// The last hidden state and its columns in memory.
-    states: Option<(wgpu::Buffer, Buf)>,
-    /// Everything to be destroyed with it.
-    buffers: Vec<wgpu::Buffer>,
+    program: Arc<Program>,
+    /// Activations by slot, and the slot of each.
+    slots: Vec<wgpu::Buffer>,
+    slot_of: Vec<usize>,
+    weights: Vec<wgpu::Buffer>,
 }
 
 impl Resident {
@@ -463,12 +468,12 @@ impl Resident {
         use wgpu::BufferUsages as Usage;
         let plan = program.plan();
         let slot = |slot: &crate::program::Slot| {
-            let bytes = rows(slot.rows, upload.tokens) * slot.stride as u64 * 4;
+            let bytes = upload.rows(slot.rows) * slot.stride as u64 * 4;
             gpu.buffer("activation", bytes, Usage::STORAGE | Usage::COPY_SRC)
         };
         let slots: Vec<_> = plan.slots.iter().map(slot).collect();
         let frame = gpu.buffer("frame", 4 * frame_words(upload.tokens) as u64, Usage::STORAGE | Usage::COPY_DST);
-        let vectors = 4 * MAX_TEXTS as u64 * program.output.width as u64;
+        let vectors = 4 * program.most(Rows::Texts) as u64 * program.vectors().width as u64;
         let output = gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC);
         let staging = gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST);
         let mut steps = Vec::with_capacity(pipelines.len());
@@ -487,10 +492,9 @@ impl Resident {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
         gpu.queue.submit([encoder.finish()]);
-        steps.drain(..program.setup.len());
-        let states = program.states.map(|buf| (slots[plan.slot_of[buf.id]].clone(), buf));
-        let buffers = slots.into_iter().chain(allocated.weights).collect();
-        Ok(Self { gpu, precision: allocated.precision, self_check, steps, frame, output, staging, states, buffers })
+        let (precision, program, weights) = (allocated.precision, program.clone(), allocated.weights);
+        let slot_of = plan.slot_of;
+        Ok(Self { gpu, precision, self_check, steps, frame, output, staging, program, slots, slot_of, weights })
     }
 
     /// The device that it lives on.
@@ -508,30 +512,39 @@ impl Resident {
         self.self_check
     }
 
-    /// Runs a batch and returns the last hidden state, `[tokens, hidden]`.
-    pub async fn states(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let Some((states, buf)) = &self.states else { return Err(Error::argument("the program keeps no states")) };
-        let bytes = 4 * (batch.tokens() * buf.stride) as u64;
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        // Made for the call: it is as large as an activation, and few ask for one.
-        let staging = self.gpu.buffer("states", bytes, usage);
-        let values = self.submit(batch, states, &staging, bytes).await;
-        staging.destroy();
-        Ok(buf.unpadded(&values?))
-    }
-
-    /// Runs a batch and returns the vectors, `[texts, dimensions]`.
-    pub async fn run(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
-        self.submit(batch, &self.output, &self.staging, bytes).await
+    /// Runs the steps that lead to a tail's result and returns that, `[rows, width]`.
+    pub async fn run(&self, tail: TailId, batch: &Batch) -> Result<Vec<f32>> {
+        match self.program.tails[tail.0].result {
+            Outcome::Vectors(_) => {
+                let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
+                self.submit(tail, batch, &self.output, &self.staging, bytes).await
+            }
+            Outcome::Rows(buf) => {
+                let bytes = 4 * (buf.rows.of(batch) * buf.stride) as u64;
+                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                // Made for the call: it is as large as an activation, and few ask for one.
+                let staging = self.gpu.buffer("rows", bytes, usage);
+                let rows = &self.slots[self.slot_of[buf.id]];
+                let values = self.submit(tail, batch, rows, &staging, bytes).await;
+                staging.destroy();
+                Ok(buf.unpadded(&values?))
+            }
+        }
     }
 
     /// Runs a batch and reads the first bytes of a buffer back through another.
-    async fn submit(&self, batch: &Batch, from: &wgpu::Buffer, staging: &wgpu::Buffer, bytes: u64) -> Result<Vec<f32>> {
+    async fn submit(
+        &self,
+        tail: TailId,
+        batch: &Batch,
+        from: &wgpu::Buffer,
+        staging: &wgpu::Buffer,
+        bytes: u64,
+    ) -> Result<Vec<f32>> {
         self.gpu.trouble()?;
         self.gpu.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&batch.frame()));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        run(&mut encoder, &self.steps, batch);
+        run(&mut encoder, self.program.step_indices(tail).map(|index| &self.steps[index]), batch);
         encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
         self.gpu.queue.submit([encoder.finish()]);
         self.gpu.read(staging, bytes).await
@@ -541,8 +554,7 @@ impl Resident {
 impl Drop for Resident {
     fn drop(&mut self) {
         // In a browser memory would wait for the garbage collector.
-        for buffer in self.buffers.iter().chain([&self.frame, &self.output, &self.staging]) {
-            buffer.destroy();
-        }
+        let own = [&self.frame, &self.output, &self.staging];
+        self.slots.iter().chain(&self.weights).chain(own).for_each(wgpu::Buffer::destroy);
     }
 }

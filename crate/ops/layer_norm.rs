@@ -5,7 +5,7 @@ use super::GROUP;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
+use crate::program::{Buf, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
 
 /// Parameters of a layer normalisation.
@@ -69,12 +69,12 @@ pub struct LayerNorm {
 }
 
 impl Program {
-    /// x: `[tokens, width]` to `[tokens, width]`
+    /// x: `[rows, width]` to `[rows, width]`
     pub fn layer_norm(&mut self, x: Buf, norm: Norm) -> Buf {
         self.layer_norm_onto(x, norm, None)
     }
 
-    /// x and residual: `[tokens, width]` to `[tokens, width]`, the residual and the normalised x.
+    /// x and residual: `[rows, width]` to `[rows, width]`, the residual and the normalised x.
     pub fn layer_norm_onto(&mut self, x: Buf, norm: Norm, residual: Option<Buf>) -> Buf {
         let out = self.buf(x.rows, x.width);
         self.push(LayerNorm { x, out, norm, residual });
@@ -103,7 +103,7 @@ impl Op for LayerNorm {
                 // Bound all the same where there is none, and not read.
                 Operand::Read(self.residual.unwrap_or(self.x)),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: self.x.rows, per_group: 1, y: 1 },
         }
     }
 
@@ -111,7 +111,7 @@ impl Op for LayerNorm {
         let stride = self.x.stride;
         memory.write(self.out, |memory, out| {
             let x = memory.read(self.x);
-            for_row_blocks(&mut out[..batch.tokens() * stride], stride, 16, |first, rows| {
+            for_row_blocks(&mut out[..self.x.rows.of(batch) * stride], stride, 16, |first, rows| {
                 rows.copy_from_slice(&x[first * stride..][..rows.len()]);
                 for row in rows.chunks_exact_mut(stride) {
                     self.norm.apply(&mut row[..self.x.width], memory);

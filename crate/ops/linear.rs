@@ -96,7 +96,7 @@ impl Op for Linear {
             consts: vec![
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("N4", Const::Count(self.out.stride / 4)),
-                ("ROWS_ARE_TOKENS", Const::Flag(self.x.rows == Rows::Tokens)),
+                ("ROWS", Const::Count(self.x.rows.kind())),
                 ("FIXED_ROWS", Const::Count(if let Rows::Fixed(rows) = self.x.rows { rows } else { 0 })),
                 ("GATED", Const::Flag(self.gated)),
             ],

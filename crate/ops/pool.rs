@@ -12,6 +12,8 @@ use crate::shader::{Const, Grid, Kernel};
 /// See the module.
 pub struct Pool {
     x: Buf,
+    /// Most poolings that can be asked for.
+    modes: usize,
     /// Where projections follow; else the vectors themselves are written, normalised and cut.
     out: Option<Buf>,
 }
@@ -21,14 +23,14 @@ impl Program {
     pub fn pool(&mut self, x: Buf, modes: usize) -> Buf {
         let out = self.buf(Rows::Texts, modes * x.width);
         self.output.modes = modes;
-        self.push(Pool { x, out: Some(out) });
+        self.push(Pool { x, modes, out: Some(out) });
         out
     }
 
     /// x: `[tokens, width]` to the vectors that are read back, as the batch's pooling asks
     pub fn pool_and_normalize(&mut self, x: Buf) {
         self.output = Output { width: Pooling::COUNT * x.width, modes: Pooling::COUNT };
-        self.push(Pool { x, out: None });
+        self.push(Pool { x, modes: Pooling::COUNT, out: None });
     }
 }
 
@@ -40,6 +42,7 @@ impl Op for Pool {
             consts: vec![
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.x.width)),
+                ("MODES", Const::Count(self.modes)),
                 ("LAST", Const::Flag(self.out.is_none())),
                 ("OUT_STRIDE", Const::Count(self.out.map_or(0, |out| out.stride))),
             ],
@@ -51,11 +54,11 @@ impl Op for Pool {
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let width = self.x.width;
         let pooled = |x: &[f32], text: usize, out: &mut [f32]| {
-            for (mode, out) in batch.pooling.modes.iter().zip(out.chunks_exact_mut(width)) {
+            for (mode, out) in batch.pooling.modes.iter().take(self.modes).zip(out.chunks_exact_mut(width)) {
                 pool(*mode, batch, text, x, self.x.stride, out);
             }
         };
-        let columns = batch.pooling.modes.len() * width;
+        let columns = batch.pooling.modes.len().min(self.modes) * width;
         match self.out {
             Some(out) => memory.write(out, |memory, rows| {
                 for (text, row) in rows.chunks_exact_mut(out.stride).take(batch.texts()).enumerate() {

@@ -21,6 +21,8 @@ pub struct AddedToken {
     lstrip: bool,
     rstrip: bool,
     normalized: bool,
+    #[serde(default)]
+    special: bool,
 }
 
 /// The added tokens: those that are looked for in the text as it came, and those in the normalized text.
@@ -28,6 +30,8 @@ pub struct AddedToken {
 pub struct Added {
     raw: Matcher,
     normalized: Matcher,
+    /// Contents by id, and whether it is special.
+    listed: BTreeMap<u32, (String, bool)>,
 }
 
 impl Added {
@@ -51,6 +55,9 @@ impl Added {
             }
             listed.insert(id, token);
         }
+        let contents =
+            listed.iter().map(|(id, token): (&u32, &AddedToken)| (*id, (token.content.clone(), token.special)));
+        let contents = contents.collect();
         let (mut raw, mut normalized) = (Vec::new(), Vec::new());
         for token in listed.into_values() {
             if token.normalized {
@@ -61,7 +68,41 @@ impl Added {
                 raw.push((token.content.clone(), token));
             }
         }
-        Ok(Self { raw: Matcher::new(raw)?, normalized: Matcher::new(normalized)? })
+        Ok(Self { raw: Matcher::new(raw)?, normalized: Matcher::new(normalized)?, listed: contents })
+    }
+
+    /// Adds a token that is taken out of a text as it came.
+    pub fn keep_whole(&mut self, content: &str, id: u32) -> Result<()> {
+        let content = content.to_owned();
+        let (single_word, lstrip, rstrip, normalized, special) = (false, false, false, false, true);
+        let token = AddedToken { id, content: content.clone(), single_word, lstrip, rstrip, normalized, special };
+        let mut tokens = std::mem::take(&mut self.raw.tokens);
+        tokens.retain(|(known, _)| *known != content);
+        tokens.push((content.clone(), token));
+        self.raw = Matcher::new(tokens)?;
+        self.normalized.tokens.retain(|(_, token)| token.id != id);
+        self.listed.insert(id, (content, true));
+        Ok(())
+    }
+
+    /// The highest id.
+    pub fn highest(&self) -> Option<u32> {
+        self.listed.last_key_value().map(|(id, _)| *id)
+    }
+
+    /// The content of an added token.
+    pub fn content(&self, id: u32) -> Option<&str> {
+        self.listed.get(&id).map(|(content, _)| content.as_str())
+    }
+
+    /// The id of an added token.
+    pub fn id(&self, content: &str) -> Option<u32> {
+        self.listed.iter().find(|(_, (known, _))| known == content).map(|(id, _)| *id)
+    }
+
+    /// Whether an id is that of a special token.
+    pub fn special(&self, id: u32) -> bool {
+        self.listed.get(&id).is_some_and(|(_, special)| *special)
     }
 
     /// Cuts the added tokens out of a text and normalizes the rest.

@@ -9,6 +9,7 @@
 
 mod added;
 mod charsmap;
+mod decode;
 mod parts;
 mod pattern;
 mod read;
@@ -20,7 +21,8 @@ use tokenizers::pre_tokenizers::byte_level::process_offsets;
 use tokenizers::tokenizer::{OffsetType, PreTokenizer as _, TruncationDirection};
 
 use self::added::Added;
-use self::parts::{Model, Normalizer, Post, PreTokenizer, Special};
+use self::decode::Decoder;
+use self::parts::{Model, Normalizer, Piece, Post, PreTokenizer};
 use crate::batch::Sequence;
 use crate::error::{Error, Result};
 
@@ -34,13 +36,14 @@ pub struct Tokens {
     pre_tokenizer: Option<PreTokenizer>,
     model: Model,
     post: Post,
-    /// Tokens of a text, special tokens not included.
-    room: usize,
+    /// What makes a text of tokens, or why nothing does.
+    decoder: Result<Option<Decoder>>,
+    max_tokens: usize,
     cut: TruncationDirection,
 }
 
-/// A tokenized text as a person would look at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A tokenized text, or pair of texts, as a person would look at it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoding {
     /// Token ids, special tokens included.
     pub ids: Vec<u32>,
@@ -50,10 +53,25 @@ pub struct Encoding {
     pub special: Vec<u32>,
     /// Token strings.
     pub tokens: Vec<String>,
-    /// Where each token lies in the text, in characters (Unicode code points); special tokens (0, 0).
+    /// Where each token lies in its text, in characters (Unicode code points); special tokens (0, 0).
     pub offsets: Vec<(usize, usize)>,
+    /// Which of two texts each token is of; none for special tokens.
+    pub sequences: Vec<Option<usize>>,
+    /// Which word of its text each token is of, as the tokenizer cut it; none for special tokens.
+    pub words: Vec<Option<u32>>,
     /// Whether tokens were cut off.
     pub truncated: bool,
+}
+
+/// Which of two texts is cut where they are too long together. One text is cut whatever is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncation {
+    /// The longer one, down to the other's length, then both.
+    LongestFirst,
+    /// The first one.
+    OnlyFirst,
+    /// The second one.
+    OnlySecond,
 }
 
 impl Tokens {
@@ -66,8 +84,8 @@ impl Tokens {
             let steps = [Some(Normalizer::Lowercase(Lowercase)), normalizer];
             normalizer = Some(Normalizer::Sequence(steps.into_iter().flatten().collect()));
         }
-        let (pre_tokenizer, post) = (file.pre_tokenizer()?, file.post()?);
-        let special_tokens = post.frame.before.len() + post.frame.after.len();
+        let (pre_tokenizer, post, decoder) = (file.pre_tokenizer()?, file.post()?, file.decoder());
+        let special_tokens = special_tokens(&post.frame.single);
         if special_tokens >= max_tokens {
             let reason = format!("it adds {special_tokens} special tokens where the model takes {max_tokens} in all");
             return Err(Error::InvalidTokenizer { reason });
@@ -76,49 +94,94 @@ impl Tokens {
         let model = file.model()?;
         let added = Added::new(added_tokens, &model, normalizer.as_ref())?;
         let cut = if cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
-        Ok(Self { added, normalizer, pre_tokenizer, model, post, room: max_tokens - special_tokens, cut })
+        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, max_tokens, cut })
     }
 
     /// Tokenizes a text, cut to the limit.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
+        self.encode_cut(text, self.max_tokens)
+    }
+
+    /// Tokenizes a text, cut to `max_tokens` in all.
+    pub fn encode_cut(&self, text: &str, max_tokens: usize) -> Result<Encoding> {
+        let frame = &self.post.frame.single;
+        let room = max_tokens.saturating_sub(special_tokens(frame));
+        // One more than there is room for tells that something was cut off.
+        let mut encoding = self.tokenize(text, room.saturating_add(1))?;
+        let truncated = self.cut_to(&mut encoding, room);
+        Ok(framed(frame, [&encoding], truncated))
+    }
+
+    /// Tokenizes two texts as one input, cut to the limit.
+    pub fn encode_pair(&self, first: &str, second: &str, truncation: Truncation) -> Result<Encoding> {
+        let frame = self.pair_frame()?;
+        let room = self.max_tokens.saturating_sub(special_tokens(frame));
+        // How long both are decides what stays of each.
+        let (mut first, mut second) = (self.tokenize(first, usize::MAX)?, self.tokenize(second, usize::MAX)?);
+        let [keep_first, keep_second] = lengths(first.len(), second.len(), room, truncation)?;
+        let cut_first = self.cut_to(&mut first, keep_first);
+        let truncated = self.cut_to(&mut second, keep_second) || cut_first;
+        Ok(framed(frame, [&first, &second], truncated))
+    }
+
+    /// Tokenizes a long text in windows of the limit, each of which repeats `stride` tokens of the one before; with a
+    /// `first` text before each of them. A text that fits is one window.
+    pub fn encode_windows(&self, first: Option<&str>, text: &str, stride: usize) -> Result<Vec<Encoding>> {
+        let frame = if first.is_some() { self.pair_frame()? } else { &self.post.frame.single };
+        let first = first.map(|first| self.tokenize(first, self.max_tokens)).transpose()?;
+        let taken = special_tokens(frame) + first.as_ref().map_or(0, tokenizers::Encoding::len);
+        let room = self.max_tokens.saturating_sub(taken);
+        if stride >= room {
+            let reason = format!("a stride of {stride} tokens leaves nothing of the {room} that a window has room for");
+            return Err(Error::argument(reason));
+        }
+        let mut whole = self.tokenize(text, usize::MAX)?;
+        whole.truncate(room, stride, TruncationDirection::Right);
+        let rest = whole.take_overflowing();
+        let windows = std::iter::once(&whole).chain(&rest);
+        let several = !rest.is_empty();
+        Ok(windows
+            .map(|window| match &first {
+                Some(first) => framed(frame, [first, window], several),
+                None => framed(frame, [window], several),
+            })
+            .collect())
+    }
+
+    fn pair_frame(&self) -> Result<&[Piece]> {
+        let pair = self.post.frame.pair.as_deref();
+        pair.ok_or_else(|| Error::option("tokenizer.json post_processor", "none for two texts"))
+    }
+
+    /// The tokens of a text: `limit` of them at least where there are as many, words behind them are not looked at.
+    fn tokenize(&self, text: &str, limit: usize) -> Result<tokenizers::Encoding> {
         if text.len() > TEXT_BYTES {
             let (found, limit) = (text.len() as u64, TEXT_BYTES as u64);
             return Err(Error::LimitExceeded { what: "bytes of a text".into(), found, limit });
         }
-        let (encoding, truncated) = self.tokenize(text).map_err(invalid)?;
-        let frame = &self.post.frame;
-        let around = |inner: &[u32], of: fn(&Special) -> u32| -> Vec<u32> {
-            frame.before.iter().map(of).chain(inner.iter().copied()).chain(frame.after.iter().map(of)).collect()
-        };
-        let (before, after) = (&frame.before, &frame.after);
-        let strings = |special: &[Special]| special.iter().map(|s| s.token.clone()).collect::<Vec<_>>();
-        let nowhere = |special: &[Special]| vec![(0, 0); special.len()];
-        Ok(Encoding {
-            ids: around(encoding.get_ids(), |special| special.id),
-            type_ids: around(&vec![frame.type_id; encoding.len()], |special| special.type_id),
-            special: around(&vec![0; encoding.len()], |_| 1),
-            tokens: [&strings(before), encoding.get_tokens(), &strings(after)].concat(),
-            offsets: [&nowhere(before), encoding.get_offsets(), &nowhere(after)].concat(),
-            truncated,
-        })
+        self.run(text, limit).map_err(invalid)
     }
 
-    fn tokenize(&self, text: &str) -> tokenizers::Result<(tokenizers::Encoding, bool)> {
+    fn run(&self, text: &str, limit: usize) -> tokenizers::Result<tokenizers::Encoding> {
         let mut pieces = self.added.extract(text, self.normalizer.as_ref())?;
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
-        // One more than there is room for tells that something was cut off; words behind it are not looked at.
-        pieces.tokenize_with_limit(|word| self.model.tokenize(word.get()), self.room.saturating_add(1), self.cut)?;
+        pieces.tokenize_with_limit(|word| self.model.tokenize(word.get()), limit, self.cut)?;
         let mut encoding = pieces.into_encoding(None, 0, OffsetType::Char)?;
-        let truncated = encoding.len() > self.room;
-        if truncated {
-            encoding.truncate(self.room, 0, self.cut);
-        }
         if let Some(prefix_space) = self.post.trim {
             process_offsets(&mut encoding, prefix_space);
         }
-        Ok((encoding, truncated))
+        Ok(encoding)
+    }
+
+    /// Whether something was cut off.
+    fn cut_to(&self, encoding: &mut tokenizers::Encoding, room: usize) -> bool {
+        let truncated = encoding.len() > room;
+        if truncated {
+            encoding.truncate(room, 0, self.cut);
+        }
+        truncated
     }
 
     /// Tokens that a prompt takes at the front of a text, special tokens in front of it included: what it has
@@ -128,11 +191,130 @@ impl Tokens {
         let closed = encoding.special.last() == Some(&1);
         Ok(encoding.ids.len() - usize::from(closed))
     }
+
+    /// Texts that begin with one of these prompts begin with its token, where the vocabulary has one for the prompt or for
+    /// its first word.
+    pub fn keep_whole<'a>(&mut self, prompts: impl Iterator<Item = &'a str>) -> Result<()> {
+        for prompt in prompts {
+            let first = prompt.split_whitespace().next();
+            let token = [Some(prompt), first].into_iter().flatten().find_map(|token| Some((token, self.id(token)?)));
+            if let Some((token, id)) = token.filter(|(token, _)| !token.is_empty())
+                && !self.encode(token)?.of_text().eq([id])
+            {
+                self.added.keep_whole(token, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The id of a token, by its string in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.added.id(token).or_else(|| self.model.token_to_id(token))
+    }
+
+    /// The string of an id in the vocabulary.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.added.content(id).map(str::to_owned).or_else(|| self.model.id_to_token(id))
+    }
+
+    /// The id that stands for what the vocabulary does not have.
+    pub fn unknown(&self) -> Option<u32> {
+        self.model.unknown()
+    }
+
+    /// Whether tokens that continue a word are marked as such.
+    pub fn marks_continuations(&self) -> bool {
+        self.model.marks_continuations()
+    }
+
+    /// One more than the highest id.
+    pub fn vocab(&self) -> usize {
+        self.added.highest().map_or(0, |id| id as usize + 1).max(self.model.vocab_size() as usize)
+    }
+
+    /// The text that these tokens make, as the `decoder` of `tokenizer.json` puts it. Ids that are not in the vocabulary
+    /// make nothing.
+    pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String> {
+        let ids = ids.iter().filter(|id| !(skip_special_tokens && self.added.special(**id)));
+        self.spell(ids.filter_map(|id| self.token(*id)).collect())
+    }
+
+    /// The same for token strings.
+    pub fn spell(&self, tokens: Vec<String>) -> Result<String> {
+        match self.decoder.as_ref().map_err(Clone::clone)? {
+            Some(decoder) => Ok(decoder.decode(tokens).map_err(invalid)?.concat()),
+            None => Ok(tokens.join(" ")),
+        }
+    }
 }
 
-impl From<Encoding> for Sequence {
-    fn from(encoding: Encoding) -> Self {
-        Self::new(encoding.ids, encoding.type_ids)
+fn special_tokens(frame: &[Piece]) -> usize {
+    frame.iter().filter(|piece| matches!(piece, Piece::Special(_))).count()
+}
+
+/// How many tokens of two texts stay where there is room for so many. Source: `truncate_encodings` of `tokenizers`.
+fn lengths(first: usize, second: usize, room: usize, truncation: Truncation) -> Result<[usize; 2]> {
+    if first + second <= room {
+        return Ok([first, second]);
+    }
+    let only = |kept: usize| {
+        let left = room.checked_sub(kept).filter(|left| *left > 0);
+        left.ok_or_else(|| Error::argument("the text that is not to be cut leaves no room for the other"))
+    };
+    Ok(match truncation {
+        Truncation::OnlyFirst => [only(second)?, second],
+        Truncation::OnlySecond => [first, only(first)?],
+        Truncation::LongestFirst => {
+            let shorter = first.min(second);
+            let [short, long] = match 2 * shorter <= room {
+                true => [shorter, room - shorter],
+                false => [room / 2, room / 2 + room % 2],
+            };
+            if first > second { [long, short] } else { [short, long] }
+        }
+    })
+}
+
+/// Texts between the special tokens of a frame.
+fn framed<'a>(frame: &[Piece], texts: impl IntoIterator<Item = &'a tokenizers::Encoding>, truncated: bool) -> Encoding {
+    let texts: Vec<_> = texts.into_iter().collect();
+    let mut framed = Encoding { truncated, ..Encoding::default() };
+    for piece in frame {
+        match piece {
+            Piece::Special(special) => {
+                framed.ids.push(special.id);
+                framed.type_ids.push(special.type_id);
+                framed.special.push(1);
+                framed.tokens.push(special.token.clone());
+                framed.offsets.push((0, 0));
+                framed.sequences.push(None);
+                framed.words.push(None);
+            }
+            Piece::Text { sequence, type_id } => {
+                let text = texts[*sequence];
+                framed.ids.extend(text.get_ids());
+                framed.type_ids.extend(std::iter::repeat_n(*type_id, text.len()));
+                framed.special.extend(std::iter::repeat_n(0, text.len()));
+                framed.tokens.extend_from_slice(text.get_tokens());
+                framed.offsets.extend(text.get_offsets());
+                framed.sequences.extend(std::iter::repeat_n(Some(*sequence), text.len()));
+                framed.words.extend(text.get_word_ids());
+            }
+        }
+    }
+    framed
+}
+
+impl Encoding {
+    /// The ids without the special tokens that were added.
+    pub fn of_text(&self) -> impl Iterator<Item = u32> {
+        self.ids.iter().zip(&self.special).filter(|(_, special)| **special == 0).map(|(id, _)| *id)
+    }
+}
+
+impl From<&Encoding> for Sequence {
+    fn from(encoding: &Encoding) -> Self {
+        Self::new(encoding.ids.clone(), encoding.type_ids.clone())
     }
 }
 

@@ -124,7 +124,8 @@ impl tokenizers::PreTokenizer for PreTokenizer {
 pub enum Model {
     WordPiece(Box<WordPiece>),
     Bpe(Box<BPE>),
-    Unigram(Box<Unigram>),
+    /// And the id of what is not in the vocabulary.
+    Unigram(Box<Unigram>, Option<u32>),
 }
 
 impl Model {
@@ -133,7 +134,7 @@ impl Model {
         match self {
             Self::WordPiece(model) => model.tokenize(word),
             Self::Bpe(model) => model.tokenize(word),
-            Self::Unigram(model) => model.tokenize(word),
+            Self::Unigram(model, _) => model.tokenize(word),
         }
     }
 
@@ -142,7 +143,34 @@ impl Model {
         match self {
             Self::WordPiece(model) => model.token_to_id(token),
             Self::Bpe(model) => model.token_to_id(token),
-            Self::Unigram(model) => model.token_to_id(token),
+            Self::Unigram(model, _) => model.token_to_id(token),
+        }
+    }
+
+    /// The token of an id of the vocabulary.
+    pub fn id_to_token(&self, id: u32) -> Option<String> {
+        match self {
+            Self::WordPiece(model) => model.id_to_token(id),
+            Self::Bpe(model) => model.id_to_token(id),
+            Self::Unigram(model, _) => model.id_to_token(id),
+        }
+    }
+
+    /// The id that stands for what the vocabulary does not have.
+    pub fn unknown(&self) -> Option<u32> {
+        match self {
+            Self::WordPiece(model) => model.token_to_id(&model.unk_token),
+            Self::Bpe(model) => model.unk_token.as_deref().and_then(|token| model.token_to_id(token)),
+            Self::Unigram(_, unknown) => *unknown,
+        }
+    }
+
+    /// Whether tokens that continue a word have a prefix.
+    pub fn marks_continuations(&self) -> bool {
+        match self {
+            Self::WordPiece(model) => !model.continuing_subword_prefix.is_empty(),
+            Self::Bpe(model) => model.continuing_subword_prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()),
+            Self::Unigram(..) => false,
         }
     }
 
@@ -151,7 +179,7 @@ impl Model {
         let size = match self {
             Self::WordPiece(model) => model.get_vocab_size(),
             Self::Bpe(model) => model.get_vocab_size(),
-            Self::Unigram(model) => model.get_vocab_size(),
+            Self::Unigram(model, _) => model.get_vocab_size(),
         };
         u32::try_from(size).unwrap_or(u32::MAX)
     }
@@ -165,12 +193,31 @@ pub struct Special {
     pub token: String,
 }
 
-/// What goes around the tokens of a text.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// A part of what the model reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Special(Special),
+    /// The tokens of the first text (0) or of the second (1).
+    Text {
+        sequence: usize,
+        type_id: u32,
+    },
+}
+
+/// What the model reads for one text, or for two.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    pub before: Vec<Special>,
-    pub type_id: u32,
-    pub after: Vec<Special>,
+    pub single: Vec<Piece>,
+    /// None where the file has no use for two texts.
+    pub pair: Option<Vec<Piece>>,
+}
+
+impl Default for Frame {
+    /// The texts alone, as tokenizers without a post-processor give them.
+    fn default() -> Self {
+        let text = |sequence| Piece::Text { sequence, type_id: sequence as u32 };
+        Self { single: vec![text(0)], pair: Some(vec![text(0), text(1)]) }
+    }
 }
 
 /// What is done to the tokens of a text.

@@ -9,12 +9,13 @@ use tokenizers::models::bpe::{BPE, Vocab as Ids};
 use tokenizers::models::{unigram::Unigram, wordpiece::WordPiece};
 
 use super::added::AddedToken;
+use super::decode::Decoder;
 use super::parts::{Model, Normalizer, Post, PreTokenizer};
-use super::steps::{Step, normalizer, post_processor, pre_tokenizer};
+use super::steps::{Step, decoder, normalizer, post_processor, pre_tokenizer};
 use super::{invalid, refused};
 use crate::error::{Error, Result};
 
-/// `tokenizer.json`, less `truncation`, `padding` and `decoder`.
+/// `tokenizer.json`, less `truncation` and `padding`.
 #[derive(Deserialize)]
 pub struct File {
     version: Option<String>,
@@ -22,6 +23,7 @@ pub struct File {
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
     post_processor: Option<Value>,
+    decoder: Option<Value>,
     model: ModelFile,
 }
 
@@ -70,6 +72,11 @@ impl File {
             post_processor(step, &mut 0, &mut post)?;
         }
         Ok(Post { trim: post.0, frame: post.1.unwrap_or_default() })
+    }
+
+    /// What makes a text of tokens again. One that is not known is no reason to refuse a tokenizer: few ask for it.
+    pub fn decoder(&self) -> Result<Option<Decoder>> {
+        Step::first("decoder", self.decoder.as_ref()).map(|step| decoder(step, &mut 0)).transpose()
     }
 
     /// The model.
@@ -128,8 +135,9 @@ impl File {
                 Ok(Model::Bpe(Box::new(builder.build().map_err(invalid)?)))
             }
             ("Unigram", Vocab::Scores(scores)) => {
+                let unknown = model.unk_id.and_then(|id| u32::try_from(id).ok());
                 let model = Unigram::from(scores, model.unk_id, model.byte_fallback.unwrap_or_default());
-                Ok(Model::Unigram(Box::new(model.map_err(invalid)?)))
+                Ok(Model::Unigram(Box::new(model.map_err(invalid)?), unknown))
             }
             ("WordPiece" | "BPE" | "Unigram", _) => {
                 Err(refused(format!("its vocabulary is not that of a {kind} model")))

@@ -1,7 +1,11 @@
-//! The components of `tokenizer.json` around the model: normalizers, pre-tokenizers, post-processors.
+//! The components of `tokenizer.json` around the model: normalizers, pre-tokenizers, post-processors, decoders.
 
 use serde_json::Value;
 use tokenizers::SplitDelimiterBehavior;
+use tokenizers::decoders::bpe::BPEDecoder;
+use tokenizers::decoders::byte_fallback::ByteFallback;
+use tokenizers::decoders::strip::Strip as StripDecoder;
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::normalizers::{
     BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Prepend, Strip, StripAccents,
 };
@@ -12,7 +16,8 @@ use tokenizers::pre_tokenizers::punctuation::Punctuation;
 use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 
 use super::charsmap::charsmap;
-use super::parts::{Frame, Normalizer, PreTokenizer, Special};
+use super::decode::Decoder;
+use super::parts::{Frame, Normalizer, Piece, PreTokenizer, Special};
 use super::pattern::Pattern;
 use super::refused;
 use crate::error::{Error, Result};
@@ -191,10 +196,10 @@ pub fn post_processor(step: Step, steps: &mut usize, post: &mut (Option<bool>, O
             return Ok(());
         }
         "TemplateProcessing" => template(step)?,
-        "BertProcessing" => pair(step)?,
+        "BertProcessing" => pair(step, false)?,
         "RobertaProcessing" => {
             post.0 = trim(step)?.or(post.0);
-            pair(step)?
+            pair(step, true)?
         }
         _ => return Err(step.unknown()),
     };
@@ -209,31 +214,51 @@ fn trim(step: Step) -> Result<Option<bool>> {
     Ok(step.flag("trim_offsets", None)?.then_some(prefix))
 }
 
-/// `cls` in front and `sep` behind.
-fn pair(step: Step) -> Result<Frame> {
-    let special = |key: &str| {
+/// `cls` in front and `sep` behind; between two texts `sep` once, and types tell the texts apart, or twice where `roberta`.
+fn pair(step: Step, roberta: bool) -> Result<Frame> {
+    let special = |key: &str, type_id| {
         let value = step.settings.get(key);
         let token = value.and_then(|value| value.get(0)).and_then(Value::as_str).ok_or_else(|| step.wrong(key))?;
         let id = step.number(value.and_then(|value| value.get(1)))?;
-        Ok(vec![Special { id, type_id: 0, token: token.to_owned() }])
+        Ok::<_, Error>(Piece::Special(Special { id, type_id, token: token.to_owned() }))
     };
-    Ok(Frame { before: special("cls")?, type_id: 0, after: special("sep")? })
+    let text = |sequence, type_id| Piece::Text { sequence, type_id };
+    let single = vec![special("cls", 0)?, text(0, 0), special("sep", 0)?];
+    let mut pair = single.clone();
+    if roberta {
+        pair.push(special("sep", 0)?);
+    }
+    let second = u32::from(!roberta);
+    pair.extend([text(1, second), special("sep", second)?]);
+    Ok(Frame { single, pair: Some(pair) })
 }
 
-/// The template for a single text, which must hold that text once.
+/// The templates for one text and for two; each must hold its texts once.
 fn template(step: Step) -> Result<Frame> {
-    let (mut before, mut after, mut text) = (Vec::new(), Vec::new(), None);
-    for piece in step.settings.get("single").and_then(Value::as_array).ok_or_else(|| step.wrong("single"))? {
-        if let Some(sequence) = piece.get("Sequence") {
-            let type_id = step.number(sequence.get("type_id"))?;
-            if sequence.get("id").and_then(Value::as_str) != Some("A") || text.replace(type_id).is_some() {
-                return Err(step.wrong("single"));
+    let single = pieces(step, "single", 1)?;
+    // Tokenizers without a use for pairs have templates that repeat themselves, or none.
+    Ok(Frame { single, pair: pieces(step, "pair", 2).ok() })
+}
+
+fn pieces(step: Step, key: &str, texts: usize) -> Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut seen = [false; 2];
+    for piece in step.settings.get(key).and_then(Value::as_array).ok_or_else(|| step.wrong(key))? {
+        if let Some(text) = piece.get("Sequence") {
+            let type_id = step.number(text.get("type_id"))?;
+            let names = ["A", "B"];
+            let name = text.get("id").and_then(Value::as_str);
+            let sequence = names[..texts].iter().position(|known| Some(*known) == name);
+            let sequence = sequence.ok_or_else(|| step.wrong(key))?;
+            if std::mem::replace(&mut seen[sequence], true) {
+                return Err(step.wrong(key));
             }
+            pieces.push(Piece::Text { sequence, type_id });
             continue;
         }
-        let special = piece.get("SpecialToken").ok_or_else(|| step.wrong("single"))?;
+        let special = piece.get("SpecialToken").ok_or_else(|| step.wrong(key))?;
         let type_id = step.number(special.get("type_id"))?;
-        let name = special.get("id").and_then(Value::as_str).ok_or_else(|| step.wrong("single"))?;
+        let name = special.get("id").and_then(Value::as_str).ok_or_else(|| step.wrong(key))?;
         let list = |key| step.settings.get("special_tokens")?.get(name)?.get(key)?.as_array();
         let (Some(ids), Some(tokens)) = (list("ids"), list("tokens")) else {
             return Err(refused(format!("the template names \"{name}\", which special_tokens does not have")));
@@ -243,10 +268,38 @@ fn template(step: Step) -> Result<Frame> {
         }
         for (id, token) in ids.iter().zip(tokens) {
             let token = token.as_str().ok_or_else(|| step.wrong("tokens"))?.to_owned();
-            let special = Special { id: step.number(Some(id))?, type_id, token };
-            if text.is_none() { &mut before } else { &mut after }.push(special);
+            pieces.push(Piece::Special(Special { id: step.number(Some(id))?, type_id, token }));
         }
     }
-    let type_id = text.ok_or_else(|| step.wrong("single"))?;
-    Ok(Frame { before, type_id, after })
+    match seen[..texts].iter().all(|seen| *seen) {
+        true => Ok(pieces),
+        false => Err(step.wrong(key)),
+    }
+}
+
+/// What makes a text of tokens again; `steps` counts the steps.
+pub fn decoder(step: Step, steps: &mut usize) -> Result<Decoder> {
+    step.count(steps)?;
+    Ok(match step.kind {
+        "BPEDecoder" => Decoder::Bpe(BPEDecoder::new(step.text("suffix")?.to_owned())),
+        "ByteFallback" => Decoder::ByteFallback(ByteFallback::new()),
+        "ByteLevel" => Decoder::Bytes,
+        "Fuse" => Decoder::Fuse,
+        "Metaspace" => Decoder::Metaspace(metaspace(step)?),
+        "Replace" => Decoder::Replace { pattern: step.pattern()?, content: step.text("content")?.to_owned() },
+        "Sequence" => {
+            let inner = step.steps("decoders")?;
+            Decoder::Sequence(inner.map(|step| decoder(step, steps)).collect::<Result<_>>()?)
+        }
+        "Strip" => {
+            let content = step.text("content")?.chars().next().ok_or_else(|| step.wrong("content"))?;
+            let count = |key| step.number(step.get(key)).map(|count| count as usize);
+            Decoder::Strip(StripDecoder::new(content, count("start")?, count("stop")?))
+        }
+        "WordPiece" => {
+            let prefix = step.text("prefix")?.to_owned();
+            Decoder::WordPiece(WordPieceDecoder::new(prefix, step.flag("cleanup", Some(true))?))
+        }
+        _ => return Err(step.unknown()),
+    })
 }

@@ -9,6 +9,7 @@ fn frame_dimensions() -> u32 { return frame[2]; }       // columns of the vector
 fn frame_norm_dimensions() -> u32 { return frame[3]; }  // columns whose norm becomes one, 0 for none
 fn frame_modes() -> u32 { return frame[4]; }            // poolings to concatenate
 fn frame_mode(i: u32) -> u32 { return frame[5u + i]; }
+fn frame_picks() -> u32 { return frame[11]; }
 
 // One value a token.
 fn frame_id(row: u32) -> u32 { return frame[FRAME_HEADER + row]; }
@@ -24,4 +25,18 @@ fn frame_also_until(row: u32) -> u32 { return frame[FRAME_HEADER + 6u * frame_to
 fn frame_start(text: u32) -> u32 { return frame[FRAME_HEADER + 7u * frame_tokens() + text]; }
 fn frame_pool_from(text: u32) -> u32 {
   return frame[FRAME_HEADER + 7u * frame_tokens() + frame_texts() + 1u + text];
+}
+
+// One value a picked token: its row.
+fn frame_pick(i: u32) -> u32 {
+  return frame[FRAME_HEADER + 7u * frame_tokens() + 2u * frame_texts() + 1u + i];
+}
+
+// Rows of a matrix; `kind` is that of `Rows` in crate/program.rs.
+fn frame_rows(kind: u32) -> u32 {
+  switch kind {
+    case 0u: { return frame_tokens(); }
+    case 1u: { return frame_texts(); }
+    default: { return frame_picks(); }
+  }
 }

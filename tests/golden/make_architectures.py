@@ -92,7 +92,7 @@ MODELS = {
         {**BERT[0], "embedding_size": 16, "num_hidden_layers": 3},
         {**BERT[1], "embedding_size": 33, "num_hidden_layers": 4, "num_hidden_groups": 2, "inner_group_num": 2, "hidden_act": "relu"},
     ]),
-    "bert": (PIECES, [{**BERT[0], "num_attention_heads": 4, "pruned_heads": {"0": [1, 3], "1": [0]}}]),
+    "bert": (PIECES, [BERT[0], {**BERT[0], "num_attention_heads": 4, "pruned_heads": {"0": [1, 3], "1": [0]}}]),
     "camembert": (UNIGRAM, both()),
     "big_bird": (PIECES, [
         {**BERT[0], "block_size": 4, "num_random_blocks": 2, "max_position_embeddings": 96, "rescale_embeddings": True},
@@ -267,6 +267,16 @@ TENSORS = {
 WIDE = {"mobilebert-1": 0.15}
 
 
+def made_with():
+    return {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
+
+
+def token_limit(kind, config, name=""):
+    limit = getattr(config.get_text_config(), "max_position_embeddings", 8192)
+    behind_padding = ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod")
+    return limit - 2 if kind in behind_padding or name == "esm-2" else limit
+
+
 @torch.inference_mode()
 def randomise(model, seed, wide=0.3):
     generator = torch.Generator().manual_seed(seed)
@@ -308,8 +318,7 @@ def expect(name, folder, source, limit, encode):
         state = encode(torch.tensor(ids.encode(text).ids))
         assert state.isfinite().all()
         expected[str(index)] = state.contiguous()
-    made_with = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
-    (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with)}))
+    (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with())}))
     size = sum(file.stat().st_size for file in folder.iterdir()) + (OUT / f"{name}.safetensors").stat().st_size
     print(f"{name}: {size // 1000} kB, largest {max(state.abs().max().item() for state in expected.values()):.1f}")
 
@@ -361,9 +370,6 @@ def make(kind, number, tokenizer, settings):
         (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
 
     model = load.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    limit = getattr(config.get_text_config(), "max_position_embeddings", 8192)
-    if kind in ("camembert", "longformer", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xmod") or name == "esm-2":
-        limit -= 2
 
     def encode(ids):
         if kind == "big_bird":
@@ -371,7 +377,7 @@ def make(kind, number, tokenizer, settings):
             model.set_attention_type(config.attention_type)
         return model(ids[None], attention_mask=torch.ones_like(ids[None])).last_hidden_state[0]
 
-    expect(name, folder, source, limit, encode)
+    expect(name, folder, source, token_limit(kind, config, name), encode)
     if pruned:
         prune(folder, pruned, config.num_attention_heads)
 

@@ -1,0 +1,202 @@
+//! The command line's arguments.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
+
+use embedlet::model::{EmbedOptions, Kind, Names};
+use embedlet::program::Precision;
+use embedlet::task::{AnswerOptions, ClassifyOptions, FillOptions, MultiOptions, SparseOptions, TagOptions, Task};
+
+pub const HELP: &str = "\
+Text encoders on your own GPU.
+
+embedlet VERB --model DIR [options] < in.jsonl > out.jsonl
+    One {\"text\": …}, {\"text\": …, \"pair\": …} or bare line in, one line of JSON out, in order.
+
+verbs
+    embed        {\"embedding\": […], \"tokens\": n}
+    classify     {\"logits\": […], \"scores\": [{\"label\", \"score\"}, …]}, best first
+    tag          {\"entities\": [{\"label\", \"score\", \"word\", \"start\", \"end\"}, …]}
+    answer       text is the question, pair the context: {\"answers\": [{\"answer\", \"score\", \"start\", \"end\"}, …]}
+    fill         {\"masks\": [{\"position\", \"top\": [{\"id\", \"token\", \"score\", \"sequence\"}, …]}, …]}
+    rerank       {\"text\": query, \"documents\": […]} in, {\"results\": [{\"index\", \"score\"}, …]} out, best first
+    zero-shot    {\"scores\": [{\"label\", \"score\"}, …]} for --labels, by a model of natural language inference
+    sparse       {\"indices\": […], \"weights\": […], \"tokens\": […]}, heaviest first
+    multi        {\"embedding\": [[…], …], \"tokens\": n}, a vector for every token that is compared
+    info         what is known of the model, as JSON
+
+options
+    --device auto|gpu|cpu   auto takes a GPU unless there is none, or only a software one
+    --precision auto|f32|f16
+                            how matrices are stored on the device; auto: as in the checkpoint
+    --quiet                 no progress on stderr
+    --logits                tag, answer: {\"logits\": …}, the scores of every token
+    --top-k N               classify, answer, fill, rerank, sparse: the best N
+    --labels A,B            classify: only these labels; zero-shot: the candidates
+    --query, --document     embed, sparse, multi: what the texts are, where the model tells them apart
+    --stride N              tag, answer: tokens that the windows of a long text share
+
+embed
+    --pooling NAMES         cls, max, mean, mean_sqrt_len_tokens, weightedmean or lasttoken; several with commas;
+                            none: {\"embedding\": [[…], …]}, the last hidden state of every token
+    --normalize, --no-normalize
+                            scale vectors to unit length, or do not; without either: as the model says
+    --dimensions N          keep the first N columns
+    --layers N              run the first N layers only
+    --prompt TEXT, --prompt-name NAME
+                            what is put in front of each text
+
+others
+    --aggregation NAME      tag: none, simple, first, average or max
+    --no-answer             answer: an empty answer takes part
+    --targets A,B           fill: only these tokens
+    --template TEXT         zero-shot: the claim, with {} for the label
+    --multi-label           zero-shot: each label for itself
+    --pool-factor N         multi: keep about one vector in N
+";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    Embed,
+    Classify,
+    Tag,
+    Answer,
+    Fill,
+    Rerank,
+    ZeroShot,
+    Sparse,
+    Multi,
+    Info,
+}
+
+impl Verb {
+    /// The head that it needs.
+    pub fn task(self) -> Option<Task> {
+        match self {
+            Self::Info => None,
+            Self::Embed => Some(Task::Embed),
+            Self::Classify | Self::Rerank | Self::ZeroShot => Some(Task::Classify),
+            Self::Tag => Some(Task::Tag),
+            Self::Answer => Some(Task::Answer),
+            Self::Fill => Some(Task::Fill),
+            Self::Sparse => Some(Task::Sparse),
+            Self::Multi => Some(Task::Multi),
+        }
+    }
+}
+
+pub struct Arguments {
+    pub verb: Verb,
+    pub model: PathBuf,
+    pub device: String,
+    pub precision: Option<Precision>,
+    pub quiet: bool,
+    pub logits: bool,
+    pub embed: EmbedOptions,
+    pub classify: ClassifyOptions,
+    pub tag: TagOptions,
+    pub answer: AnswerOptions,
+    pub fill: FillOptions,
+    pub sparse: SparseOptions,
+    pub multi: MultiOptions,
+    pub template: String,
+    pub multi_label: bool,
+}
+
+/// Reads the arguments; none: help is asked for.
+pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Arguments>, String> {
+    let verb = match arguments.next().as_deref() {
+        None | Some("help" | "--help" | "-h") => return Ok(None),
+        Some(verb) => named(verb).map_err(|_| format!("there is no \"{verb}\": try embedlet --help"))?,
+    };
+    let mut parsed = Arguments {
+        verb,
+        model: PathBuf::new(),
+        device: "auto".into(),
+        precision: None,
+        quiet: false,
+        logits: false,
+        embed: EmbedOptions::default(),
+        classify: ClassifyOptions::default(),
+        tag: TagOptions::default(),
+        answer: AnswerOptions::default(),
+        fill: FillOptions::default(),
+        sparse: SparseOptions::default(),
+        multi: MultiOptions::default(),
+        template: "This example is {}.".into(),
+        multi_label: false,
+    };
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
+        let number = |text: String| text.parse::<usize>().map_err(|_| format!("{flag} {text} is not a number"));
+        let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        match flag.as_str() {
+            "--model" => parsed.model = PathBuf::from(value()?),
+            "--device" => {
+                parsed.device = value()?;
+                if !["auto", "gpu", "cpu"].contains(&parsed.device.as_str()) {
+                    return Err(format!("--device is auto, gpu or cpu, not \"{}\"", parsed.device));
+                }
+            }
+            "--precision" => {
+                parsed.precision = match value()?.as_str() {
+                    "auto" => None,
+                    "f32" => Some(Precision::F32),
+                    "f16" => Some(Precision::F16),
+                    other => return Err(format!("--precision is auto, f32 or f16, not \"{other}\"")),
+                }
+            }
+            "--pooling" => match value()?.as_str() {
+                "none" => parsed.embed.tokens = true,
+                names => parsed.embed.pooling = Some(Names::Several(list(names.into()))),
+            },
+            "--normalize" => parsed.embed.normalize = Some(true),
+            "--no-normalize" => parsed.embed.normalize = Some(false),
+            "--dimensions" => parsed.embed.dimensions = Some(number(value()?)?),
+            "--layers" => parsed.embed.layers = Some(number(value()?)?),
+            "--prompt" => parsed.embed.prompt = Some(value()?),
+            "--prompt-name" => parsed.embed.prompt_name = Some(value()?),
+            "--query" | "--document" => {
+                let kind = if flag == "--query" { Kind::Query } else { Kind::Document };
+                (parsed.embed.kind, parsed.sparse.kind, parsed.multi.kind) = (Some(kind), Some(kind), Some(kind));
+            }
+            "--logits" => parsed.logits = true,
+            "--top-k" => {
+                let count = Some(number(value()?)?);
+                (parsed.classify.top_k, parsed.answer.top_k) = (count, count);
+                (parsed.fill.top_k, parsed.sparse.top_k) = (count, count);
+            }
+            "--labels" => parsed.classify.labels = Some(list(value()?)),
+            "--stride" => {
+                let stride = Some(number(value()?)?);
+                (parsed.tag.stride, parsed.answer.stride) = (stride, stride);
+            }
+            "--aggregation" => {
+                let name = value()?;
+                let known = || format!("--aggregation is none, simple, first, average or max, not \"{name}\"");
+                parsed.tag.aggregation = named(&name).map_err(|_| known())?;
+            }
+            "--no-answer" => parsed.answer.no_answer = true,
+            "--targets" => parsed.fill.targets = Some(list(value()?)),
+            "--template" => parsed.template = value()?,
+            "--multi-label" => parsed.multi_label = true,
+            "--pool-factor" => parsed.multi.pool_factor = Some(number(value()?)?),
+            "--quiet" => parsed.quiet = true,
+            "--help" | "-h" => return Ok(None),
+            _ => return Err(format!("there is no {flag}: try embedlet --help")),
+        }
+    }
+    match parsed.model.as_os_str().is_empty() {
+        true => Err("--model DIR is missing".into()),
+        false => Ok(Some(parsed)),
+    }
+}
+
+/// A variant by its name.
+fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, ValueError> {
+    T::deserialize(name.into_deserializer())
+}

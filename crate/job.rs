@@ -1,0 +1,216 @@
+//! Texts on their way through a model, a packed batch at a time, so that a caller can report progress, stop, or let others
+//! have their turn in between.
+
+use crate::batch::{Batch, PoolingParams, Room, Sequence, fitting};
+use crate::error::{Error, Result};
+use crate::model::{Model, Runner};
+use crate::platform::now_ms;
+use crate::program::{Outcome, Rows, TailId};
+
+/// Batches are sized so that one takes about this long: short enough for progress, abort, and a driver's
+/// watchdog, long enough to be worth a submit.
+const BATCH_MS: f64 = 100.0;
+/// Fewest tokens of a batch, however slow the device: below two tiles of a product most of the work is wasted.
+const LEAST_TOKENS: usize = 64;
+/// How far the norm of a normalised vector may be from one.
+const NORM_TOLERANCE: f32 = 1e-3;
+
+/// Rows of some texts, not as many for each.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Ragged {
+    /// Row after row.
+    pub data: Vec<f32>,
+    /// Columns.
+    pub width: usize,
+    /// First row of each text, and one past the last.
+    pub starts: Vec<usize>,
+}
+
+impl Ragged {
+    /// The values of a text.
+    pub fn text(&self, index: usize) -> &[f32] {
+        &self.data[self.starts[index] * self.width..self.starts[index + 1] * self.width]
+    }
+
+    /// Each text's values.
+    pub fn texts(&self) -> impl Iterator<Item = &[f32]> {
+        (0..self.starts.len().saturating_sub(1)).map(|index| self.text(index))
+    }
+
+    /// The rows of a text.
+    pub fn rows(&self, index: usize) -> impl Iterator<Item = &[f32]> {
+        self.text(index).chunks_exact(self.width.max(1))
+    }
+}
+
+/// Sequences, and what is asked of the model for them.
+pub struct Job {
+    sequences: Vec<Sequence>,
+    /// Indices of `sequences`, longest first.
+    order: Vec<usize>,
+    done: usize,
+    tail: TailId,
+    pooling: PoolingParams,
+    result: Ragged,
+}
+
+impl Job {
+    /// The rows that a tail makes of these sequences. `pooling` counts for vectors alone.
+    pub fn new(model: &Model, sequences: Vec<Sequence>, tail: TailId, pooling: PoolingParams) -> Result<Self> {
+        let outcome = model.parts.program.tails[tail.0].result;
+        let rows = |sequence: &Sequence| match outcome {
+            Outcome::Rows(buf) if buf.rows == Rows::Tokens => sequence.ids.len(),
+            Outcome::Rows(buf) if buf.rows == Rows::Picks => sequence.picks.len(),
+            _ => 1,
+        };
+        let width = match outcome {
+            Outcome::Rows(buf) => buf.width,
+            Outcome::Vectors(_) => pooling.dimensions as usize,
+        };
+        let (most, mut starts) = (model.parts.program.most(Rows::Picks), vec![0]);
+        for sequence in &sequences {
+            model.parts.spec.tables.check(sequence)?;
+            if sequence.picks.len() > most {
+                let (found, limit) = (sequence.picks.len() as u64, most as u64);
+                return Err(Error::LimitExceeded { what: "number of masks in a text".into(), found, limit });
+            }
+            starts.push(starts[starts.len() - 1] + rows(sequence));
+        }
+        // Longest first: the first batch shows the worst time, and neighbours have similar lengths.
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
+        let mut data = Vec::new();
+        let elements = starts[starts.len() - 1] * width;
+        data.try_reserve_exact(elements).map_err(|_| Error::OutOfMemory { doing: "collecting results".into() })?;
+        data.resize(elements, 0.0);
+        Ok(Self { sequences, order, done: 0, tail, pooling, result: Ragged { data, width, starts } })
+    }
+
+    /// Texts finished.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Texts in all.
+    pub fn total(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Columns of the result.
+    pub fn width(&self) -> usize {
+        self.result.width
+    }
+
+    /// Runs one batch.
+    pub async fn step(&mut self, model: &Model) -> Result<()> {
+        let rest = &self.order[self.done..];
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let (program, tokens) = (&model.parts.program, *model.budget.borrow());
+        let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
+        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
+        let texts = &rest[..count];
+        let sequences = texts.iter().map(|index| &self.sequences[*index]);
+        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
+        let start = now_ms();
+        let values = match &model.runner {
+            Runner::Gpu(resident) => resident.run(self.tail, &batch).await?,
+            Runner::Cpu(memory, _) => memory.borrow_mut().run(program, self.tail, &batch)?,
+        };
+        let elapsed = (now_ms() - start).max(1.0);
+        // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
+        if 2 * batch.tokens() > tokens {
+            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
+            let next = (ideal as usize).clamp(tokens / 2, tokens * 2);
+            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
+            *model.budget.borrow_mut() = next;
+        }
+        let vectors = matches!(program.tails[self.tail.0].result, Outcome::Vectors(_));
+        let Ragged { data, width, starts } = &mut self.result;
+        let mut rest = values.as_slice();
+        for &text in texts {
+            let place = starts[text] * *width..starts[text + 1] * *width;
+            let (own, next) = rest.split_at(place.len());
+            rest = next;
+            finite(own, text)?;
+            if vectors {
+                unit_length(own, text, &self.sequences[text], &self.pooling)?;
+            }
+            data[place].copy_from_slice(own);
+        }
+        self.done += count;
+        Ok(())
+    }
+
+    /// The rows, once every text is done.
+    pub fn finish(self) -> Result<Ragged> {
+        match self.done == self.order.len() {
+            true => Ok(self.result),
+            false => Err(Error::argument("the job is not complete")),
+        }
+    }
+}
+
+/// What is made of a job's rows.
+type Finish<T> = Box<dyn FnOnce(&Model, Ragged) -> Result<T>>;
+
+/// One call: a job, and what is made of its rows.
+pub struct Call<T> {
+    job: Job,
+    finish: Finish<T>,
+}
+
+impl<T> Call<T> {
+    /// `finish` makes the result of the job's rows.
+    pub fn new(job: Job, finish: impl FnOnce(&Model, Ragged) -> Result<T> + 'static) -> Self {
+        Self { job, finish: Box::new(finish) }
+    }
+
+    /// The job.
+    pub fn job(&mut self) -> &mut Job {
+        &mut self.job
+    }
+
+    /// The result, once every text is done.
+    pub fn finish(self, model: &Model) -> Result<T> {
+        (self.finish)(model, self.job.finish()?)
+    }
+
+    /// Runs the call to its end.
+    pub async fn run(mut self, model: &Model) -> Result<T> {
+        while self.job.done() < self.job.total() {
+            self.job.step(model).await?;
+        }
+        self.finish(model)
+    }
+
+    /// The same call with something made of its result.
+    pub fn map<U>(self, then: impl FnOnce(T) -> Result<U> + 'static) -> Call<U>
+    where
+        T: 'static,
+    {
+        let finish = self.finish;
+        Call { job: self.job, finish: Box::new(move |model, rows| then(finish(model, rows)?)) }
+    }
+}
+
+/// Refuses what no right computation gives. A device that fails like this passed its self-check, so the
+/// texts or the weights are to blame, or the device changed its mind.
+fn finite(values: &[f32], text: usize) -> Result<()> {
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(()),
+        false => Err(Error::NonFinite { text, reason: "NaN or infinity".into() }),
+    }
+}
+
+/// As [`finite`], for vectors that were normalised.
+fn unit_length(vector: &[f32], text: usize, sequence: &Sequence, pooling: &PoolingParams) -> Result<()> {
+    if pooling.norm_dimensions == pooling.dimensions && !sequence.pools_nothing() {
+        let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+        if (norm - 1.0).abs() > NORM_TOLERANCE {
+            return Err(Error::NonFinite { text, reason: format!("its length is {norm}, not 1") });
+        }
+    }
+    Ok(())
+}

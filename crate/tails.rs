@@ -1,0 +1,153 @@
+//! What can be asked of a model, recorded behind its layers: vectors and states after any of them, and the head of a task
+//! behind the last.
+
+use crate::declare::Declare;
+use crate::encoder::Spec;
+use crate::head::{Head, Pooling};
+use crate::ops::{Epilogue, Lexical, Norm};
+use crate::program::{Buf, Program, TailId};
+use crate::task::{Function, HeadStep, Labels, MultiVector, Outputs, Task};
+use crate::weights::{Axis, Layout, Part, Rounding, Weight};
+
+/// The head that a model is loaded with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskHead {
+    /// What it is for.
+    pub task: Task,
+    /// What its columns mean, where they are labels.
+    pub labels: Labels,
+    /// What makes scores of its columns.
+    pub function: Function,
+    /// How token scores become term weights.
+    pub lexical: Lexical,
+    /// How a vector is made of every token.
+    pub multi: MultiVector,
+}
+
+/// The tails of a program.
+#[derive(Debug, Default)]
+pub struct Tails {
+    /// A vector a text, by how many layers run, less one.
+    pub vectors: Vec<TailId>,
+    /// The hidden state of every token, by how many layers run, less one.
+    pub states: Vec<TailId>,
+    /// Heads by their tasks.
+    pub heads: Vec<(Task, TailId)>,
+}
+
+impl Tails {
+    /// Records an encoder whose weights are in `file`, and all tails of it.
+    pub fn record(spec: &Spec, program: &mut Program, file: &str, pooled: &Head, head: Option<&TaskHead>) -> Self {
+        let mut tails = Self::default();
+        spec.record(program, file, &mut |declare, layers, x| {
+            tails.states.push(tail(declare, |declare| Some(spec.steps.finish(spec, declare, x))));
+            tails.vectors.push(tail(declare, |declare| {
+                let x = spec.steps.finish(spec, declare, x);
+                pooled.record(declare.program, x);
+                None
+            }));
+            if let Some(head) = head.filter(|_| layers == spec.layers.len()) {
+                tails.record_head(spec, declare, head, x);
+            }
+        });
+        tails
+    }
+
+    fn record_head(&mut self, spec: &Spec, declare: &mut Declare, head: &TaskHead, x: Buf) {
+        let steps = spec.tasks.steps(head.task);
+        let labels = head.labels.count();
+        let mut add = |task, declare: &mut Declare, record: &dyn Fn(&mut Declare, Buf) -> Buf| {
+            let id = tail(declare, |declare| {
+                let x = spec.steps.finish(spec, declare, x);
+                Some(record(declare, x))
+            });
+            self.heads.push((task, id));
+        };
+        let run = |declare: &mut Declare, steps: &[HeadStep], x| {
+            steps.iter().fold(x, |x, step| record_step(declare, spec, step, x, labels))
+        };
+        match head.task {
+            Task::Embed => {}
+            Task::Classify | Task::Tag | Task::Answer => {
+                add(head.task, declare, &|declare, x| run(declare, steps, x));
+            }
+            Task::Fill | Task::Sparse => {
+                add(Task::Fill, declare, &|declare, x| {
+                    let picked = declare.program.gather(x);
+                    run(declare, steps, picked)
+                });
+                add(Task::Sparse, declare, &|declare, x| match steps {
+                    [before @ .., HeadStep::Dense { weight, bias, .. }] => {
+                        let x = run(declare, before, x);
+                        let vocab = spec.tables.vocab;
+                        let (weight, bias) = product(declare, weight, *bias, x.width, vocab, Rounding::Allowed);
+                        declare.program.lexical_pool(x, weight, bias, vocab, head.lexical)
+                    }
+                    _ => x,
+                });
+            }
+            Task::Multi => add(Task::Multi, declare, &|declare, x| {
+                head.multi.dense.iter().fold(x, |x, dense| dense.record(declare.program, x))
+            }),
+        }
+    }
+
+    /// The tail of a task's head.
+    pub fn head(&self, task: Task) -> Option<TailId> {
+        self.heads.iter().find(|(known, _)| *known == task).map(|(_, tail)| *tail)
+    }
+}
+
+/// The pooling that a head begins with, where it has one.
+pub fn pooling(steps: &[HeadStep]) -> Option<Pooling> {
+    steps.iter().find_map(|step| match step {
+        HeadStep::Pool(pooling) => Some(*pooling),
+        _ => None,
+    })
+}
+
+fn tail(declare: &mut Declare, record: impl FnOnce(&mut Declare) -> Option<Buf>) -> TailId {
+    let trunk = declare.program.begin_tail();
+    let rows = record(declare);
+    declare.program.end_tail(trunk, rows)
+}
+
+fn product(
+    declare: &mut Declare,
+    weight: &str,
+    bias: Option<&str>,
+    inputs: usize,
+    outputs: usize,
+    rounding: Rounding,
+) -> (crate::program::WeightId, crate::program::WeightId) {
+    let part = |name: &str| vec![Part { file: declare.file.into(), name: name.into(), at: 0, rows: outputs }];
+    let (inputs, outputs) = (Axis::plain(inputs), Axis::plain(outputs));
+    let matrix = Weight::new(Layout::Linear { inputs, outputs }, part(weight), rounding);
+    let vector = Weight::new(Layout::Vector { axis: outputs }, bias.map_or(Vec::new(), part), Rounding::Never);
+    (declare.program.weight(matrix), declare.program.weight(vector))
+}
+
+fn record_step(declare: &mut Declare, spec: &Spec, step: &HeadStep, x: Buf, labels: usize) -> Buf {
+    match step {
+        HeadStep::Pool(_) => declare.program.pool(x, 1),
+        HeadStep::Dense { weight, bias, outputs, activation } => {
+            let (outputs, rounding) = match outputs {
+                Outputs::Hidden => (spec.hidden, Rounding::Never),
+                Outputs::Embedding => (spec.embedding, Rounding::Never),
+                Outputs::Labels => (labels, Rounding::Never),
+                Outputs::Vocab => (spec.tables.vocab, Rounding::Allowed),
+            };
+            let (weight, bias) = product(declare, weight, *bias, x.width, outputs, rounding);
+            let epilogue = activation.map_or(Epilogue::None, Epilogue::Activation);
+            declare.program.linear(x, weight, bias, outputs, epilogue)
+        }
+        HeadStep::Norm { weight, bias, eps, kind } => {
+            let axis = Axis::plain(x.width);
+            let part = |name: &str| vec![Part { file: declare.file.into(), name: name.into(), at: 0, rows: x.width }];
+            let vector = |parts| Weight::new(Layout::Vector { axis }, parts, Rounding::Never);
+            let (gain, bias) = (vector(part(weight)), vector(bias.map_or(Vec::new(), part)));
+            let (gain, bias) = (declare.program.weight(gain), declare.program.weight(bias));
+            declare.program.layer_norm(x, Norm { gain, bias, eps: *eps, kind: *kind })
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The part of a text that answers a question: the span whose first and last token have the highest scores.
+//!
+//! The rules are those of the question-answering pipeline of transformers 4: probabilities over all tokens of a window, of
+//! which only the context's count; the probability of a span is the product of its ends'.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Input, Task, softmax};
+use crate::batch::Sequence;
+use crate::error::{Error, Result};
+use crate::job::{Call, Ragged};
+use crate::model::Model;
+use crate::tokens::{Encoding, Truncation};
+
+/// Tokens that windows of a long context share, unless the caller says otherwise. Half of a window at most.
+const STRIDE: usize = 128;
+/// Most tokens of an answer, unless the caller says otherwise.
+const ANSWER_TOKENS: usize = 15;
+
+/// Options of one question.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct AnswerOptions {
+    /// Keep the best so many answers. Default: 1.
+    pub top_k: Option<usize>,
+    /// Most tokens of an answer. Default: 15.
+    pub max_answer_tokens: Option<usize>,
+    /// Tokens that the windows of a long context share. Default: 128, at most half of a window.
+    pub stride: Option<usize>,
+    /// Whether "no answer" takes part, as an empty one.
+    pub no_answer: bool,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The part of the context, in whole words; empty for "no answer".
+    pub answer: String,
+    /// Probability of its first token times that of its last.
+    pub score: f32,
+    /// Its first character (Unicode code point) in the context.
+    pub start: usize,
+    /// One past its last character.
+    pub end: usize,
+}
+
+/// Scores of every token for being the first of an answer, and for being the last.
+pub type AnswerLogits = [Vec<f32>; 2];
+
+impl Model {
+    /// Answers questions, each `text` about its `pair`, the context. A context that is longer than the model's limit is read
+    /// in windows that overlap.
+    pub fn answer(&self, questions: &[Input], options: &AnswerOptions) -> Result<Call<Vec<Vec<Answer>>>> {
+        let stride = options.stride.unwrap_or(STRIDE.min(self.parts.max_tokens / 4));
+        let (mut windows, mut counts) = (Vec::new(), Vec::new());
+        for Input { text, pair } in questions {
+            let context = pair.as_deref().ok_or_else(|| Error::argument("a question needs a context, its pair"))?;
+            let of_question = self.parts.tokens.encode_windows(Some(text), context, stride)?;
+            counts.push(of_question.len());
+            windows.extend(of_question);
+        }
+        let job = self.head_job(Task::Answer, windows.iter().map(Sequence::from).collect())?;
+        let contexts: Vec<String> = questions.iter().filter_map(|question| question.pair.clone()).collect();
+        let options = options.clone();
+        Ok(Call::new(job, move |_, rows| {
+            let top_k = options.top_k.unwrap_or(1);
+            let longest = options.max_answer_tokens.unwrap_or(ANSWER_TOKENS);
+            let mut index = 0;
+            let mut found = Vec::with_capacity(counts.len());
+            for (context, count) in contexts.iter().zip(counts) {
+                let characters: Vec<char> = context.chars().collect();
+                let (mut answers, mut nothing) = (Vec::new(), 1.0f32);
+                for _ in 0..count {
+                    let none = spans(&windows[index], rows.text(index), &characters, top_k, longest, &mut answers);
+                    nothing = nothing.min(none);
+                    index += 1;
+                }
+                if options.no_answer {
+                    answers.push(Answer { answer: String::new(), score: nothing, start: 0, end: 0 });
+                }
+                answers.sort_by(|a, b| b.score.total_cmp(&a.score));
+                // Windows overlap, and tokens of one word give one answer.
+                let mut kept: Vec<Answer> = Vec::new();
+                for answer in answers {
+                    if kept.len() < top_k
+                        && !kept.iter().any(|kept| (kept.start, kept.end) == (answer.start, answer.end))
+                    {
+                        kept.push(answer);
+                    }
+                }
+                found.push(kept);
+            }
+            Ok(found)
+        }))
+    }
+
+    /// The columns of the head for every token of each input, special tokens included.
+    pub fn answer_logits(&self, inputs: &[Input]) -> Result<Call<Vec<AnswerLogits>>> {
+        let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
+        let job = self.head_job(Task::Answer, sequences.collect::<Result<_>>()?)?;
+        let column = |text: &[f32], column: usize| text.chunks_exact(2).map(|row| row[column]).collect();
+        Ok(Call::new(job, move |_, rows: Ragged| {
+            Ok(rows.texts().map(|text| [column(text, 0), column(text, 1)]).collect())
+        }))
+    }
+}
+
+/// Adds the best spans of a window; returns the probability that it has no answer.
+fn spans(
+    window: &Encoding,
+    logits: &[f32],
+    context: &[char],
+    top_k: usize,
+    longest: usize,
+    answers: &mut Vec<Answer>,
+) -> f32 {
+    // Of the special tokens the first one counts: it stands for "no answer".
+    let allowed = |index: usize| window.sequences[index] == Some(1) || index == 0;
+    let probabilities = |column: usize| {
+        let logit = move |(index, row): (usize, &[f32])| if allowed(index) { row[column] } else { -10_000.0 };
+        softmax(logits.chunks_exact(2).enumerate().map(logit))
+    };
+    let (starts, ends) = (probabilities(0), probabilities(1));
+    let nothing = starts[0] * ends[0];
+    let inside: Vec<usize> = (1..starts.len()).filter(|index| window.sequences[*index] == Some(1)).collect();
+    let mut best: Vec<(f32, usize, usize)> = Vec::new();
+    for (place, &first) in inside.iter().enumerate() {
+        for &last in inside[place..].iter().take_while(|last| *last - first < longest) {
+            let score = starts[first] * ends[last];
+            if best.len() < top_k || best.last().is_some_and(|(lowest, ..)| score > *lowest) {
+                let at = best.partition_point(|(known, ..)| *known >= score);
+                best.insert(at, (score, first, last));
+                best.truncate(top_k);
+            }
+        }
+    }
+    for (score, first, last) in best {
+        let whole = |index: usize| {
+            let word = window.words[index];
+            inside.iter().copied().filter(move |other| {
+                let same = word.is_some() && window.words[*other] == word;
+                same || *other == index
+            })
+        };
+        let start = whole(first).map(|index| window.offsets[index].0).min().unwrap_or(0);
+        let end = whole(last).map(|index| window.offsets[index].1).max().unwrap_or(0);
+        answers.push(Answer { answer: context[start..end].iter().collect(), score, start, end });
+    }
+    nothing
+}

@@ -1,0 +1,198 @@
+//! What is asked of a model beside vectors. Here: the tasks, and their heads as data; a file each: what a call does.
+
+mod answer;
+mod classify;
+mod fill;
+mod labels;
+mod multi;
+mod sparse;
+mod tag;
+
+use serde::{Deserialize, Serialize};
+
+use crate::head::Pooling;
+use crate::ops::{Activation, NormKind};
+
+pub use answer::{Answer, AnswerLogits, AnswerOptions};
+pub use classify::{Classification, ClassifyOptions, Function, Ranked, ZeroShotOptions};
+pub use fill::{Candidate, FillOptions, Mask};
+pub use labels::{LabelScore, Labels};
+pub use multi::{Expansion, MultiOptions, MultiVector, MultiVectors, max_sim};
+pub use sparse::{SparseOptions, SparseVector};
+pub use tag::{Aggregation, Entity, TagOptions};
+
+/// What a model is loaded for. Vectors can be had of any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// A vector a text.
+    Embed,
+    /// Scores of labels a text, or a pair of texts.
+    Classify,
+    /// Scores of labels a token.
+    Tag,
+    /// The part of a text that answers a question.
+    Answer,
+    /// Tokens for masks, and the weights of terms.
+    Fill,
+    /// The weights of terms.
+    Sparse,
+    /// A vector a token.
+    Multi,
+}
+
+impl Task {
+    /// The class of transformers that has its head, less the name of the architecture.
+    pub const CLASSES: [(&'static str, Self); 4] = [
+        ("ForSequenceClassification", Self::Classify),
+        ("ForTokenClassification", Self::Tag),
+        ("ForQuestionAnswering", Self::Answer),
+        ("ForMaskedLM", Self::Fill),
+    ];
+
+    /// Its name in messages and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embed => "embed",
+            Self::Classify => "classify",
+            Self::Tag => "tag",
+            Self::Answer => "answer",
+            Self::Fill => "fill",
+            Self::Sparse => "sparse",
+            Self::Multi => "multi",
+        }
+    }
+}
+
+/// A text, or a pair of texts that the model reads together.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "AnyInput")]
+pub struct Input {
+    /// The text, or the first of two.
+    pub text: String,
+    /// The second.
+    pub pair: Option<String>,
+}
+
+/// `"text"` or `{"text": …, "pair": …}`
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyInput {
+    Text(String),
+    Pair { text: String, pair: Option<String> },
+}
+
+impl From<AnyInput> for Input {
+    fn from(input: AnyInput) -> Self {
+        match input {
+            AnyInput::Text(text) => Self { text, pair: None },
+            AnyInput::Pair { text, pair } => Self { text, pair },
+        }
+    }
+}
+
+impl Input {
+    /// A single text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), pair: None }
+    }
+
+    /// Two texts.
+    pub fn pair(text: impl Into<String>, pair: impl Into<String>) -> Self {
+        Self { text: text.into(), pair: Some(pair.into()) }
+    }
+}
+
+/// The heads of an architecture, each as its class in transformers computes it. Empty: there is no such class.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tasks {
+    /// `ForSequenceClassification`: one row of scores a text.
+    pub classify: Vec<HeadStep>,
+    /// `ForTokenClassification`: one row of scores a token.
+    pub tag: Vec<HeadStep>,
+    /// `ForQuestionAnswering`: scores of the first and the last token of an answer, a row a token.
+    pub answer: Vec<HeadStep>,
+    /// `ForMaskedLM`: scores of the vocabulary, a row a masked token.
+    pub fill: Vec<HeadStep>,
+}
+
+impl Tasks {
+    /// The steps for a task; empty where there are none.
+    pub fn steps(&self, task: Task) -> &[HeadStep] {
+        match task {
+            Task::Embed | Task::Multi => &[],
+            Task::Classify => &self.classify,
+            Task::Tag => &self.tag,
+            Task::Answer => &self.answer,
+            Task::Fill | Task::Sparse => &self.fill,
+        }
+    }
+}
+
+/// A step of a head. Tensors have their full names; one that begins with `/` is not below the prefix that the checkpoint
+/// puts in front of the encoder's own.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HeadStep {
+    /// From a row a token to a row a text.
+    Pool(Pooling),
+    /// A product, its bias and an activation.
+    Dense {
+        /// `[outputs, inputs]`
+        weight: &'static str,
+        /// `[outputs]`
+        bias: Option<&'static str>,
+        /// Output columns.
+        outputs: Outputs,
+        /// None for the identity.
+        activation: Option<Activation>,
+    },
+    /// A normalisation.
+    Norm {
+        /// `[width]`
+        weight: &'static str,
+        /// `[width]`
+        bias: Option<&'static str>,
+        /// Added to the variance.
+        eps: f32,
+        /// The formula.
+        kind: NormKind,
+    },
+}
+
+/// How many columns a product of a head has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outputs {
+    /// As many as the hidden state.
+    Hidden,
+    /// As many as the embeddings.
+    Embedding,
+    /// One a label of `id2label`.
+    Labels,
+    /// One a token of the vocabulary.
+    Vocab,
+}
+
+impl HeadStep {
+    /// A product with a bias, without an activation.
+    pub fn dense(weight: &'static str, bias: &'static str, outputs: Outputs) -> Self {
+        Self::Dense { weight, bias: Some(bias), outputs, activation: None }
+    }
+
+    /// A product with a bias and an activation, as wide as the hidden state.
+    pub fn activated(weight: &'static str, bias: &'static str, activation: Activation) -> Self {
+        Self::Dense { weight, bias: Some(bias), outputs: Outputs::Hidden, activation: Some(activation) }
+    }
+
+    /// A `LayerNorm`.
+    pub fn norm(weight: &'static str, bias: &'static str, eps: f32) -> Self {
+        Self::Norm { weight, bias: Some(bias), eps, kind: NormKind::Layer }
+    }
+}
+
+/// `softmax`, in f64 so that many small terms are not lost. Source: `torch.nn.functional.softmax`.
+pub(crate) fn softmax(logits: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
+    let highest = logits.clone().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.map(|logit| f64::from(logit - highest).exp()).collect();
+    let total: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| (power / total) as f32).collect()
+}

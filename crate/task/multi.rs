@@ -1,0 +1,286 @@
+//! A vector for every token, and how such texts are compared: ColBERT (arXiv 2004.12832), as the `MultiVectorEncoder` of
+//! sentence-transformers computes it; hierarchical token pooling after arXiv 2409.14683.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Task;
+use crate::batch::Sequence;
+use crate::config::{Config, limit};
+use crate::error::{Error, Result};
+use crate::head::Dense;
+use crate::job::Call;
+use crate::model::{Kind, Model};
+use crate::tokens::Encoding;
+
+/// How a folder makes a vector of every token.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MultiVector {
+    /// Projections, in order.
+    pub dense: Vec<Dense>,
+    /// Whether vectors are scaled to unit length.
+    pub normalize: bool,
+    /// Tokens that no vector is kept of, in texts of these kinds.
+    pub skiplist: Vec<String>,
+    /// Whether the list holds for queries.
+    pub skip_in_queries: bool,
+    /// Whether it holds for documents.
+    pub skip_in_documents: bool,
+    /// Only tokens of these ids are kept of documents.
+    pub keep_only: Option<Vec<u32>>,
+    /// Most tokens of a query.
+    pub query_length: Option<usize>,
+    /// Most tokens of a document.
+    pub document_length: Option<usize>,
+    /// How queries are filled up.
+    pub expansion: Option<Expansion>,
+}
+
+/// Queries shorter than this are filled up with a token, whose vectors take part in the comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expansion {
+    /// Tokens of a query.
+    pub length: usize,
+    /// Whether longer queries are cut to the length.
+    pub fixed: bool,
+    /// Whether the query attends to what fills it.
+    pub attend: bool,
+    /// The token; none: the mask token.
+    pub token: Option<String>,
+}
+
+impl MultiVector {
+    /// Reads a `MultiVectorMask` module.
+    pub fn read_mask(&mut self, config: &Config) -> Result<()> {
+        self.skiplist = config.texts("skiplist_words")?.unwrap_or_default().into_iter().map(str::to_owned).collect();
+        let kinds = config.texts("skiplist_tasks")?.unwrap_or_else(|| vec!["document"]);
+        self.skip_in_queries = kinds.contains(&"query");
+        self.skip_in_documents = kinds.contains(&"document");
+        if let Some(ids) = config.get("keep_only_token_ids") {
+            let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+            let ids: Option<Vec<u32>> = ids.as_array().and_then(|ids| ids.iter().map(id).collect());
+            let ids = ids.ok_or_else(|| config.unsupported("keep_only_token_ids"))?;
+            self.keep_only = (!ids.is_empty()).then_some(ids);
+        }
+        Ok(())
+    }
+
+    /// Reads lengths and expansion, of `sentence_bert_config.json` or of PyLate's top-level keys.
+    pub fn read_lengths(&mut self, config: &Config) -> Result<()> {
+        let length = |key| config.get(key).map(|_| config.size(key, limit::POSITIONS)).transpose();
+        self.query_length = length("query_length")?.or(self.query_length);
+        self.document_length = length("document_length")?.or(self.document_length);
+        if let Some(expansion) = config.object("query_expansion")? {
+            let fixed = match expansion.text_or("strategy", "")? {
+                "fixed" => true,
+                "min" => false,
+                _ => return Err(expansion.unsupported("strategy")),
+            };
+            let token =
+                expansion.get("token").map(|_| expansion.text_or("token", "").map(str::to_owned)).transpose()?;
+            let attend = expansion.flag_or("attend", false)?;
+            self.expansion =
+                Some(Expansion { length: expansion.size("length", limit::POSITIONS)?, fixed, attend, token });
+        }
+        Ok(())
+    }
+
+    /// Reads what PyLate writes to `config_sentence_transformers.json`, where it fills up queries and leaves out punctuation
+    /// unless it says otherwise.
+    pub fn read_pylate(&mut self, config: &Config) -> Result<()> {
+        self.read_lengths(config)?;
+        if config.flag_or("do_query_expansion", true)? && !config.has("query_expansion") {
+            let attend = config.flag_or("attend_to_expansion_tokens", false)?;
+            let length = self.query_length.take().unwrap_or(32);
+            self.expansion = Some(Expansion { length, fixed: true, attend, token: None });
+        }
+        let punctuation = || r##"!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"##.chars().map(String::from).collect();
+        let words = config.texts("skiplist_words")?;
+        self.skiplist = words.map_or_else(punctuation, |words| words.into_iter().map(str::to_owned).collect());
+        self.skip_in_documents = true;
+        self.normalize = true;
+        Ok(())
+    }
+}
+
+/// Options of one multi-vector embedding.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct MultiOptions {
+    /// Whether the texts are queries or documents; neither: as documents, without a prompt.
+    pub kind: Option<Kind>,
+    /// Keep about one vector in so many, the mean of those that are closest. Default: all.
+    pub pool_factor: Option<usize>,
+}
+
+/// Vectors of the tokens of a text.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MultiVectors {
+    /// `[vectors, dimensions]`
+    pub data: Vec<f32>,
+    /// Columns.
+    pub dimensions: usize,
+    /// Tokens that the model read.
+    pub tokens: u32,
+    /// Whether tokens were cut off.
+    pub truncated: bool,
+}
+
+impl MultiVectors {
+    /// The vectors.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks_exact(self.dimensions.max(1))
+    }
+}
+
+/// How well a document answers a query: for every vector of the query its best dot product with one of the document's, summed.
+pub fn max_sim(query: &MultiVectors, document: &MultiVectors) -> Result<f32> {
+    if query.dimensions != document.dimensions {
+        let (a, b) = (query.dimensions, document.dimensions);
+        return Err(Error::argument(format!("vectors of {a} columns cannot be compared with vectors of {b}")));
+    }
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let best = |row: &[f32]| document.rows().map(|other| dot(row, other)).fold(f32::NEG_INFINITY, f32::max);
+    Ok(if document.data.is_empty() { 0.0 } else { query.rows().map(best).sum() })
+}
+
+impl Model {
+    /// A vector for every token of each text that takes part in comparisons.
+    pub fn embed_multi(&self, texts: &[String], options: &MultiOptions) -> Result<Call<Vec<MultiVectors>>> {
+        if options.pool_factor == Some(0) {
+            return Err(Error::argument("poolFactor must be at least 1"));
+        }
+        let multi = &self.head(Task::Multi)?.multi;
+        let (query, tokens) = (options.kind == Some(Kind::Query), &self.parts.tokens);
+        let prompt = self.prompt(None, None, options.kind)?;
+        let expansion = multi.expansion.as_ref().filter(|_| query);
+        let limit = match (options.kind, expansion) {
+            (_, Some(expansion)) if expansion.fixed => Some(expansion.length),
+            (Some(Kind::Query), Some(expansion)) => multi.query_length.map(|most| most.max(expansion.length)),
+            (Some(Kind::Query), None) => multi.query_length,
+            (Some(Kind::Document), _) => multi.document_length,
+            (None, _) => None,
+        };
+        let limit = limit.unwrap_or(usize::MAX).min(self.parts.max_tokens);
+        let filler = match expansion {
+            None => None,
+            Some(expansion) => {
+                let token = expansion.token.as_deref().or(self.parts.mask_token.as_deref());
+                let id = token.and_then(|token| tokens.id(token));
+                Some(id.ok_or_else(|| Error::option("query_expansion token", token.unwrap_or("none")))?)
+            }
+        };
+        let skipped: Vec<u32> = match if query { multi.skip_in_queries } else { multi.skip_in_documents } {
+            true => multi.skiplist.iter().filter_map(|word| tokens.id(word)).collect(),
+            false => Vec::new(),
+        };
+        let keep_only = multi.keep_only.clone().filter(|_| !query);
+        let (mut sequences, mut kept, mut read) = (Vec::new(), Vec::new(), Vec::new());
+        for text in texts {
+            let encoding: Encoding = tokens.encode_cut(&format!("{prompt}{text}"), limit)?;
+            let mut sequence = Sequence::from(&encoding);
+            let real = sequence.ids.len();
+            let counts = |id: &u32| !skipped.contains(id) && keep_only.as_ref().is_none_or(|ids| ids.contains(id));
+            let mut keep: Vec<bool> = sequence.ids.iter().map(counts).collect();
+            if let (Some(expansion), Some(filler)) = (expansion, filler) {
+                let length = expansion.length.max(real);
+                sequence.ids.resize(length, filler);
+                sequence.type_ids.resize(length, 0);
+                keep.resize(length, !skipped.contains(&filler));
+                sequence.attended = (!expansion.attend).then_some(real as u32);
+            }
+            read.push((real as u32, encoding.truncated));
+            kept.push(keep);
+            sequences.push(sequence);
+        }
+        let job = self.head_job(Task::Multi, sequences)?;
+        let (normalize, factor) = (multi.normalize, options.pool_factor.unwrap_or(1));
+        Ok(Call::new(job, move |_, rows| {
+            let mut found = Vec::with_capacity(kept.len());
+            for (index, (keep, (tokens, truncated))) in kept.iter().zip(read).enumerate() {
+                let mut data = Vec::new();
+                for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| **keep) {
+                    let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                    let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
+                    data.extend(row.iter().map(|x| x * scale));
+                }
+                let vectors = MultiVectors { data, dimensions: rows.width, tokens, truncated };
+                found.push(pool_tokens(vectors, factor));
+            }
+            Ok(found)
+        }))
+    }
+}
+
+/// Keeps about one vector in `factor`: Ward's clustering by cosine distance, each cluster its mean, of unit length. The first
+/// vector, of the token that stands for the text, is not clustered. Clusters are in the order of their first tokens.
+fn pool_tokens(vectors: MultiVectors, factor: usize) -> MultiVectors {
+    let rows: Vec<&[f32]> = vectors.rows().skip(1).collect();
+    let wanted = (rows.len() / factor).max(1);
+    if factor <= 1 || wanted >= rows.len() {
+        return vectors;
+    }
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let distance = |a: &[f32], b: &[f32]| (1.0 - dot(a, b)).clamp(0.0, 2.0);
+    let mut distances: Vec<Vec<f64>> = rows.iter().map(|a| rows.iter().map(|b| distance(a, b)).collect()).collect();
+    let mut clusters: Vec<Vec<usize>> = (0..rows.len()).map(|index| vec![index]).collect();
+    let mut left: Vec<usize> = (0..rows.len()).collect();
+    while left.len() > wanted {
+        let pairs = left.iter().enumerate().flat_map(|(place, a)| left[place + 1..].iter().map(move |b| (*a, *b)));
+        let closest = pairs.min_by(|x, y| distances[x.0][x.1].total_cmp(&distances[y.0][y.1]));
+        let Some((a, b)) = closest else { break };
+        // The formula of Lance and Williams for Ward's criterion.
+        let size = |index: usize| clusters[index].len() as f64;
+        let (of_a, of_b, between) = (size(a), size(b), distances[a][b]);
+        for &other in left.iter().filter(|other| **other != a && **other != b) {
+            let of_other = size(other);
+            let sum = (of_a + of_other) * distances[a][other].powi(2) + (of_b + of_other) * distances[b][other].powi(2);
+            let new = ((sum - of_other * between.powi(2)) / (of_a + of_b + of_other)).max(0.0).sqrt();
+            (distances[a][other], distances[other][a]) = (new, new);
+        }
+        let merged = std::mem::take(&mut clusters[b]);
+        clusters[a].extend(merged);
+        left.retain(|index| *index != b);
+    }
+    let mut data = vectors.data[..vectors.dimensions].to_vec();
+    for cluster in left.iter().map(|index| &clusters[*index]) {
+        let mean = |column: usize| cluster.iter().map(|row| rows[*row][column]).sum::<f32>() / cluster.len() as f32;
+        data.extend((0..vectors.dimensions).map(mean));
+    }
+    for row in data.chunks_exact_mut(vectors.dimensions) {
+        let scale = 1.0 / row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+        row.iter_mut().for_each(|x| *x *= scale);
+    }
+    MultiVectors { data, ..vectors }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vectors(rows: &[[f32; 2]]) -> MultiVectors {
+        MultiVectors { data: rows.concat(), dimensions: 2, ..MultiVectors::default() }
+    }
+
+    #[test]
+    fn max_sim_adds_the_best_of_every_query_vector() {
+        let query = vectors(&[[1.0, 0.0], [0.0, 1.0]]);
+        let document = vectors(&[[0.5, 0.25], [0.25, 0.75], [-1.0, -1.0]]);
+        assert_eq!(max_sim(&query, &document), Ok(1.25));
+        assert_eq!(max_sim(&query, &vectors(&[])), Ok(0.0));
+        let other = MultiVectors { dimensions: 3, ..vectors(&[]) };
+        assert_eq!(max_sim(&query, &other).unwrap_err().code(), "invalid-argument");
+    }
+
+    #[test]
+    fn pooling_merges_what_is_close() {
+        let near = |angle: f32| [angle.cos(), angle.sin()];
+        let found = pool_tokens(vectors(&[near(3.0), near(0.0), near(1.5), near(0.1), near(1.6)]), 2);
+        // The first stays; {0, 0.1} and {1.5, 1.6} become their means.
+        for (row, angle) in found.rows().zip([3.0, 0.05, 1.55]) {
+            let expected = near(angle);
+            assert!((row[0] - expected[0]).abs() < 1e-6 && (row[1] - expected[1]).abs() < 1e-6, "{:?}", found.data);
+        }
+        assert_eq!(found.data.len(), 6);
+    }
+}
