@@ -47,6 +47,8 @@ pub fn by_type(config: &Config, kind: &str, (key, theta): (&str, f32), dim: usiz
 pub fn of_type(config: &Config, kind: &str, theta: f32, dim: usize) -> Result<Rotation> {
     config.require("partial_rotary_factor", &json!(1.0))?;
     let parameters = match config.object("rope_parameters")? {
+        // transformers would not look below the layer types either.
+        Some(parameters) if parameters.has("rope_type") => return Err(config.unsupported("rope_parameters")),
         Some(parameters) => parameters.object(kind)?,
         None if kind == "full_attention" => config.object("rope_scaling")?,
         None => None,
@@ -236,5 +238,8 @@ mod tests {
         ] {
             assert!(error(text).contains(named), "{}", error(text));
         }
+        let flat = r#"{"rope_parameters": {"rope_type": "linear", "factor": 2}}"#;
+        let config = Config::parse("config.json", flat.as_bytes()).unwrap();
+        assert_eq!(of_type(&config, "full_attention", 10_000.0, 8).unwrap_err().code(), "unsupported-option");
     }
 }
