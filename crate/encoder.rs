@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use crate::batch::Tables;
+use crate::batch::{Leading, Tables};
 use crate::declare::Declare;
 use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind, Own, Sees};
 use crate::program::{Buf, Program, WeightId};
 use crate::rotation::Rotation;
-use crate::task::Tasks;
+use crate::task::{Task, Tasks};
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
 /// An encoder: what its architecture and its configuration come to.
@@ -56,6 +56,11 @@ pub struct Spec {
 /// How an encoder is recorded. What is provided is the one forward pass, from what stands in [`Spec`]; an architecture whose
 /// mathematics is its own replaces a step, in its own file, and builds it of the parts that [`Spec`] offers.
 pub trait Steps: Send + Sync {
+    /// The tokens that lead their texts where the encoder serves a task.
+    fn leading(&self, _task: Task) -> Leading {
+        Leading::None
+    }
+
     /// The input of the first layer, `[tokens, hidden]`.
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         spec.embed(declare)

@@ -78,6 +78,7 @@ impl Loader {
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
         let head = head(folder, &spec, &sentence, task)?;
+        spec.tables.leading = spec.steps.leading(head.as_ref().map_or(Task::Embed, |head| head.task));
         if sentence.multi.is_some() {
             tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
         }

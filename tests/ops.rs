@@ -1,7 +1,7 @@
 //! Every operation on the GPU against its CPU side, over tables of sizes around the edges of tiles, and the CPU's
 //! product against plain loops in f64.
 
-use embedlet::batch::{Batch, PoolingParams};
+use embedlet::batch::{Batch, PoolingParams, Sequence, Tables};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
 use embedlet::ops::{
@@ -12,7 +12,7 @@ use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 
 use crate::shaders::{rotations, vector, weight};
-use crate::support::gpu;
+use crate::support::{gpu, max_abs};
 
 /// Largest error on values of unit size with outliers of fifty, relative to the largest magnitude of a result.
 /// Both sides sum in f32 but in another order, and exp differs by a few ULP.
@@ -440,5 +440,52 @@ fn linear_on_the_cpu_is_a_product() {
             assert!((found - expected).abs() < 1e-6, "row {row}, column {n}: {found} for {expected}");
         }
         assert!(memory.read(out)[row * out.stride + outputs..][..out.stride - outputs].iter().all(|pad| *pad == 0.0));
+    }
+}
+
+/// What a causal attention gives a branch is what it gives the same tokens right behind the trunk: positions, distances and
+/// the rows that are seen.
+#[test]
+fn a_branch_continues_the_trunk() {
+    let (heads, dim) = (2, 8);
+    let mut p = Program::default();
+    let turns = rotations(&mut p, dim);
+    let most = 3;
+    let bias = weight(&mut p, Layout::Distances { most, buckets: 32, heads });
+    let plain = Heads {
+        behind: Some(0),
+        rotations: Some(turns),
+        distances: Some((bias, most)),
+        sees: Sees::Both,
+        ..Heads::new(heads, dim)
+    };
+    let qkv = p.buf(Rows::Tokens, plain.axis(plain.qkv()).padded());
+    let out = p.attention(qkv, plain);
+    let value = |seed: usize| ((seed * 2_654_435_761) % 1000) as f32 / 500.0 - 1.0;
+    let attended = |sequence: &Sequence| {
+        let tables = Tables { vocab: 64, positions: 64, ..Tables::default() };
+        tables.check(sequence).unwrap();
+        let batch = Batch::pack([sequence], &tables, &PoolingParams::default());
+        let mut memory = Memory::scratch(&p);
+        for id in [turns.table, bias] {
+            let elements = p.weights[id.0].layout.elements();
+            memory.set_weight(id, (0..elements).map(value).collect(), Precision::F32);
+        }
+        let row = |id: &u32| (0..qkv.stride).map(|column| value(*id as usize * 97 + column)).collect::<Vec<_>>();
+        memory.set(qkv, batch.ids.iter().flat_map(row).collect());
+        memory.set(out, vec![0.0; batch.tokens() * out.stride]);
+        p.ops[0].run(&batch, &mut memory);
+        memory.read(out).to_vec()
+    };
+    let text = |parts: &[&[u32]]| Sequence::new(parts.concat(), vec![0; parts.concat().len()]);
+    let (trunk, first, second): (&[u32], &[u32], &[u32]) = (&[3, 1, 4, 1, 5], &[9, 2, 6], &[5, 3]);
+    let together = attended(&Sequence { branches: vec![5, 8], ..text(&[trunk, first, second]) });
+    let rows = |values: &[f32], from: usize, until: usize| values[from * out.stride..until * out.stride].to_vec();
+    for (branch, from) in [(first, 5), (second, 8)] {
+        let alone = attended(&text(&[trunk, branch]));
+        let error = max_abs(&rows(&together, 0, 5), &rows(&alone, 0, 5));
+        assert!(error < 1e-6, "trunk: {error:e}");
+        let error = max_abs(&rows(&together, from, from + branch.len()), &rows(&alone, 5, 5 + branch.len()));
+        assert!(error < 1e-6, "branch at {from}: {error:e}");
     }
 }

@@ -32,38 +32,16 @@ pub fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         embed_scale: if rescaled { (spec.hidden as f32).sqrt() } else { 1.0 },
         names: Names { bias, ..bert::NAMES },
-        tasks: tasks(config, &spec)?,
+        tasks: Tasks {
+            classify: vec![
+                HeadStep::Pool(Pooling::Cls),
+                HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", spec.ffn.activation()),
+                HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
+            ],
+            // It has a layer of its own, which no step is.
+            answer: Vec::new(),
+            ..spec.tasks
+        },
         ..spec
-    })
-}
-
-/// The heads of `BigBirdFor…`. That for questions has a layer of its own, which no [`HeadStep`] is.
-fn tasks(config: &Config, spec: &Spec) -> Result<Tasks> {
-    let activation = spec.ffn.activation();
-    let decoder = match config.flag_or("tie_word_embeddings", true)? {
-        true => ("embeddings.word_embeddings.weight", "/cls.predictions.bias"),
-        false => ("/cls.predictions.decoder.weight", "/cls.predictions.decoder.bias"),
-    };
-    Ok(Tasks {
-        classify: vec![
-            HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", activation),
-            HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
-        ],
-        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
-        fill: vec![
-            HeadStep::activated(
-                "/cls.predictions.transform.dense.weight",
-                "/cls.predictions.transform.dense.bias",
-                activation,
-            ),
-            HeadStep::norm(
-                "/cls.predictions.transform.LayerNorm.weight",
-                "/cls.predictions.transform.LayerNorm.bias",
-                spec.eps,
-            ),
-            HeadStep::dense(decoder.0, decoder.1, Outputs::Vocab),
-        ],
-        ..Tasks::default()
     })
 }

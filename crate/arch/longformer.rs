@@ -1,5 +1,5 @@
-//! Longformer: RoBERTa with windows. A task may have leading tokens, which see all of the text and are seen by all of it; for
-//! what they see they have projections of their own.
+//! Longformer: RoBERTa with windows. Some tasks have leading tokens, which see all of the text and are seen by all of it: the
+//! first to classify, the question to answer. For what they see there are projections of their own.
 //!
 //! Configuration: `transformers.LongformerConfig`. Paper: arXiv 2004.05150.
 
@@ -12,9 +12,9 @@ use crate::config::{Config, limit};
 use crate::declare::Declare;
 use crate::encoder::{Spec, Steps};
 use crate::error::Result;
-use crate::ops::{Activation, Heads, Sees};
+use crate::ops::{Heads, Sees};
 use crate::program::Buf;
-use crate::task::{HeadStep, Outputs, Tasks};
+use crate::task::Task;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let mut spec = bert::family(config, &DEFAULTS)?;
@@ -30,33 +30,27 @@ pub fn spec(config: &Config) -> Result<Spec> {
         tables,
         names: roberta::NAMES,
         prefixes: &["", "longformer."],
-        tasks: tasks(config, spec.eps)?,
-        steps: Arc::new(Windows),
+        tasks: roberta::tasks(config, spec.eps)?,
+        steps: Arc::new(Windows { separator: config.index_or("sep_token_id", 2, limit::VOCAB)? }),
         ..spec
     })
 }
 
-/// The heads of `LongformerFor…` that have no leading tokens.
-fn tasks(config: &Config, eps: f32) -> Result<Tasks> {
-    let decoder = match config.flag_or("tie_word_embeddings", true)? {
-        true => ("embeddings.word_embeddings.weight", "/lm_head.bias"),
-        false => ("/lm_head.decoder.weight", "/lm_head.decoder.bias"),
-    };
-    Ok(Tasks {
-        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
-        fill: vec![
-            HeadStep::activated("/lm_head.dense.weight", "/lm_head.dense.bias", Activation::Gelu),
-            HeadStep::norm("/lm_head.layer_norm.weight", "/lm_head.layer_norm.bias", eps),
-            HeadStep::dense(decoder.0, decoder.1, Outputs::Vocab),
-        ],
-        ..Tasks::default()
-    })
+/// Attention within windows, and that of the leading tokens.
+struct Windows {
+    /// What stands behind a question.
+    separator: u32,
 }
 
-/// Attention within windows, and that of the leading tokens.
-struct Windows;
-
 impl Steps for Windows {
+    fn leading(&self, task: Task) -> Leading {
+        match task {
+            Task::Classify => Leading::First,
+            Task::Answer => Leading::Before(self.separator),
+            _ => Leading::None,
+        }
+    }
+
     fn layer(&self, spec: &Spec, declare: &mut Declare, index: usize, x: Buf) -> Buf {
         let layer = &spec.layers[index];
         if spec.tables.leading == Leading::None {
