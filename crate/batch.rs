@@ -118,6 +118,8 @@ pub struct Tables {
     pub leading: Leading,
     /// Texts of more tokens than this are numbered from behind it: their rotations are others.
     pub short: Option<usize>,
+    /// Texts have no special tokens, so that they may have no token at all.
+    pub bare: bool,
 }
 
 /// Tokens at the front of a text that windows do not concern.
@@ -163,7 +165,8 @@ impl Tables {
         if let Some(&id) = sequence.type_ids.iter().find(|&&id| self.types > 0 && id as usize >= self.types) {
             return Err(Error::option("tokenizer.json token type", id));
         }
-        if sequence.parts().any(|part| part.is_empty()) || sequence.texts() > MAX_TEXTS {
+        let empty = !self.bare && sequence.parts().any(|part| part.is_empty());
+        if empty || sequence.texts() > MAX_TEXTS {
             return Err(Error::argument(format!("a sequence has an empty text, or more than {MAX_TEXTS}")));
         }
         // A token has no third range.
@@ -308,6 +311,7 @@ mod tests {
         unnumbered: None,
         leading: Leading::None,
         short: None,
+        bare: false,
     };
 
     #[test]

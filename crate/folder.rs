@@ -16,10 +16,12 @@ use crate::task::{MultiVector, Task};
 
 const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
+/// The `model_type` of folders that hold a table of embeddings.
+const TABLE: &str = "model2vec";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The small files of a model folder, by path.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Folder {
     files: BTreeMap<String, Option<Vec<u8>>>,
 }
@@ -112,7 +114,14 @@ impl Folder {
     /// The modules in order; the first is the encoder. A plain Hugging Face folder has only that.
     fn modules(&self) -> Result<Vec<Module>> {
         let Some(bytes) = self.files.get(MODULES).and_then(Option::as_deref) else {
-            return Ok(vec![Module { kind: "Transformer".into(), path: String::new() }]);
+            let module = |kind: &str| Module { kind: kind.into(), path: String::new() };
+            return Ok(match self.optional("config.json")? {
+                Some(config) if config.is("model_type", TABLE) => match config.flag_or("normalize", false)? {
+                    true => vec![module("StaticEmbedding"), module("Normalize")],
+                    false => vec![module("StaticEmbedding")],
+                },
+                _ => vec![module("Transformer")],
+            });
         };
         let value = json(MODULES, bytes)?;
         let list = value.as_array().filter(|list| !list.is_empty() && list.len() <= 16);
@@ -129,10 +138,21 @@ impl Folder {
             Ok(Module { kind: kind.into(), path: path.trim_end_matches('/').into() })
         };
         let modules = list.iter().map(module).collect::<Result<Vec<_>>>()?;
-        if !["Transformer", "MLMTransformer"].contains(&modules[0].kind.as_str()) {
+        if !["Transformer", "MLMTransformer", "StaticEmbedding"].contains(&modules[0].kind.as_str()) {
             return Err(Error::option("modules.json first module", &modules[0].kind));
         }
         Ok(modules)
+    }
+
+    /// Whether the encoder is a table of embeddings and has no configuration.
+    pub fn is_table(&self) -> Result<bool> {
+        Ok(self.modules()?[0].kind == "StaticEmbedding")
+    }
+
+    /// What such an encoder is called: as its configuration says, where it has one.
+    pub fn table_type(&self) -> Result<String> {
+        let config = self.optional(&join(&self.modules()?[0].path, "config.json"))?;
+        Ok(config.as_ref().map_or(Ok("static"), |config| config.text_or("model_type", "static"))?.to_owned())
     }
 
     /// `config.json` of the encoder.
@@ -253,7 +273,8 @@ impl Folder {
         // Transformer, Pooling, any Dense, perhaps Normalize: the order in which these can be recorded.
         let order =
             |kind: &str| ["Transformer", "Pooling", "Dense", "Normalize"].iter().position(|known| *known == kind);
-        let mut last = 0;
+        // A table's vectors are pooled as they are looked up.
+        let mut last = usize::from(modules[0].kind == "StaticEmbedding");
         let mut width = hidden;
         for module in &modules[1..] {
             let place = order(&module.kind).filter(|&place| place > last || (place == last && module.kind == "Dense"));

@@ -25,6 +25,7 @@ pub mod gpu;
 pub mod head;
 pub mod job;
 pub mod layout;
+pub mod loader;
 pub mod model;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arch;
 use crate::batch::{PoolingParams, Sequence};
 use crate::cpu::Memory;
 use crate::encoder::Spec;
@@ -15,6 +14,7 @@ use crate::folder::{Folder, Sentence};
 use crate::gpu::{Adapter, Gpu, Resident, SelfCheck, Upload};
 use crate::head::Pooling;
 use crate::job::{Call, Job};
+pub use crate::loader::Loader;
 use crate::program::{Precision, Program, TailId};
 use crate::tails::{Tails, TaskHead, pooling};
 use crate::task::{Function, Labels, Task};
@@ -36,8 +36,8 @@ pub enum Device {
     Cpu(Option<String>),
 }
 
-/// A model whose weights are still to be read.
-pub struct Loader {
+/// A model whose program is recorded and whose weights are still to be read.
+pub(crate) struct Plan {
     reader: Reader,
     target: Target,
     parts: Parts,
@@ -64,19 +64,26 @@ pub(crate) struct Parts {
     pub(crate) budget: usize,
 }
 
-impl Loader {
-    /// Plans a model for a device. `precision` none keeps the checkpoint's own type; `task` none takes the head that the
-    /// folder names, where the architecture has such a head.
-    pub fn new(folder: &Folder, device: Device, precision: Option<Precision>, task: Option<Task>) -> Result<Self> {
-        let config = folder.config()?;
-        let architecture = config.text_or("model_type", "")?.to_owned();
-        let mut spec = arch::spec(&config)?;
+impl Plan {
+    /// See [`Loader::new`].
+    pub fn new(
+        folder: &Folder,
+        architecture: &str,
+        mut spec: Spec,
+        device: Device,
+        precision: Option<Precision>,
+        task: Option<Task>,
+    ) -> Result<Self> {
+        let architecture = architecture.to_owned();
         let sentence = folder.sentence(spec.hidden)?;
         // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
         let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
         let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
+        if spec.tables.bare {
+            tokens.bare();
+        }
         let head = head(folder, &spec, &sentence, task)?;
         spec.tables.leading = spec.steps.leading(head.as_ref().map_or(Task::Embed, |head| head.task));
         if sentence.multi.is_some() {

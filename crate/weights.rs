@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, Metadata};
 use sha2::{Digest, Sha256};
 
 use crate::computed::Computed;
-use crate::config::looks_like_html;
+use crate::config::{limit, looks_like_html};
 use crate::error::{Error, Result, printable};
 use crate::layout::distance_bucket;
 pub use crate::layout::{Axis, Layout, Order, PANEL, TILE};
@@ -262,6 +262,33 @@ impl Reader {
         }
         self.unread.retain(|path| *path != file.path);
         Ok(())
+    }
+}
+
+/// Rows and columns of a file's one table, once its header is complete.
+pub(crate) fn table_shape(path: &str, bytes: &[u8]) -> Result<Option<(usize, usize)>> {
+    let mut header = Vec::new();
+    take_header(path, &mut header, bytes)?;
+    if header_length(&header).is_none_or(|length| (header.len() as u64) < 8 + length) {
+        return Ok(None);
+    }
+    let metadata: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| Error::file(path, error))?;
+    let tensors = metadata.tensors();
+    // Vocabularies that share rows, or weigh them.
+    for name in ["mapping", "weights"] {
+        if tensors.contains_key(name) {
+            return Err(Error::option(format!("{path} tensor"), name));
+        }
+    }
+    let name = if tensors.contains_key("embeddings") { "embeddings" } else { "embedding.weight" };
+    let table = tensors.get(name).ok_or_else(|| Error::MissingTensor { name: name.into() })?;
+    let within = |size: usize, limit: usize| (1..=limit).contains(&size);
+    match table.shape[..] {
+        [rows, width] if within(rows, limit::VOCAB) && within(width, limit::HIDDEN) => Ok(Some((rows, width))),
+        _ => {
+            let found = table.shape.iter().copied().take(8).collect();
+            Err(Error::WrongShape { name: name.into(), expected: vec![limit::VOCAB, limit::HIDDEN], found })
+        }
     }
 }
 

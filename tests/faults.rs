@@ -286,3 +286,45 @@ fn a_damaged_index_is_a_typed_error() {
     });
     assert_eq!(load(&wrong, On::Cpu, 4096, None).err().unwrap().code(), "missing-tensor");
 }
+
+/// The weights of a table of embeddings, of these names and shapes, all zero.
+fn tables(shapes: &[(&str, &[usize])]) -> Vec<u8> {
+    let zeros = vec![0; 1 << 16];
+    let view = |shape: &[usize]| {
+        let bytes = &zeros[..4 * shape.iter().product::<usize>()];
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).unwrap()
+    };
+    safetensors::serialize(shapes.iter().map(|(name, shape)| (*name, view(shape))), None).unwrap()
+}
+
+#[test]
+fn a_damaged_table_of_embeddings_is_a_typed_error() {
+    let cases: [(&str, Vec<u8>); 7] = [
+        ("missing-tensor", tables(&[("weight", &[400, 8])])),
+        ("wrong-shape", tables(&[("embeddings", &[400])])),
+        ("unsupported-option", tables(&[("embeddings", &[400, 8]), ("mapping", &[400])])),
+        ("unsupported-option", tables(&[("embeddings", &[400, 8]), ("weights", &[400])])),
+        ("truncated-file", Vec::new()),
+        ("truncated-file", tables(&[("embeddings", &[400, 8])])[..40].to_vec()),
+        ("html-instead-of-file", b"<!DOCTYPE html>".to_vec()),
+    ];
+    for (code, weights) in cases {
+        let mut damaged = files("model2vec");
+        damaged.insert(WEIGHTS.into(), weights);
+        let error = load(&damaged, On::Cpu, 7, None).err().unwrap_or_else(|| panic!("{code} loaded"));
+        assert_eq!(error.code(), code, "{error}");
+    }
+    let mut cut = files("model2vec");
+    edit(&mut cut, "tokenizer.json", |t| {
+        t["truncation"] = json!({ "max_length": 8, "strategy": "LongestFirst", "stride": 0 })
+    });
+    assert_eq!(load(&cut, On::Cpu, 4096, None).err().unwrap().code(), "unsupported-option");
+    let small = files("model2vec");
+    for on in On::BOTH {
+        let nothing = embed(&load(&small, on, 4096, None).unwrap(), "").unwrap();
+        assert_eq!(nothing, [0.0; 8], "a text without tokens");
+    }
+    let hex: String = Sha256::digest(&small[WEIGHTS]).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(load(&small, On::Gpu, 3, Some(&hex)).is_ok(), "in small chunks, with its hash");
+    assert_eq!(load(&small, On::Cpu, 4096, Some(&hex.replace('a', "b"))).err().unwrap().code(), "wrong-hash");
+}

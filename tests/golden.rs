@@ -19,7 +19,8 @@ const MIN_COSINE: f64 = 0.99999;
 const MIN_COSINE_F16: f64 = 0.9999;
 
 /// Folders of tests/golden/models.
-const MODELS: [&str; 5] = ["bert-mean", "bert-odd", "bert-dense", "bert-plain", "bert-pooling"];
+const MODELS: [&str; 7] =
+    ["bert-mean", "bert-odd", "bert-dense", "bert-plain", "bert-pooling", "static-bag", "model2vec"];
 
 fn embed(model: &Model, texts: &[String], options: &EmbedOptions) -> embedlet::model::Embeddings {
     pollster::block_on(model.embed(texts, options).unwrap().run(model)).unwrap()
@@ -121,11 +122,6 @@ fn check_architectures(on: On) {
             if error.is_nan() || error > ARCHITECTURES_MAX {
                 failures.push(format!("{name}, text {index}: {error:e}"));
             }
-            // A longer text, whose tiles and neighbours are others when it is alone.
-            let options = EmbedOptions { tokens: true, ..EmbedOptions::default() };
-            if index == 3 && embed(&model, &texts[index..=index], &options).data != own {
-                failures.push(format!("{name}: text {index} alone has other bits"));
-            }
         }
     }
     assert!(failures.is_empty(), "on {on:?}:\n{}", failures.join("\n"));
@@ -138,7 +134,8 @@ fn the_readme_lists_what_the_fixtures_prove() {
     for folder in ["models", "architectures"] {
         for entry in std::fs::read_dir(fixtures().join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            if fixtures().join(folder).join(&name).is_dir() {
+            // A table of embeddings has no configuration of its own.
+            if fixtures().join(folder).join(&name).join("config.json").is_file() {
                 let config = json(&format!("{folder}/{name}/config.json"));
                 *sizes.entry(config["model_type"].as_str().unwrap().to_owned()).or_default() += 1;
             }

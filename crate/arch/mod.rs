@@ -32,6 +32,7 @@ mod roberta;
 mod roberta_prelayernorm;
 mod roformer;
 mod rope;
+mod static_embedding;
 mod t5;
 mod ultrabert;
 mod xmod;
@@ -51,6 +52,11 @@ pub fn spec(config: &Config) -> Result<Spec> {
         true => Ok(spec),
         false => Err(config.unsupported("rope_parameters")),
     }
+}
+
+/// A table of embeddings alone.
+pub fn table(rows: usize, width: usize) -> Spec {
+    static_embedding::spec(rows, width)
 }
 
 fn described(config: &Config) -> Result<Spec> {

@@ -192,6 +192,11 @@ impl Tokens {
         Ok(encoding.ids.len() - usize::from(closed))
     }
 
+    /// Adds no special tokens to a text.
+    pub fn bare(&mut self) {
+        self.post.frame.single.retain(|piece| matches!(piece, Piece::Text { .. }));
+    }
+
     /// Texts that begin with one of these prompts begin with its token, where the vocabulary has one for the prompt or for
     /// its first word.
     pub fn keep_whole<'a>(&mut self, prompts: impl Iterator<Item = &'a str>) -> Result<()> {

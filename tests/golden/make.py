@@ -30,7 +30,7 @@ import torch
 import transformers
 from safetensors.torch import save
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 from tokenizers import Tokenizer
 
 import corpus
@@ -606,6 +606,58 @@ def make_pooling(minilm):
     write_expected(folder, cases, {"tanh GELU": {"hidden_act": "gelu_new"}})
 
 
+def write_static(folder, model, tokenizer, cases):
+    """As `write_expected`, for tables of embeddings: they have no hidden states, and an empty text has no tokens."""
+    name, texts, tensors, rows = folder.name, corpus.TINY_TEXTS, {}, []
+    for each in [case("default", "the folder as it is")] + cases:
+        options = each["options"]
+        modules = [module for module in model if options.get("normalize", True) or not isinstance(module, Normalize)]
+        asked = SentenceTransformer(modules=modules, device="cpu", prompts=model.prompts)
+        prompt = options.get("prompt", model.prompts.get(options.get("promptName"), ""))
+        vectors = asked.encode(texts, prompt=prompt, truncate_dim=options.get("dimensions"), convert_to_tensor=True, show_progress_bar=False,
+                               normalize_embeddings=options.get("normalize") is True)
+        tensors[each["name"]] = vectors.clone()
+        tokens = [len(tokenizer.encode(prompt + text, add_special_tokens=False).ids) for text in texts]
+        rows.append({**each, "dimensions": vectors.shape[1], "tokens": tokens})
+    assert 0 in rows[0]["tokens"]
+    write_tensors(MODELS / f"{name}.expected.safetensors", tensors, MADE_WITH)
+    write_json(MODELS / f"{name}.json", {"made_with": MADE_WITH, "texts": texts, "cases": rows})
+    print(f"{name}: {len(rows)} cases")
+
+
+def make_static(minilm=None):
+    """Tables of embeddings alone: as sentence-transformers saves one, and a folder of model2vec, which has no modules."""
+    tokenizer = bare_tokenizer(MODELS / "bert-plain")
+    generator = torch.Generator().manual_seed(6)
+    cases = [
+        case("raw", "not brought to length one", {"normalize": False}),
+        case("cut", "the first columns", {"dimensions": 5}),
+        case("cut-normalize", "the first columns, brought to length one", {"dimensions": 5, "normalize": True}),
+        case("prompt", "a prompt counts as any other text", {"prompt": "search the boats: "}),
+    ]
+    folder = new_folder("static-bag")
+    prompts = {"query": "q: ", "document": ""}
+    bag = StaticEmbedding(tokenizer, embedding_weights=torch.randn(tokenizer.get_vocab_size(), 11, generator=generator))
+    with tempfile.TemporaryDirectory() as scratch:
+        SentenceTransformer(modules=[bag, Normalize()], device="cpu", prompts=prompts).save(scratch)
+        for path in ("modules.json", "config_sentence_transformers.json"):
+            write_json(folder / path, read_json(Path(scratch) / path))
+        shutil.copytree(Path(scratch) / read_json(folder / "modules.json")[0]["path"], folder / "0_StaticEmbedding", dirs_exist_ok=True)
+    modules = read_json(folder / "modules.json")
+    write_json(folder / "modules.json", [{**modules[0], "path": "0_StaticEmbedding"}, *modules[1:]])
+    for other in folder.glob("0_StaticEmbedding/*"):
+        if other.name not in ("model.safetensors", "tokenizer.json"):
+            shutil.rmtree(other) if other.is_dir() else other.unlink()
+    write_static(folder, load(folder), tokenizer, [*cases, case("named", "a prompt by its name", {"promptName": "query"})])
+
+    folder = new_folder("model2vec")
+    write_json(folder / "config.json", {"model_type": "model2vec", "architectures": ["StaticModel"], "hidden_dim": 8, "normalize": True})
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tensors(folder / "model.safetensors", {"embeddings": torch.randn(tokenizer.get_vocab_size(), 8, generator=generator)})
+    model = SentenceTransformer(modules=[StaticEmbedding.load(str(folder)), Normalize()], device="cpu")
+    write_static(folder, model, tokenizer, cases)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, required=True, help="the folder of sentence-transformers/all-MiniLM-L6-v2")
@@ -624,7 +676,7 @@ def main():
     transformers.logging.disable_progress_bar()
     shutil.rmtree(MODELS, ignore_errors=True)
     minilm = make_minilm(folder)
-    for make in (make_mean, make_odd, make_dense, make_plain, make_pooling):
+    for make in (make_mean, make_odd, make_dense, make_plain, make_pooling, make_static):
         make(minilm)
     print(f"done in {time.monotonic() - started:.0f} s")
 

@@ -1,0 +1,142 @@
+//! Loading: the small files make a plan, the weights fill it. Where a folder has no configuration, the plan waits for the
+//! first bytes of the weights, which say how large they are.
+
+use crate::arch;
+use crate::config::Config;
+use crate::encoder::Spec;
+use crate::error::{Error, Result};
+use crate::folder::Folder;
+use crate::model::{Device, Model, Plan};
+use crate::program::Precision;
+use crate::task::Task;
+use crate::weights::table_shape;
+
+/// A model whose weights are still to be read.
+pub struct Loader {
+    stage: Stage,
+}
+
+enum Stage {
+    Planned(Box<Plan>),
+    Waiting(Box<Waiting>),
+}
+
+/// What a plan is made of once the shape of the table is known.
+struct Waiting {
+    folder: Folder,
+    device: Option<Device>,
+    precision: Option<Precision>,
+    task: Option<Task>,
+    /// The file and its hash, once it was begun.
+    begun: Option<(String, Option<String>)>,
+    files: Vec<String>,
+    header: Vec<u8>,
+}
+
+impl Loader {
+    /// Plans a model for a device. `precision` none keeps the checkpoint's own type; `task` none takes the head that the
+    /// folder names, where the architecture has such a head.
+    pub fn new(folder: &Folder, device: Device, precision: Option<Precision>, task: Option<Task>) -> Result<Self> {
+        let stage = match folder.is_table()? {
+            false => {
+                let config = folder.config()?;
+                let architecture = config.text_or("model_type", "")?;
+                Stage::Planned(Box::new(Plan::new(
+                    folder,
+                    architecture,
+                    arch::spec(&config)?,
+                    device,
+                    precision,
+                    task,
+                )?))
+            }
+            true => {
+                // Here sentence-transformers lets the tokenizer cut texts as its file says.
+                let tokenizer = Config::parse("tokenizer.json", folder.tokenizer()?)?;
+                tokenizer.require_empty("truncation")?;
+                Stage::Waiting(Box::new(Waiting {
+                    folder: folder.clone(),
+                    device: Some(device),
+                    precision,
+                    task,
+                    begun: None,
+                    files: vec![folder.weights()?],
+                    header: Vec::new(),
+                }))
+            }
+        };
+        Ok(Self { stage })
+    }
+
+    /// The weight files still to be read, in order.
+    pub fn files(&self) -> &[String] {
+        match &self.stage {
+            Stage::Planned(plan) => plan.files(),
+            Stage::Waiting(waiting) => &waiting.files,
+        }
+    }
+
+    /// Starts a weight file; see [`Reader::begin`](crate::weights::Reader::begin).
+    pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
+        match &mut self.stage {
+            Stage::Planned(plan) => plan.begin(path, sha256),
+            Stage::Waiting(waiting) if waiting.files[0] != path => {
+                Err(Error::argument(format!("{path} is not the weight file to read now")))
+            }
+            Stage::Waiting(waiting) => {
+                waiting.begun = Some((path.into(), sha256.map(str::to_owned)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the next bytes of the weight file, in chunks of any size.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
+        match &mut self.stage {
+            Stage::Planned(plan) => plan.push(chunk),
+            Stage::Waiting(waiting) => {
+                if let Some(plan) = waiting.push(chunk)? {
+                    self.stage = Stage::Planned(Box::new(plan));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends the weight file; its length and hash must be right.
+    pub fn end(&mut self) -> Result<()> {
+        match &mut self.stage {
+            Stage::Planned(plan) => plan.end(),
+            Stage::Waiting(waiting) => {
+                let found = waiting.header.len() as u64;
+                Err(Error::TruncatedFile { path: waiting.files[0].clone(), expected: found.max(8) + 1, found })
+            }
+        }
+    }
+
+    /// The model, once every file was read and the device has shown that it computes what the CPU computes.
+    pub async fn finish(self) -> Result<Model> {
+        match self.stage {
+            Stage::Planned(plan) => plan.finish().await,
+            Stage::Waiting(waiting) => Err(Error::MissingFile { path: waiting.files[0].clone() }),
+        }
+    }
+}
+
+impl Waiting {
+    /// The plan, and in it all bytes so far, once the header is complete.
+    fn push(&mut self, chunk: &[u8]) -> Result<Option<Plan>> {
+        let (path, sha256) = self.begun.clone().ok_or_else(|| Error::argument("push before begin"))?;
+        self.header.extend_from_slice(chunk);
+        let spec: Spec = match table_shape(&path, &self.header)? {
+            None => return Ok(None),
+            Some((rows, width)) => arch::table(rows, width),
+        };
+        let device = self.device.take().ok_or_else(|| Error::argument("push after an error"))?;
+        let architecture = self.folder.table_type()?;
+        let mut plan = Plan::new(&self.folder, &architecture, spec, device, self.precision, self.task)?;
+        plan.begin(&path, sha256.as_deref())?;
+        plan.push(&std::mem::take(&mut self.header))?;
+        Ok(Some(plan))
+    }
+}
