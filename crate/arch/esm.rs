@@ -8,18 +8,17 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::bert::NAMES;
-use super::head_dim;
-use super::roberta::{behind_padding, padding};
+use super::roberta::{self, behind_padding, padding};
+use super::{decoder, head_dim};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::declare::Declare;
 use crate::encoder::{Ffn, Layer, Names, Place, Spec, Steps};
 use crate::error::{Error, Result};
-use crate::head::Pooling;
 use crate::ops::{Activation, Dropout, EmbedTables, NormKind};
 use crate::program::Buf;
 use crate::rotation::Rotation;
-use crate::task::{HeadStep, Outputs, Tasks};
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     for key in ["is_decoder", "add_cross_attention", "is_folding_model"] {
@@ -89,7 +88,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
             ..NAMES
         },
         prefixes: &["", "esm."],
-        tasks: tasks(eps, config.flag_or("tie_word_embeddings", true)?),
+        tasks: tasks(config, eps)?,
         steps: Arc::new(Masking(dropout)),
     })
 }
@@ -104,21 +103,12 @@ impl Steps for Masking {
     }
 }
 
-/// The heads of `EsmFor…`.
-fn tasks(eps: f32, tied: bool) -> Tasks {
-    let decoder = if tied { "embeddings.word_embeddings.weight" } else { "/lm_head.decoder.weight" };
-    Tasks {
-        classify: vec![
-            HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", Activation::Tanh),
-            HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
-        ],
-        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
-        answer: Vec::new(),
-        fill: vec![
-            HeadStep::activated("/lm_head.dense.weight", "/lm_head.dense.bias", Activation::Gelu),
-            HeadStep::norm("/lm_head.layer_norm.weight", "/lm_head.layer_norm.bias", eps),
-            HeadStep::dense(decoder, "/lm_head.bias", Outputs::Vocab),
-        ],
-    }
+/// RoBERTa's, but its decoder never has a bias of its own name, and nothing answers questions.
+fn tasks(config: &Config, eps: f32) -> Result<Tasks> {
+    let mut tasks = roberta::tasks(config, eps)?;
+    tasks.answer.clear();
+    tasks.fill.pop();
+    let decoder_names = ["/lm_head.decoder.weight", "/lm_head.bias"];
+    tasks.fill.push(decoder(config, "embeddings.word_embeddings.weight", decoder_names, "/lm_head.bias")?);
+    Ok(tasks)
 }

@@ -6,16 +6,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::bert::NAMES;
+use super::bert::{NAMES, tasks};
 use crate::batch::Tables;
 use crate::config::{Config, limit};
 use crate::declare::Declare;
 use crate::encoder::{Ffn, Layer, Names, Place, Spec, Steps};
 use crate::error::Result;
-use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
 use crate::program::Buf;
-use crate::task::{HeadStep, Outputs, Tasks};
 
 /// Longest texts: the table of cosines and sines grows with the square.
 const POSITIONS: usize = 2048;
@@ -50,40 +48,9 @@ pub fn spec(config: &Config) -> Result<Spec> {
         scale: None,
         names: Names { project: Some("embeddings.projection"), ..NAMES },
         prefixes: &["", "fnet."],
-        tasks: tasks(eps, activation, config.flag_or("tie_word_embeddings", true)?),
+        tasks: tasks(config, activation, eps)?,
         steps: Arc::new(Fourier),
     })
-}
-
-/// The heads of `FNetFor…`, which are BERT's.
-fn tasks(eps: f32, activation: Activation, tied: bool) -> Tasks {
-    let classifier = || HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels);
-    let (decoder, decoder_bias) = match tied {
-        true => ("embeddings.word_embeddings.weight", "/cls.predictions.bias"),
-        false => ("/cls.predictions.decoder.weight", "/cls.predictions.decoder.bias"),
-    };
-    Tasks {
-        classify: vec![
-            HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("pooler.dense.weight", "pooler.dense.bias", Activation::Tanh),
-            classifier(),
-        ],
-        tag: vec![classifier()],
-        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
-        fill: vec![
-            HeadStep::activated(
-                "/cls.predictions.transform.dense.weight",
-                "/cls.predictions.transform.dense.bias",
-                activation,
-            ),
-            HeadStep::norm(
-                "/cls.predictions.transform.LayerNorm.weight",
-                "/cls.predictions.transform.LayerNorm.bias",
-                eps,
-            ),
-            HeadStep::dense(decoder, decoder_bias, Outputs::Vocab),
-        ],
-    }
 }
 
 /// The transform, and BERT's feed-forward network.

@@ -13,7 +13,7 @@ use crate::declare::Declare;
 use crate::encoder::{Names, Spec, Steps};
 use crate::error::Result;
 use crate::head::Pooling;
-use crate::ops::{Activation, Heads, Rotations};
+use crate::ops::{Heads, Rotations};
 use crate::program::Buf;
 use crate::rotation::{Pairs, Turned};
 use crate::task::{HeadStep, Outputs, Tasks};
@@ -25,47 +25,30 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let embedding = config.size_or("embedding_size", spec.hidden, limit::HIDDEN)?;
     let project = (embedding != spec.hidden).then_some("embeddings_project");
     let positions = config.size_or("max_position_embeddings", 1536, limit::POSITIONS)?;
-    let tied = config.flag_or("tie_word_embeddings", true)?;
     Ok(Spec {
         tables: Tables { positions, ..spec.tables },
         embedding,
         names: Names { positions: None, project, ..NAMES },
         prefixes: &["", "roformer."],
-        tasks: tasks(spec.eps, spec.ffn.activation(), tied),
+        tasks: tasks(&spec),
         steps: Arc::new(Turning { positions, values: config.flag_or("rotary_value", false)? }),
         ..spec
     })
 }
 
-/// The heads of `RoFormerFor…`.
-fn tasks(eps: f32, activation: Activation, tied: bool) -> Tasks {
-    let (decoder, decoder_bias) = match tied {
-        true => ("embeddings.word_embeddings.weight", "/cls.predictions.bias"),
-        false => ("/cls.predictions.decoder.weight", "/cls.predictions.decoder.bias"),
-    };
-    Tasks {
-        classify: vec![
-            HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", activation),
-            HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
-        ],
-        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
-        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
-        fill: vec![
-            HeadStep::Dense {
-                weight: "/cls.predictions.transform.dense.weight",
-                bias: Some("/cls.predictions.transform.dense.bias"),
-                outputs: Outputs::Embedding,
-                activation: Some(activation),
-            },
-            HeadStep::norm(
-                "/cls.predictions.transform.LayerNorm.weight",
-                "/cls.predictions.transform.LayerNorm.bias",
-                eps,
-            ),
-            HeadStep::dense(decoder, decoder_bias, Outputs::Vocab),
-        ],
+/// BERT's, but for a classifier of two products, and a transformed state as narrow as the embeddings.
+fn tasks(spec: &Spec) -> Tasks {
+    let activation = spec.ffn.activation();
+    let mut tasks = spec.tasks.clone();
+    tasks.classify = vec![
+        HeadStep::Pool(Pooling::Cls),
+        HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", activation),
+        HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
+    ];
+    if let Some(HeadStep::Dense { outputs, .. }) = tasks.fill.first_mut() {
+        *outputs = Outputs::Embedding;
     }
+    tasks
 }
 
 /// Rotations by a table of the checkpoint.
