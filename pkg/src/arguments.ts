@@ -3,7 +3,7 @@
 
 import type { SourceSpec } from "./source.js";
 import { EmbedletError } from "./errors.js";
-import type { ClassifyOptions, EmbedOptions, EncoderInfo, FileBytes, LoadOptions, ModelSource } from "./types.js";
+import type { CallOptions, ClassifyOptions, EmbedOptions, EncoderInfo, FileBytes, Input, LoadOptions, ModelSource } from "./types.js";
 
 const HUB = "https://huggingface.co";
 const HUB_ID = /^(?!\.)[\w.-]+\/[\w.-]+$/;
@@ -83,29 +83,31 @@ export function readIntegrity(integrity: LoadOptions["integrity"] = {}): Map<str
 }
 
 const LOAD_OPTIONS = [
-  "device", "precision", "onProgress", "signal", "revision", "integrity", "headers", "worker", "workerUrl", "wasmUrl", "wasmModule",
+  "device", "precision", "task", "onProgress", "signal", "revision", "integrity", "headers", "worker", "workerUrl", "wasmUrl", "wasmModule",
 ] as const satisfies (keyof LoadOptions)[];
 
 export function checkLoadOptions(options: LoadOptions): void {
   checkNames("load", options, LOAD_OPTIONS);
   oneOf("device", options.device, ["auto", "webgpu", "wasm"]);
   oneOf("precision", options.precision, ["auto", "f32", "f16"]);
+  oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi"]);
 }
 
-const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
+const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
 
 /** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
 export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
   checkNames("embed", options, EMBED_OPTIONS);
-  const { prompt, promptName, dimensions, normalize, pooling } = options;
+  const { prompt, promptName, dimensions, normalize, pooling, layers } = options;
   if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
   if (promptName !== undefined && !Object.hasOwn(info.prompts, promptName)) {
     const names = Object.keys(info.prompts).map((name) => `"${name}"`).join(", ");
     throw invalid(`The model has no prompt "${promptName}"; it has ${names || "none"}.`);
   }
   if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
+  if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
-  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, kind });
+  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, kind });
 }
 
 export function readTexts(texts: string | readonly string[]): string[] {
@@ -116,7 +118,23 @@ export function readTexts(texts: string | readonly string[]): string[] {
   return list;
 }
 
-/** The options of `classify`, apart into what it needs itself and what it passes on to `embed`. */
+/** Texts, or pairs of texts. */
+export function readInputs(inputs: Input | readonly Input[]): Input[] {
+  const list = (Array.isArray(inputs) ? inputs : [inputs]) as Input[];
+  const fits = (input: Input) => typeof input === "string" || (typeof input?.text === "string" && typeof input.pair === "string");
+  const wrong = list.findIndex((input) => !fits(input));
+  if (wrong >= 0) throw invalid(`Input ${wrong} must be a string, or an object of two strings, \`text\` and \`pair\`.`);
+  return list;
+}
+
+/** The options of a task as the crate reads them, which checks their values. */
+export function readTaskOptions<Options extends CallOptions>(method: string, options: Options, known: readonly (keyof Options & string)[]): Options {
+  checkNames(method, options, [...known, "signal", "onProgress"]);
+  const { signal: _signal, onProgress: _onProgress, ...rest } = options;
+  return rest as Options;
+}
+
+/** The options of `classify` by examples, apart into what it needs itself and what it passes on to `embed`. */
 export function readClassifyOptions(options: ClassifyOptions) {
   const { labels, temperature = 0.05, topK, ...embed } = options;
   if (typeof labels !== "object" || labels === null) throw invalid("`labels` must be an object from label to examples.");

@@ -2,13 +2,21 @@
 
 // The public class: checks arguments, sends the work to the engine, and gives results their form. No arithmetic of models.
 
-import { checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readIntegrity, readSource, readTexts } from "./arguments.js";
+import {
+  checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readInputs, readIntegrity, readSource, readTaskOptions, readTexts,
+} from "./arguments.js";
 import { nearestLabels } from "./classify.js";
 import type { Connection } from "./connect.js";
 import { Embeddings, similarity } from "./embeddings.js";
 import type { Call, Host, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
-import type { ClassifyOptions, EmbedOptions, EncoderInfo, LabelScore, LoadOptions, ModelSource, Tokens } from "./types.js";
+import type { Made } from "./glue.js";
+import { maxSim, MultiVectors } from "./multi.js";
+import type {
+  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EncoderInfo, Entity, FillOptions, HeadOptions, Input,
+  LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, Tokens,
+  ZeroShotOptions,
+} from "./types.js";
 
 /** A loaded model. Made by `Encoder.load`; calls may overlap and run one after another. */
 export class Encoder {
@@ -49,8 +57,74 @@ export class Encoder {
     return similarity(a, b, this.info.similarity);
   }
 
-  /** Gives each text its labels, best first, by the nearest example of each. */
-  async classify(texts: string | readonly string[], options: ClassifyOptions): Promise<LabelScore[][]> {
+  /**
+   * Scores labels. With `labels` as an object from label to examples, any model can: each text takes every label's nearest
+   * example, best first. Otherwise by the head of the checkpoint, which also takes pairs of texts.
+   */
+  async classify(texts: string | readonly string[], options: ClassifyOptions): Promise<LabelScore[][]>;
+  async classify(inputs: Input | readonly Input[], options?: HeadOptions): Promise<Classification[]>;
+  async classify(inputs: Input | readonly Input[], options: ClassifyOptions | HeadOptions = {}): Promise<LabelScore[][] | Classification[]> {
+    if (options.labels !== undefined && !Array.isArray(options.labels)) return this.#nearest(inputs as string | readonly string[], options as ClassifyOptions);
+    const read = readTaskOptions("classify", options as HeadOptions, ["labels", "topK", "function"]);
+    return this.#json({ task: "classify", inputs: readInputs(inputs), options: read }, options);
+  }
+
+  /** Scores labels that the model was not trained for, by a head of natural language inference. */
+  async zeroShot(texts: string | readonly string[], options: ZeroShotOptions): Promise<Scored[][]> {
+    const read = readTaskOptions("zeroShot", options, ["labels", "hypothesisTemplate", "multiLabel"]);
+    return this.#json({ task: "zero-shot", texts: readTexts(texts), options: read }, options);
+  }
+
+  /** Orders documents by how well they answer a query, best first, by the head of a cross-encoder. */
+  async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
+    const { topK } = readTaskOptions("rerank", options, ["topK"]);
+    if (typeof query !== "string") throw invalid("The query must be a string.");
+    return this.#json({ task: "rerank", query, documents: readTexts(documents), topK }, options);
+  }
+
+  /** Finds the entities of each text. Long texts are read in windows. */
+  async tag(texts: string | readonly string[], options: TagOptions = {}): Promise<Entity[][]> {
+    const read = readTaskOptions("tag", options, ["aggregation", "ignoreLabels", "stride"]);
+    return this.#json({ task: "tag", texts: readTexts(texts), options: read }, options);
+  }
+
+  /** Finds the parts of a context that answer a question, best first. Long contexts are read in windows. */
+  async answer(question: string, context: string, options: AnswerOptions = {}): Promise<Answer[]> {
+    const read = readTaskOptions("answer", options, ["topK", "maxAnswerTokens", "stride", "noAnswer"]);
+    const inputs = readInputs({ text: question, pair: context });
+    const [answers] = await this.#json<Answer[][]>({ task: "answer", inputs, options: read }, options);
+    return answers ?? [];
+  }
+
+  /** Ranks tokens for every mask of each text; `info.maskToken` is the mask. */
+  async fill(texts: string | readonly string[], options: FillOptions = {}): Promise<Mask[][]> {
+    const { filter, ...read } = readTaskOptions("fill", options, ["topK", "targets", "filter"]);
+    const list = readTexts(texts);
+    const ids = filter === undefined ? undefined : await this.#matching(filter, options.signal);
+    return this.#json({ task: "fill", texts: list, options: { ...read, ids } }, options);
+  }
+
+  /** The weights of the terms of each text (SPLADE), heaviest first. */
+  async embedSparse(texts: string | readonly string[], options: SparseOptions = {}): Promise<SparseVector[]> {
+    const read = readTaskOptions("embedSparse", options, ["topK", "kind"]);
+    return this.#json({ task: "sparse", texts: readTexts(texts), options: read }, options);
+  }
+
+  /** A vector for every token of each text that takes part in comparisons (ColBERT); `maxSim` compares them. */
+  async embedMulti(texts: string | readonly string[], options: MultiOptions = {}): Promise<MultiVectors> {
+    const read = readTaskOptions("embedMulti", options, ["kind", "poolFactor"]);
+    const made = await this.#made({ task: "multi", texts: readTexts(texts), options: read }, options);
+    if ("json" in made || !made.counts) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
+    return new MultiVectors(made.data, made.dimensions, made.counts);
+  }
+
+  /** How well each document answers each query, by the best match of every query vector: `queries.count × documents.count` numbers. */
+  maxSim(queries: MultiVectors, documents: MultiVectors): Float32Array {
+    if (!(queries instanceof MultiVectors) || !(documents instanceof MultiVectors)) throw invalid("maxSim compares results of embedMulti.");
+    return maxSim(queries, documents);
+  }
+
+  async #nearest(texts: string | readonly string[], options: ClassifyOptions): Promise<LabelScore[][]> {
     const { examples, temperature, topK, embed } = readClassifyOptions(options);
     const { onProgress, ...quiet } = embed;
     const list = readTexts(texts);
@@ -87,6 +161,24 @@ export class Encoder {
     return new Embeddings(data, dimensions, tokens, truncated);
   }
 
+  async #made(request: object, options: CallOptions): Promise<Made> {
+    const asked = { model: this.#model, request: JSON.stringify(request) };
+    return this.#ask(options.signal, (host) => host.ask(asked, callOf(options)));
+  }
+
+  async #json<T>(request: object, options: CallOptions): Promise<T> {
+    const made = await this.#made(request, options);
+    if (!("json" in made)) throw new EmbedletError("runtime-crashed", "The library gave no result.");
+    return JSON.parse(made.json) as T;
+  }
+
+  async #matching(filter: NonNullable<FillOptions["filter"]>, signal: AbortSignal | undefined): Promise<number[]> {
+    const vocabulary = await this.#ask(signal, (host) => host.vocabulary(this.#model, {}));
+    // A regular expression with the flag `g` would remember where it was.
+    const matches = filter instanceof RegExp ? (token: string) => token.search(filter) >= 0 : filter;
+    return vocabulary.flatMap((token, id) => (token !== null && matches(token, id) ? [id] : []));
+  }
+
   async #ask<T>(signal: AbortSignal | undefined, ask: (host: Host) => Promise<T>): Promise<T> {
     signal?.throwIfAborted();
     if (this.#ended) throw this.#ended;
@@ -114,8 +206,8 @@ export async function open<E>(
   options: LoadOptions,
 ): Promise<E> {
   checkLoadOptions(options);
-  const { device = "auto", precision = "auto", signal } = options;
-  const request = { source: readSource(source, options), device, precision, integrity: readIntegrity(options.integrity) };
+  const { device = "auto", precision = "auto", task, signal } = options;
+  const request = { source: readSource(source, options), device, precision, task, integrity: readIntegrity(options.integrity) };
   signal?.throwIfAborted();
   const connection = await connect(options);
   let loading: Promise<Loaded> | undefined;

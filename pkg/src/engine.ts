@@ -2,7 +2,7 @@
 // Arguments have been checked and prompts named by the caller (encoder.ts); the arithmetic is the crate's.
 
 import { EmbedletError } from "./errors.js";
-import type { Glue, Job, Model } from "./glue.js";
+import type { Glue, Job, Made, Model, Vectors } from "./glue.js";
 import { Instance, type WasmInput } from "./instance.js";
 import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
@@ -14,6 +14,7 @@ export interface LoadRequest {
   source: SourceSpec;
   device: string;
   precision: string;
+  task: string | undefined;
   /** Hexadecimal SHA-256 by path. */
   integrity: Map<string, string>;
 }
@@ -31,11 +32,10 @@ export interface EmbedRequest {
   options: string;
 }
 
-export interface Embedded {
-  dimensions: number;
-  data: Float32Array<ArrayBuffer>;
-  tokens: Uint32Array<ArrayBuffer>;
-  truncated: Uint8Array<ArrayBuffer>;
+export interface AskRequest {
+  model: number;
+  /** JSON of the task and its options, as the crate reads them. */
+  request: string;
 }
 
 /** What goes along with a request. */
@@ -47,7 +47,9 @@ export interface Call<Event = never> {
 /** The engine, or a way to one elsewhere. */
 export interface Host {
   load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded>;
-  embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Embedded>;
+  embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors>;
+  ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made>;
+  vocabulary(model: number, call: Call): Promise<(string | null)[]>;
   tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens>;
   dispose(model: number): Promise<void>;
 }
@@ -75,7 +77,7 @@ export class Engine implements Host {
     const instance = await this.#start(request.wasm);
     signal?.throwIfAborted();
     const context = { instance, source: openSource(request.source), integrity: request.integrity, onEvent, signal };
-    const model = await loadModel(context, request.device, request.precision);
+    const model = await loadModel(context, request.device, request.precision, request.task);
     try {
       signal?.throwIfAborted();
       const info = JSON.parse(await instance.run(() => model.info())) as EncoderInfo;
@@ -87,11 +89,24 @@ export class Engine implements Host {
     }
   }
 
-  embed(request: EmbedRequest, { signal, onEvent }: Call<EmbedProgress>): Promise<Embedded> {
-    return this.#queue(request.model, signal, async ({ instance, model }, check) => {
-      let job: Job | undefined = await instance.run(() => model.job(request.texts, request.options));
+  embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors> {
+    return this.#run(request.model, call, (model) => model.embed(request.texts, request.options)) as Promise<Vectors>;
+  }
+
+  ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made> {
+    return this.#run(request.model, call, (model) => model.ask(request.request));
+  }
+
+  vocabulary(name: number, { signal }: Call): Promise<(string | null)[]> {
+    return this.#queue(name, signal, async ({ instance, model }) => JSON.parse(await instance.run(() => model.vocabulary())) as (string | null)[]);
+  }
+
+  /** Runs a call batch by batch, so that its caller hears of it and can give it up in between. */
+  #run(name: number, { signal, onEvent }: Call<EmbedProgress>, begin: (model: Model) => Job): Promise<Made> {
+    return this.#queue(name, signal, async ({ instance, model }, check) => {
+      let job: Job | undefined = await instance.run(() => begin(model));
       try {
-        const { total, dimensions } = job;
+        const { total } = job;
         while (job.done < total) {
           const running: Job = job;
           await instance.run(() => running.step());
@@ -101,8 +116,7 @@ export class Engine implements Host {
         }
         const finished: Job = job;
         job = undefined;
-        const { data, tokens, truncated } = await instance.run(() => finished.finish());
-        return { dimensions, data, tokens, truncated };
+        return await instance.run(() => finished.finish());
       } finally {
         instance.free(job);
       }

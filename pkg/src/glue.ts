@@ -19,6 +19,8 @@ export interface DeviceOptions {
   precision: string;
   /** Why the CPU is taken although `auto` was asked for. */
   reason?: string;
+  /** What the model is loaded for; absent: as its folder says. */
+  task?: string;
 }
 
 /** A model being loaded: planned, its device open, its buffers allocated; takes the weights as they come. */
@@ -35,20 +37,34 @@ export interface Loader {
 export interface Model {
   info(): Json<EncoderInfo>;
   tokenize(text: string): Json<Tokens>;
-  job(texts: string[], options: string): Job;
+  /** The strings of the vocabulary by their ids. */
+  vocabulary(): Json<(string | null)[]>;
+  embed(texts: string[], options: string): Job;
+  /** Any other task; `request` is what `Request` of crate/wasm.rs reads. */
+  ask(request: string): Job;
   free(): void;
 }
 
-/** One embed call, advanced a packed batch at a time. */
+/** One call, advanced a packed batch at a time. */
 export interface Job {
   step(): Promise<void>;
   readonly done: number;
   readonly total: number;
-  readonly dimensions: number;
   /** Consumes the job, whatever comes of it. */
-  finish(): { data: Float32Array<ArrayBuffer>; tokens: Uint32Array<ArrayBuffer>; truncated: Uint8Array<ArrayBuffer> };
+  finish(): Made;
   free(): void;
 }
+
+/** What a call gives: vectors, several a text where there are `counts`, or JSON. */
+export interface Vectors {
+  data: Float32Array<ArrayBuffer>;
+  dimensions: number;
+  tokens: Uint32Array<ArrayBuffer>;
+  truncated: Uint8Array<ArrayBuffer>;
+  counts?: Uint32Array<ArrayBuffer>;
+}
+
+export type Made = Vectors | { json: string };
 
 /** The generated module. */
 export interface Glue {

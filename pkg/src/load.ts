@@ -29,13 +29,14 @@ export interface LoadContext {
 }
 
 /** Loads a model. With `device: "auto"`, a GPU that turns out not to do is given up for the CPU, which reads the files again. */
-export async function loadModel(context: LoadContext, device: string, precision: string): Promise<Model> {
+export async function loadModel(context: LoadContext, device: string, precision: string, task?: string): Promise<Model> {
+  const asked = task === undefined ? {} : { task };
   try {
-    return await new Load(context).run({ device, precision });
+    return await new Load(context).run({ device, precision, ...asked });
   } catch (error) {
     if (device !== "auto" || !(error instanceof EmbedletError) || !GPU_FAULTS.has(error.code)) throw error;
     context.signal?.throwIfAborted();
-    return new Load(context).run({ device: "wasm", precision, reason: error.message });
+    return new Load(context).run({ device: "wasm", precision, ...asked, reason: error.message });
   }
 }
 

@@ -1,8 +1,9 @@
 // Requests, answers and events between the page and the engine in a worker, over anything that posts messages.
 // Both ends offer `Host`, so that the caller cannot tell where the engine runs. Vectors are transferred, not copied.
 
-import type { Call, Embedded, EmbedRequest, Host, Loaded, LoadRequest } from "./engine.js";
+import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest } from "./engine.js";
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
+import type { Made, Vectors } from "./glue.js";
 import type { EmbedProgress, ErrorCode, LoadProgress, Tokens } from "./types.js";
 
 /** A worker, the inside of one, or a MessagePort. */
@@ -34,7 +35,7 @@ export function serve(port: Port, host: Host): void {
     try {
       // The other end is `Remote` of the same release: it says so in "hello".
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
-      port.postMessage({ id, result } satisfies Reply, method === "embed" ? buffersOf(result as Embedded) : []);
+      port.postMessage({ id, result } satisfies Reply, method === "embed" || method === "ask" ? buffersOf(result as Made) : []);
     } catch (error) {
       port.postMessage({ id, error: failureOf(error, abort.signal) } satisfies Reply);
     } finally {
@@ -64,8 +65,16 @@ export class Remote implements Host {
     return this.#request("load", request, call);
   }
 
-  embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Embedded> {
+  embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors> {
     return this.#request("embed", request, call);
+  }
+
+  ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made> {
+    return this.#request("ask", request, call);
+  }
+
+  vocabulary(model: number, call: Call): Promise<(string | null)[]> {
+    return this.#request("vocabulary", model, call);
   }
 
   tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens> {
@@ -113,8 +122,10 @@ export class Remote implements Host {
   }
 }
 
-function buffersOf({ data, tokens, truncated }: Embedded): Transferable[] {
-  return [data.buffer, tokens.buffer, truncated.buffer];
+function buffersOf(made: Made): Transferable[] {
+  if ("json" in made) return [];
+  const { data, tokens, truncated, counts } = made;
+  return [data.buffer, tokens.buffer, truncated.buffer, ...(counts ? [counts.buffer] : [])];
 }
 
 /** Errors lose their class on the way, and a cause may be anything: only its text travels. */

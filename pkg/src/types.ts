@@ -42,6 +42,11 @@ export interface LoadOptions {
   device?: "auto" | Device;
   /** `"auto"` (default) keeps what the model's files hold. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32. */
   precision?: "auto" | Precision;
+  /**
+   * Which head of the checkpoint is loaded beside the encoder. Default: what the folder is for, by its modules or by
+   * `architectures` of `config.json`; `"embed"` loads none.
+   */
+  task?: Task;
   /** Called while files are read. */
   onProgress?: (event: LoadProgress) => void;
   /** Gives the load up: the promise rejects with the signal's reason and everything loaded so far is freed. */
@@ -94,19 +99,159 @@ export interface EmbedOptions {
   normalize?: boolean;
   /** Pooling instead of the model's own. */
   pooling?: Pooling | readonly Pooling[];
+  /** Runs only the first so many layers (2D Matryoshka models). */
+  layers?: number;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
   /** Called after every batch. */
   onProgress?: (event: EmbedProgress) => void;
 }
 
-/** Texts done of an `embed` call. */
+/** What a model can be loaded for; each has the methods that need its head. */
+export type Task = "embed" | "classify" | "tag" | "answer" | "fill" | "sparse" | "multi";
+
+/** What every call can be given. */
+export type CallOptions = Pick<EmbedOptions, "signal" | "onProgress">;
+
+/** A text, or two that the model reads together. */
+export type Input = string | { text: string; pair: string };
+
+/** Options of `classify` by the model's own head. */
+export interface HeadOptions extends CallOptions {
+  /** Only these labels take part: scores are among them. */
+  labels?: readonly string[];
+  /** Keeps the best so many labels. Default: all. */
+  topK?: number;
+  /** What makes scores of the head's columns. Default: as the model's configuration says. */
+  function?: "softmax" | "sigmoid" | "none";
+}
+
+/** A label and its score. */
+export interface Scored {
+  label: string;
+  score: number;
+}
+
+/** What a head says of a text. */
+export interface Classification {
+  /** The columns of the head, in the order of `info.labels`. */
+  logits: number[];
+  /** Best first. */
+  scores: Scored[];
+}
+
+/** Options of `zeroShot`. */
+export interface ZeroShotOptions extends CallOptions {
+  /** The candidates. */
+  labels: readonly string[];
+  /** What is claimed of a text, with `{}` for a label. Default `"This example is {}."` */
+  hypothesisTemplate?: string;
+  /** Scores each label for itself. Default: one of them holds. */
+  multiLabel?: boolean;
+}
+
+/** Options of `rerank`. */
+export interface RerankOptions extends CallOptions {
+  /** Keeps the best so many documents. Default: all. */
+  topK?: number;
+}
+
+/** A document of a `rerank` call. */
+export interface Ranked {
+  /** Its place in the list that was given. */
+  index: number;
+  score: number;
+}
+
+/** Options of `tag`. */
+export interface TagOptions extends CallOptions {
+  /** How tokens become entities, by the names of transformers. Default `"simple"`. */
+  aggregation?: "none" | "simple" | "first" | "average" | "max";
+  /** Labels that are no entities. Default `["O"]`. */
+  ignoreLabels?: readonly string[];
+  /** Tokens that the windows of a long text share. */
+  stride?: number;
+}
+
+/** A part of a text that has a label. */
+export interface Entity {
+  label: string;
+  score: number;
+  word: string;
+  /** In UTF-16 units, as `text.slice(start, end)` takes them. */
+  start: number;
+  end: number;
+}
+
+/** Options of `answer`. */
+export interface AnswerOptions extends CallOptions {
+  /** Keeps the best so many answers. Default 1. */
+  topK?: number;
+  /** Most tokens of an answer. Default 15. */
+  maxAnswerTokens?: number;
+  /** Tokens that the windows of a long context share. */
+  stride?: number;
+  /** Lets an empty answer take part. */
+  noAnswer?: boolean;
+}
+
+/** A part of a context that answers a question. */
+export interface Answer {
+  answer: string;
+  score: number;
+  /** In UTF-16 units of the context. */
+  start: number;
+  end: number;
+}
+
+/** Options of `fill`. */
+export interface FillOptions extends CallOptions {
+  /** Candidates a mask. Default 5. */
+  topK?: number;
+  /** Only these tokens are candidates. */
+  targets?: readonly string[];
+  /** Only tokens of the vocabulary that match are candidates. */
+  filter?: RegExp | ((token: string, id: number) => boolean);
+}
+
+/** A masked token and what may stand there. */
+export interface Mask {
+  /** Its place among the tokens of the text, special tokens included. */
+  position: number;
+  /** Best first. */
+  top: { id: number; token: string; score: number; sequence: string }[];
+}
+
+/** Options of `embedSparse`. */
+export interface SparseOptions extends CallOptions {
+  /** Keeps the heaviest so many terms. Default: all above zero. */
+  topK?: number;
+  /** What the texts are, where the model has prompts for them. */
+  kind?: "query" | "document";
+}
+
+/** A text as weights of terms, heaviest first. */
+export interface SparseVector {
+  indices: number[];
+  weights: number[];
+  tokens: string[];
+}
+
+/** Options of `embedMulti`. */
+export interface MultiOptions extends CallOptions {
+  /** What the texts are: queries are filled up, documents lose what is not compared. */
+  kind?: "query" | "document";
+  /** Keeps about one vector in so many, means of those that are closest. */
+  poolFactor?: number;
+}
+
+/** Texts done of a call. */
 export interface EmbedProgress {
   done: number;
   total: number;
 }
 
-/** Options of `classify`. */
+/** Options of `classify` by examples, which any model can do. */
 export interface ClassifyOptions extends Pick<EmbedOptions, "prompt" | "promptName" | "signal" | "onProgress"> {
   /** At least one example text for every label. */
   labels: Readonly<Record<string, readonly string[]>>;
@@ -156,6 +301,12 @@ export interface EncoderInfo {
   weightBytes: number;
   /** Compute dispatches of one packed batch; 0 on the CPU. */
   dispatches: number;
+  /** What the model was loaded for beside vectors. */
+  task: Task;
+  /** The labels of its head, in the order of its columns. */
+  labels: string[];
+  /** What stands for a token to be filled in; `null` where the tokenizer has no such token. */
+  maskToken: string | null;
   pooling: Pooling[];
   normalized: boolean;
   similarity: Similarity;
@@ -171,7 +322,7 @@ export interface EncoderInfo {
  *  - the model's files: `missing-file`, `invalid-file`, `html-instead-of-file`, `truncated-file`, `wrong-hash`, `missing-tensor`,
  *    `wrong-shape`, `unsupported-dtype`, `unsupported-architecture`, `unsupported-option`, `limit-exceeded`, `token-out-of-range`,
  *    `invalid-tokenizer`;
- *  - the caller: `invalid-argument`, `disposed`;
+ *  - the caller: `invalid-argument`, `no-head` (the model was loaded without the head that a call needs), `disposed`;
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
  *    `runtime-crashed` (the WebAssembly instance trapped: load the model again).
@@ -191,6 +342,7 @@ export type ErrorCode =
   | "token-out-of-range"
   | "invalid-tokenizer"
   | "invalid-argument"
+  | "no-head"
   | "no-webgpu"
   | "no-adapter"
   | "device-lost"

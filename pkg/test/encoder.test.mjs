@@ -264,9 +264,27 @@ both("classifies by the nearest example", async (Encoder, crate) => {
   const steps = crate.steps.length;
   assert.deepEqual((await encoder.classify(["a", "b"], { labels, topK: 1 })).map((list) => list.length), [1, 1]);
   assert.equal(crate.steps.length, steps + 2, "the examples are embedded once");
-  for (const wrong of [{}, { labels: {} }, { labels: { x: [] } }, { labels: { x: "y" } }, { labels, temperature: 0 }, { labels, topK: 0 }]) {
+  for (const wrong of [{ labels: {} }, { labels: { x: [] } }, { labels: { x: "y" } }, { labels, temperature: 0 }, { labels, topK: 0 }]) {
     await rejects(encoder.classify("a", wrong), "invalid-argument");
   }
+});
+
+both("asks for tasks, and gives their results a form", async (Encoder) => {
+  const encoder = await Encoder.load(files(), { task: "fill" });
+  const [asked] = await encoder.classify([{ text: "a", pair: "b" }], { topK: 2, labels: ["x"] });
+  assert.deepEqual(asked, { task: "classify", inputs: [{ text: "a", pair: "b" }], options: { topK: 2, labels: ["x"] } });
+  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"] });
+  const filtered = async (filter) => (await encoder.fill("[MASK]", { filter }))[0].options.ids;
+  assert.deepEqual(await filtered(/^[ap]/g), [1, 3]);
+  assert.deepEqual(await filtered((token, id) => token.length > 4 && id > 0), [1]);
+  const multi = await encoder.embedMulti(["ab", "c"]);
+  assert.deepEqual([multi.count, [...multi.counts], [...multi.vectors(0)], [...multi.vectors(1)]], [2, [2, 1], [97, 98], [99]]);
+  assert.deepEqual([...encoder.maxSim(multi, multi)], [97 * 98 + 98 * 98, 97 * 99 + 98 * 99, 98 * 99, 99 * 99]);
+  assert.throws(() => multi.vectors(2), { code: "invalid-argument" });
+  await rejects(encoder.tag("a", { agregation: "max" }), "invalid-argument");
+  await rejects(encoder.classify([{ text: "a" }]), "invalid-argument");
+  await rejects(Encoder.load(files(), { task: "dance" }), "invalid-argument");
+  encoder.dispose();
 });
 
 both("names wrong arguments", async (Encoder) => {

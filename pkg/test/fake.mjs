@@ -94,15 +94,23 @@ function glueOf(crate) {
     tokenize(text) {
       return JSON.stringify({ ids: [text.length], tokens: [text], offsets: [[0, text.length]], truncated: false });
     }
-    job(texts, options) {
+    embed(texts, options) {
       return new Job(texts, JSON.parse(options));
+    }
+    vocabulary() {
+      return JSON.stringify(["[MASK]", "apple", null, "pear"]);
+    }
+    /** Answers with what was asked, or with a vector a character. */
+    ask(text) {
+      const request = JSON.parse(text);
+      return new Job(request.texts ?? request.inputs ?? request.documents, request);
     }
   }
 
   class Job extends Tracked {
     constructor(texts, options) {
       super();
-      Object.assign(this, { texts, options, total: texts.length, done: 0, dimensions: 2 });
+      Object.assign(this, { texts, options, total: texts.length, done: 0 });
     }
     async step() {
       crate.mostRunning = Math.max(crate.mostRunning, ++crate.running);
@@ -116,9 +124,16 @@ function glueOf(crate) {
     }
     finish() {
       this.free();
+      if (this.options.task === "multi") {
+        const data = Float32Array.from(this.texts.join(""), (c) => c.charCodeAt(0));
+        const counts = Uint32Array.from(this.texts, (text) => text.length);
+        return { data, dimensions: 1, counts, tokens: counts.slice(), truncated: new Uint8Array(this.total) };
+      }
+      if (this.options.task) return { json: JSON.stringify([this.options]) };
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
       const texts = this.texts.map((text) => prefix + text);
       return {
+        dimensions: 2,
         data: Float32Array.from(texts.flatMap((text) => [text.length, text.charCodeAt(0) || 0])),
         tokens: Uint32Array.from(texts, (text) => text.length),
         truncated: Uint8Array.from(texts, (text) => (text.length > 9 ? 1 : 0)),

@@ -1,0 +1,61 @@
+// The result of embedMulti, and how two results are compared. Plain arithmetic on the caller's thread.
+
+import { EmbedletError } from "./errors.js";
+
+/** Vectors of the tokens of a list of texts, in the order of the texts. */
+export class MultiVectors {
+  /** All vectors, row after row. */
+  readonly data: Float32Array;
+  readonly dimensions: number;
+  /** How many vectors each text has. */
+  readonly counts: Uint32Array;
+
+  /** @internal */
+  constructor(data: Float32Array, dimensions: number, counts: Uint32Array) {
+    this.data = data;
+    this.dimensions = dimensions;
+    this.counts = counts;
+  }
+
+  /** How many texts there are. */
+  get count(): number {
+    return this.counts.length;
+  }
+
+  /** The vectors of text `index`, row after row, without a copy. */
+  vectors(index: number): Float32Array {
+    const count = this.counts[index];
+    if (count === undefined) throw new EmbedletError("invalid-argument", `There is no text ${index}; there are ${this.count}.`);
+    const first = this.counts.subarray(0, index).reduce((sum, count) => sum + count, 0);
+    return this.data.subarray(first * this.dimensions, (first + count) * this.dimensions);
+  }
+}
+
+/** For every vector of a query its best dot product with one of the document's, summed. */
+export function maxSim(queries: MultiVectors, documents: MultiVectors): Float32Array {
+  const { dimensions } = queries;
+  if (dimensions !== documents.dimensions) {
+    throw new EmbedletError("invalid-argument", `Vectors of ${dimensions} dimensions cannot be compared with vectors of ${documents.dimensions}.`);
+  }
+  const scores = new Float32Array(queries.count * documents.count);
+  const rows = Array.from({ length: documents.count }, (_, index) => documents.vectors(index));
+  for (let i = 0; i < queries.count; i++) {
+    const query = queries.vectors(i);
+    for (const [j, document] of rows.entries()) scores[i * documents.count + j] = score(query, document, dimensions);
+  }
+  return scores;
+}
+
+function score(query: Float32Array, document: Float32Array, dimensions: number): number {
+  let sum = 0;
+  for (let q = 0; q < query.length && document.length > 0; q += dimensions) {
+    let best = -Infinity;
+    for (let d = 0; d < document.length; d += dimensions) {
+      let dot = 0;
+      for (let c = 0; c < dimensions; c++) dot += query[q + c]! * document[d + c]!;
+      best = Math.max(best, dot);
+    }
+    sum += best;
+  }
+  return sum;
+}
