@@ -185,6 +185,16 @@ impl Folder {
         Ok(content.and_then(Value::as_str).map(str::to_owned))
     }
 
+    /// Whether the tokenizer gives token types: not where `tokenizer_config.json` lists the model's inputs without them, nor,
+    /// where it does not list them, of the classes that are no model's own. Types are zero then, as in transformers 5.
+    pub fn token_types(&self) -> Result<bool> {
+        let Some(config) = self.tokenizer_config()? else { return Ok(true) };
+        if let Some(inputs) = config.texts("model_input_names")? {
+            return Ok(inputs.contains(&"token_type_ids"));
+        }
+        Ok(!["TokenizersBackend", "PreTrainedTokenizerFast"].contains(&config.text_or("tokenizer_class", "")?))
+    }
+
     fn kind(&self) -> Result<Kind> {
         let Some(config) = self.optional(SENTENCE)? else { return Ok(Kind::SentenceTransformer) };
         match config.text_or("model_type", "SentenceTransformer")? {

@@ -84,6 +84,9 @@ impl Plan {
         if spec.tables.bare {
             tokens.bare();
         }
+        if !folder.token_types()? {
+            tokens.without_types();
+        }
         let head = head(folder, &spec, &sentence, task)?;
         spec.tables.leading = spec.steps.leading(head.as_ref().map_or(Task::Embed, |head| head.task));
         if sentence.multi.is_some() {

@@ -66,6 +66,48 @@ fn takes_bare_lines_and_options() {
     assert_eq!(floats(&two[0]).len(), 64);
 }
 
+/// The objects of other verbs, which scripts rely on.
+#[test]
+fn every_verb_has_its_shape() {
+    let cases: [(&[&str], &str, &str, &str); 9] = [
+        (&["classify"], "bert-labels", r#"{"text": "a", "pair": "b"}"#, "logits 5, scores 5 label score"),
+        (&["tag", "--logits"], "bert-entities", "boats", "logits 3 5"),
+        (&["tag", "--aggregation", "none"], "bert-entities", "boats", "entities label score word start end"),
+        (&["fill", "--top-k", "2"], "bert-masks", "a [MASK]", "masks 1 position top 2 id token score sequence"),
+        (&["rerank"], "bert-cross", r#"{"query": "a", "documents": ["b", "c"]}"#, "results 2 index score"),
+        (&["zero-shot", "--labels", "a,b"], "bert-nli", "boats", "scores 2 label score"),
+        (&["sparse", "--top-k", "3"], "splade-max", "boats", "indices 3, weights 3, tokens 3"),
+        (&["multi", "--query"], "colbert", "boats", "embedding 16 12, tokens"),
+        (&["embed", "--layers", "1"], "bert-labels", "boats", "embedding 24, tokens"),
+    ];
+    for (verb, model, line, shape) in cases {
+        let folder = fixtures().join("tasks").join(model);
+        let arguments = [verb, &["--model", folder.to_str().unwrap(), "--device", "cpu", "--quiet"]].concat();
+        let output = run(&arguments, &format!("{line}\n"));
+        assert!(output.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        for part in shape.split(", ") {
+            let mut at = &found;
+            for word in part.split(' ') {
+                match word.parse::<usize>() {
+                    Ok(length) => {
+                        assert_eq!(at.as_array().unwrap().len(), length, "{verb:?} {part}: {found}");
+                        at = &at[0];
+                    }
+                    Err(_) if at.is_array() => {
+                        at = &at[0];
+                        assert!(!at[word].is_null(), "{verb:?} {part}: {found}");
+                    }
+                    Err(_) => {
+                        assert!(!at[word].is_null(), "{verb:?} {part}: {found}");
+                        at = if at[word].is_array() { &at[word] } else { at };
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn refuses_what_it_does_not_know() {
     let model = fixtures().join("models/bert-mean");

@@ -4,14 +4,18 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use embedlet::model::Model;
+use embedlet::model::{Kind, Model};
 use embedlet::native;
 use embedlet::program::Precision;
-use embedlet::task::{ClassifyOptions, FillOptions, Input, Task};
+use embedlet::task::{
+    ClassifyOptions, Entity, FillOptions, Input, LabelScore, Mask, MultiOptions, SparseOptions, TagOptions, Task,
+    ZeroShotOptions, max_sim,
+};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
 
-use crate::support::{On, fixtures, json, max_abs};
+use crate::support::{On, fixtures, json, load_for, max_abs};
 
 /// Of the largest magnitude: the bar of the states, doubled for the head on top.
 const LOGITS_MAX: f32 = 4e-5;
@@ -151,4 +155,241 @@ fn heads_on_the_cpu() {
 #[test]
 fn heads_on_the_gpu() {
     check_heads(On::Gpu);
+}
+
+/// Scores against the Python libraries' own.
+const SCORES_MAX: f32 = 1e-4;
+
+fn task_model(name: &str, on: On) -> (Model, Value) {
+    let folder = fixtures().join("tasks").join(name);
+    // Without a task: the folder says what it is for.
+    (load_for(&folder, on, Some(Precision::F32), None), json(&format!("tasks/{name}.json")))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(value: &Value) -> T {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn close(found: f32, expected: &Value, what: &str) {
+    let expected = expected.as_f64().unwrap() as f32;
+    assert!((found - expected).abs() <= SCORES_MAX, "{what}: {found} for {expected}");
+}
+
+/// Labels in the order of their scores.
+fn same_labels(found: &[LabelScore], labels: &[Value], scores: &[Value], what: &str) {
+    assert_eq!(found.len(), labels.len(), "{what}");
+    for (found, (label, score)) in found.iter().zip(labels.iter().zip(scores)) {
+        assert_eq!(&found.label, label, "{what}");
+        close(found.score, score, what);
+    }
+}
+
+fn column(rows: &Value, key: &str) -> Vec<Value> {
+    rows.as_array().unwrap().iter().map(|row| row[key].clone()).collect()
+}
+
+#[test]
+fn classifies_as_the_pipeline() {
+    for on in On::BOTH {
+        for name in ["bert-labels", "roberta-multi"] {
+            let (model, golden) = task_model(name, on);
+            let texts: Vec<Input> = parsed::<Vec<String>>(&golden["texts"]).into_iter().map(Input::text).collect();
+            let pairs: Vec<(String, String)> = parsed(golden.get("pairs").unwrap_or(&Value::Array(Vec::new())));
+            let pairs: Vec<Input> = pairs.into_iter().map(|(text, pair)| Input::pair(text, pair)).collect();
+            for (inputs, expected) in [(texts, &golden["scores"]), (pairs, &golden["pair_scores"])] {
+                let found = run(&model, model.classify(&inputs, &ClassifyOptions::default()));
+                for (index, found) in found.iter().enumerate() {
+                    let rows = &expected[index];
+                    same_labels(
+                        &found.scores,
+                        &column(rows, "label"),
+                        &column(rows, "score"),
+                        &format!("{name} {index}"),
+                    );
+                }
+            }
+        }
+        let (model, _) = task_model("bert-labels", on);
+        let options = ClassifyOptions { labels: Some(vec!["e".into(), "b".into()]), top_k: Some(1), function: None };
+        let some = &run(&model, model.classify(&[Input::text("boats")], &options))[0];
+        let highest = some.logits[1].max(some.logits[4]);
+        let expected = f64::from(highest).exp() / (f64::from(some.logits[1]).exp() + f64::from(some.logits[4]).exp());
+        assert!(some.scores.len() == 1 && (some.scores[0].score - expected as f32).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn finds_the_entities_of_the_pipeline() {
+    for on in On::BOTH {
+        for name in ["bert-entities", "roberta-entities"] {
+            let (model, golden) = task_model(name, on);
+            let texts: Vec<String> = parsed(&golden["texts"]);
+            let same = |found: &[Entity], expected: &Value, what: &str| {
+                let expected = expected.as_array().unwrap();
+                assert_eq!(found.len(), expected.len(), "{what}: {found:?} for {expected:?}");
+                for (found, expected) in found.iter().zip(expected) {
+                    let label = expected.get("entity_group").unwrap_or(&expected["entity"]);
+                    assert_eq!(
+                        (&found.label.as_str().into(), &found.word.as_str().into()),
+                        (label, &expected["word"]),
+                        "{what}"
+                    );
+                    assert_eq!(
+                        (found.start, found.end),
+                        parsed((&json!([expected["start"], expected["end"]])) as &Value)
+                    );
+                    close(found.score, &expected["score"], what);
+                }
+            };
+            for (how, expected) in golden["entities"].as_object().unwrap() {
+                let options = TagOptions { aggregation: parsed(&how.as_str().into()), ..TagOptions::default() };
+                for (index, found) in run(&model, model.tag(&texts[..3], &options)).iter().enumerate() {
+                    same(found, &expected[index], &format!("{name} {how} {index}"));
+                }
+            }
+            for (how, expected) in golden["windows"].as_object().unwrap() {
+                let aggregation = parsed(&how.as_str().into());
+                let options = TagOptions { aggregation, stride: Some(5), ..TagOptions::default() };
+                same(&run(&model, model.tag(&texts[3..], &options))[0], expected, &format!("{name} {how} windows"));
+            }
+        }
+    }
+}
+
+#[test]
+fn fills_masks_as_the_pipeline() {
+    for on in On::BOTH {
+        for name in ["bert-masks", "roberta-masks"] {
+            let (model, golden) = task_model(name, on);
+            let texts: Vec<Input> = parsed::<Vec<String>>(&golden["texts"]).into_iter().map(Input::text).collect();
+            let same = |found: &Mask, expected: &Value, what: &str| {
+                for (found, expected) in found.top.iter().zip(expected.as_array().unwrap()) {
+                    assert_eq!(
+                        json!([found.id, found.token, found.sequence]),
+                        json!([expected["token"], expected["token_str"], expected["sequence"]]),
+                        "{what}"
+                    );
+                    close(found.score, &expected["score"], what);
+                }
+                assert_eq!(found.top.len(), expected.as_array().unwrap().len(), "{what}");
+            };
+            let found = run(&model, model.fill(&texts, &FillOptions::default()));
+            same(&found[0][0], &golden["masks"][0], name);
+            assert_eq!(found[1].len(), 2);
+            (0..2).for_each(|mask| same(&found[1][mask], &golden["masks"][1][mask], name));
+            let options = FillOptions { targets: Some(parsed(&golden["targets"])), ..FillOptions::default() };
+            same(&run(&model, model.fill(&texts[..1], &options))[0][0], &golden["among"], name);
+            let error = model.fill(&[Input::text("no mask")], &FillOptions::default()).err().unwrap();
+            assert_eq!(error.code(), "invalid-argument");
+        }
+    }
+}
+
+#[test]
+fn scores_new_labels_as_the_pipeline() {
+    for on in On::BOTH {
+        let (model, golden) = task_model("bert-nli", on);
+        let texts: Vec<String> = parsed(&golden["texts"]);
+        for (key, template, multi_label) in [("one", "It is about {}.", false), ("each", "This example is {}.", true)] {
+            let hypothesis_template = template.to_owned();
+            let options = ZeroShotOptions { labels: parsed(&golden["labels"]), hypothesis_template, multi_label };
+            for (index, found) in run(&model, model.zero_shot(&texts, &options)).iter().enumerate() {
+                let expected = &golden[key][index];
+                let (labels, scores) = (expected["labels"].as_array().unwrap(), expected["scores"].as_array().unwrap());
+                same_labels(found, labels, scores, &format!("{key} {index}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn ranks_documents_as_a_cross_encoder() {
+    for on in On::BOTH {
+        for name in ["roberta-cross", "bert-cross"] {
+            let (model, golden) = task_model(name, on);
+            let documents: Vec<String> = parsed(&golden["documents"]);
+            let found = run(&model, model.rerank(golden["query"].as_str().unwrap(), &documents, None));
+            for (found, expected) in found.iter().zip(golden["ranked"].as_array().unwrap()) {
+                assert_eq!(found.index, parsed::<usize>(&expected["corpus_id"]), "{name}");
+                close(found.score, &expected["score"], name);
+            }
+            assert_eq!(found.len(), documents.len());
+        }
+    }
+}
+
+#[test]
+fn weighs_terms_as_a_sparse_encoder() {
+    for on in On::BOTH {
+        for name in ["splade-max", "splade-sum"] {
+            let (model, golden) = task_model(name, on);
+            let texts: Vec<String> = parsed(&golden["texts"]);
+            let found = run(&model, model.embed_sparse(&texts, &SparseOptions::default()));
+            for (index, found) in found.iter().enumerate() {
+                let mut expected: Vec<f32> = parsed(&golden["vectors"][index]);
+                assert!(found.weights.is_sorted_by(|a, b| a >= b) && found.weights.iter().all(|weight| *weight > 0.0));
+                for (id, weight) in found.indices.iter().zip(&found.weights) {
+                    let expected = std::mem::take(&mut expected[*id as usize]);
+                    assert!(
+                        (weight - expected).abs() <= SCORES_MAX,
+                        "{name} {index}, term {id}: {weight} for {expected}"
+                    );
+                }
+                assert!(expected.iter().all(|missed| *missed <= SCORES_MAX), "{name} {index}");
+            }
+            let few = run(&model, model.embed_sparse(&texts[..1], &SparseOptions { top_k: Some(3), kind: None }));
+            assert_eq!(few[0].indices, found[0].indices[..3]);
+        }
+    }
+}
+
+#[test]
+fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
+    for on in On::BOTH {
+        for name in ["colbert", "colbert-min"] {
+            let (model, golden) = task_model(name, on);
+            let texts: Vec<String> = parsed(&golden["texts"]);
+            let vectors = |kind, pool_factor| {
+                run(&model, model.embed_multi(&texts, &MultiOptions { kind: Some(kind), pool_factor }))
+            };
+            let (queries, documents) = (vectors(Kind::Query, None), vectors(Kind::Document, None));
+            for (found, key) in [(&queries, "queries"), (&documents, "documents")] {
+                for (index, found) in found.iter().enumerate() {
+                    let expected: Vec<Vec<f32>> = parsed(&golden[key][index]);
+                    assert_eq!(found.rows().count(), expected.len(), "{name} {key} {index}");
+                    assert!(max_abs(&found.data, &expected.concat()) <= SCORES_MAX, "{name} {key} {index}");
+                }
+            }
+            for (documents, key) in [(documents, "scores"), (vectors(Kind::Document, Some(2)), "pooled_scores")] {
+                for (i, query) in queries.iter().enumerate() {
+                    for (j, document) in documents.iter().enumerate() {
+                        let expected = golden[key][i][j].as_f64().unwrap() as f32;
+                        let found = max_sim(query, document).unwrap();
+                        assert!(
+                            (found - expected).abs() <= 10.0 * SCORES_MAX,
+                            "{name} {key} {i} {j}: {found} for {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_head_is_named() {
+    let folder = fixtures().join("models/bert-mean");
+    let load = |task| native::load(&folder, On::Cpu.device(), None, task, &mut |_, _| {});
+    let model = load(None).unwrap();
+    assert_eq!(model.info().task, Task::Embed);
+    assert_eq!(model.tag(&["x".to_owned()], &TagOptions::default()).err().unwrap().code(), "no-head");
+    let error = load(Some(Task::Classify)).err().unwrap();
+    assert!(error.code() == "missing-tensor" && error.to_string().contains("classifier.weight"), "{error}");
+    let (model, _) = task_model("bert-labels", On::Cpu);
+    let unknown = ClassifyOptions { labels: Some(vec!["z".into()]), ..ClassifyOptions::default() };
+    assert_eq!(model.classify(&[Input::text("x")], &unknown).err().unwrap().code(), "invalid-argument");
+    assert_eq!(model.rerank("x", &["y".to_owned()], None).err().unwrap().code(), "invalid-argument");
+    // Vectors are those of the encoder.
+    let call = model.embed(&["x"], &Default::default()).unwrap();
+    assert_eq!(pollster::block_on(call.run(&model)).unwrap().dimensions, 24);
 }

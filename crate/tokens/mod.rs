@@ -197,6 +197,17 @@ impl Tokens {
         self.post.frame.single.retain(|piece| matches!(piece, Piece::Text { .. }));
     }
 
+    /// Gives every token the first type.
+    pub fn without_types(&mut self) {
+        let frame = &mut self.post.frame;
+        for piece in frame.single.iter_mut().chain(frame.pair.iter_mut().flatten()) {
+            match piece {
+                Piece::Special(special) => special.type_id = 0,
+                Piece::Text { type_id, .. } => *type_id = 0,
+            }
+        }
+    }
+
     /// Texts that begin with one of these prompts begin with its token, where the vocabulary has one for the prompt or for
     /// its first word.
     pub fn keep_whole<'a>(&mut self, prompts: impl Iterator<Item = &'a str>) -> Result<()> {

@@ -177,6 +177,83 @@ for (const device of DEVICES) {
   });
 }
 
+for (const device of ["wasm", "webgpu"]) {
+  test(`tasks on ${device}`, SLOW, async (t) => {
+    const page = await open(browser, served);
+    /** What a method of the package makes with a folder of tasks/, which says itself what it is for. */
+    const ask = (name, method, ...given) =>
+      page.evaluate(async ([name, device, method, given]) => {
+        const encoder = await embedlet.Encoder.load(new URL(`/golden/tasks/${name}`, location.href), { device, precision: "f32" });
+        try {
+          return await encoder[method](...given);
+        } finally {
+          encoder.dispose();
+        }
+      }, [name, device, method, given]);
+    const close = (found, wanted) => assert.ok(Math.abs(found - wanted) <= 1e-4, `${found} for ${wanted}`);
+
+    await t.test("classify", async () => {
+      const { texts, pairs, scores, pair_scores } = golden("tasks/bert-labels.json");
+      const inputs = [...texts, ...pairs.map(([text, pair]) => ({ text, pair }))];
+      for (const [i, found] of (await ask("bert-labels", "classify", inputs, { topK: 3 })).entries()) {
+        const wanted = [...scores, ...pair_scores][i].slice(0, 3);
+        assert.deepEqual(found.scores.map(({ label }) => label), wanted.map(({ label }) => label));
+        found.scores.forEach(({ score }, k) => close(score, wanted[k].score));
+      }
+    });
+
+    await t.test("tag", async () => {
+      const { texts, entities } = golden("tasks/bert-entities.json");
+      const [found] = await ask("bert-entities", "tag", texts[1], { aggregation: "max" });
+      const wanted = entities.max[1];
+      assert.deepEqual(found.map(({ label, start, end }) => [label, start, end]), wanted.map((entity) => [entity.entity_group, entity.start, entity.end]));
+      // Python counts code points; an emoji is two units here.
+      const [moved] = await ask("bert-entities", "tag", `🙂${texts[1]}`, { aggregation: "none", ignoreLabels: [] });
+      assert.equal(moved.at(-1).end, texts[1].length + 2);
+    });
+
+    await t.test("fill", async () => {
+      const { texts, masks } = golden("tasks/roberta-masks.json");
+      const [[found]] = await ask("roberta-masks", "fill", texts[0]);
+      assert.deepEqual(found.top.map(({ id, token, sequence }) => [id, token, sequence]), masks[0].map((row) => [row.token, row.token_str, row.sequence]));
+      found.top.forEach(({ score }, k) => close(score, masks[0][k].score));
+    });
+
+    await t.test("rerank and zeroShot", async () => {
+      const { query, documents, ranked } = golden("tasks/bert-cross.json");
+      const found = await ask("bert-cross", "rerank", query, documents);
+      assert.deepEqual(found.map(({ index }) => index), ranked.map(({ corpus_id }) => corpus_id));
+      found.forEach(({ score }, k) => close(score, ranked[k].score));
+      const nli = golden("tasks/bert-nli.json");
+      const options = { labels: nli.labels, hypothesisTemplate: "It is about {}." };
+      const [one] = await ask("bert-nli", "zeroShot", nli.texts, options);
+      assert.deepEqual(one.map(({ label }) => label), nli.one[0].labels);
+    });
+
+    await t.test("embedSparse", async () => {
+      const { texts, vectors } = golden("tasks/splade-max.json");
+      const [found] = await ask("splade-max", "embedSparse", texts);
+      found.indices.forEach((id, k) => close(found.weights[k], vectors[0][id]));
+      assert.ok(vectors[0].filter((weight) => weight > 1e-4).length <= found.indices.length);
+    });
+
+    await t.test("embedMulti and maxSim", async () => {
+      const { texts, scores } = golden("tasks/colbert.json");
+      const found = await page.evaluate(async ([device, texts]) => {
+        const encoder = await embedlet.Encoder.load(new URL("/golden/tasks/colbert", location.href), { device, precision: "f32" });
+        const queries = await encoder.embedMulti(texts, { kind: "query" });
+        const documents = await encoder.embedMulti(texts, { kind: "document" });
+        const scores = [...encoder.maxSim(queries, documents)];
+        encoder.dispose();
+        return scores;
+      }, [device, texts]);
+      scores.flat().forEach((wanted, k) => assert.ok(Math.abs(found[k] - wanted) <= 1e-3, `${found[k]} for ${wanted}`));
+    });
+
+    await page.close();
+  });
+}
+
 /** The mean of the rows of a matrix. */
 function mean({ shape: [rows, columns], data }) {
   return Array.from({ length: columns }, (_, column) => {

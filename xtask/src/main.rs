@@ -28,7 +28,8 @@ Usage: cargo xtask <verb> [options]
               --check     run the page in headless Chromium, print what it did and measured,
                           and fail if anything is off
   test      Set up what the tests need and run all of them.
-              --all       also install the package into fresh projects and build them
+              --all       also install the package into fresh projects and build them, and all texts on a
+                          software GPU
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
   help      Print this.
 

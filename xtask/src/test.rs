@@ -39,6 +39,9 @@ pub fn test(all: bool) -> Result<()> {
         // Optimised: whole models on the CPU and on a GPU that is a CPU.
         let mut test = cargo();
         test.args(["test", "--package", "embedlet", "--release"]).env("EMBEDLET_MODEL", &model);
+        if all {
+            test.env("EMBEDLET_TEST_ALL", "1");
+        }
         if let Some(gpu) = &gpu {
             // The newer and the older name of the same setting.
             test.env("VK_DRIVER_FILES", gpu).env("VK_ICD_FILENAMES", gpu);

@@ -1,0 +1,197 @@
+"""Writes tasks/: tiny random models with heads, as transformers and sentence-transformers save them, and what the pipelines of
+transformers, `CrossEncoder`, `SparseEncoder` and `MultiVectorEncoder` make of texts with them. Needs
+`pip install -r requirements.txt`.
+
+    python tests/golden/make_tasks.py
+
+The expected results of a folder are in NAME.json beside it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
+from sentence_transformers.sparse_encoder.modules import SpladePooling
+from transformers import BertConfig, PreTrainedTokenizerFast, RobertaConfig, pipeline
+
+from make_architectures import BYTES, HERE, PIECES, made_with, randomise
+
+OUT = HERE / "tasks"
+SIZES = dict(hidden_size=24, num_attention_heads=2, num_hidden_layers=2, intermediate_size=40, max_position_embeddings=40)
+TEXTS = [
+    "The harbour is quiet.",
+    "Naïve café owners in 東京 met Anna Lee-Smith, of Kiel.",
+    "x",
+    "the small boat went out to sea and the large boat came back to the harbour with the fish that they had found there " * 2,
+]
+PAIRS = [["Which boats sail?", "The small boat sails at six."], ["x", "y"], ["the small boat went out to sea " * 5, "and came back " * 9]]
+DOCUMENTS = ["The small boat sails at six.", "Refunds take five days.", "", "A museum opens at nine o'clock."]
+
+
+def tokenizer(source, limit, **special):
+    return PreTrainedTokenizerFast(tokenizer_file=str(HERE / source), model_max_length=limit, **special)
+
+
+def pieces(limit=40):
+    return tokenizer(PIECES[0], limit, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+
+
+def byte_pairs(limit=38):
+    return tokenizer(BYTES[0], limit, unk_token="<unk>", pad_token="<pad>", cls_token="<s>", sep_token="</s>", mask_token="<mask>")
+
+
+def saved(name, Model, config, tokens, wide=0.3):
+    folder = OUT / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = Model(config)
+    randomise(model, seed=sum(map(ord, name)), wide=wide)
+    model.half().save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def labelled(*labels, **more):
+    return dict(id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)}, **more)
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.generic, torch.Tensor)):
+        return value.item() if value.ndim == 0 else value.tolist()
+    return value
+
+
+def write(name, **expected):
+    (OUT / f"{name}.json").write_text(json.dumps({**plain(expected), "made_with": made_with()}, indent=1, ensure_ascii=False) + "\n")
+    print(name, (OUT / f"{name}.json").stat().st_size // 1000, "kB")
+
+
+def tidy(folder):
+    """What no loader reads."""
+    for path in [*folder.rglob("README.md"), *folder.rglob("generation_config.json")]:
+        path.unlink()
+
+
+def single(folder, task):
+    return pipeline(task, model=str(folder), device="cpu", dtype=torch.float32)
+
+
+def classify():
+    folder = saved("bert-labels", transformers.BertForSequenceClassification, BertConfig(vocab_size=PIECES[1], **SIZES, **labelled(*"abcde")), pieces())
+    run = single(folder, "text-classification")
+    texts = [run(text, top_k=None, truncation=True) for text in TEXTS]
+    pairs = [run({"text": text, "text_pair": pair}, top_k=None, truncation=True) for text, pair in PAIRS]
+    write("bert-labels", texts=TEXTS, pairs=PAIRS, scores=texts, pair_scores=pairs)
+    more = labelled("red", "green", "blue", problem_type="multi_label_classification")
+    folder = saved("roberta-multi", transformers.RobertaForSequenceClassification, RobertaConfig(vocab_size=BYTES[1], **SIZES, **more), byte_pairs())
+    run = single(folder, "text-classification")
+    write("roberta-multi", texts=TEXTS, scores=[run(text, top_k=None, truncation=True) for text in TEXTS])
+
+
+def tag():
+    labels = labelled("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    for name, Model, config, tokens in [
+        ("bert-entities", transformers.BertForTokenClassification, BertConfig(vocab_size=PIECES[1], **SIZES, **labels), pieces()),
+        # Room for the second text, whose end the pipeline would cut off.
+        ("roberta-entities", transformers.RobertaForTokenClassification,
+         RobertaConfig(vocab_size=BYTES[1], **{**SIZES, "max_position_embeddings": 72}, **labels), byte_pairs(70)),
+    ]:
+        # As wide as gives entities of several kinds.
+        folder = saved(name, Model, config, tokens, wide=0.3 if name.startswith("bert") else 0.45)
+        run = single(folder, "token-classification")
+        entities = {how: [run(text, aggregation_strategy=how) for text in TEXTS[:3]] for how in ("none", "simple", "first", "average", "max")}
+        windows = {how: run(TEXTS[3], aggregation_strategy=how, stride=5) for how in ("simple", "first")}
+        write(name, texts=TEXTS, entities=entities, windows=windows)
+
+
+def fill():
+    for name, Model, config, tokens in [
+        ("bert-masks", transformers.BertForMaskedLM, BertConfig(vocab_size=PIECES[1], **SIZES), pieces()),
+        ("roberta-masks", transformers.RobertaForMaskedLM, RobertaConfig(vocab_size=BYTES[1], **SIZES), byte_pairs()),
+    ]:
+        folder = saved(name, Model, config, tokens)
+        run = single(folder, "fill-mask")
+        texts = [text.replace("{}", tokens.mask_token) for text in ("The {} is quiet.", "Naïve {} café, {} of Kiel")]
+        targets = [tokens.convert_ids_to_tokens(index) for index in (60, 71, 82)]
+        write(name, texts=texts, masks=[run(text) for text in texts], targets=targets, among=run(texts[0], targets=targets))
+
+
+def zero_shot():
+    config = BertConfig(vocab_size=PIECES[1], **SIZES, **labelled("contradiction", "neutral", "entailment"))
+    folder = saved("bert-nli", transformers.BertForSequenceClassification, config, pieces())
+    run = single(folder, "zero-shot-classification")
+    labels = ["boats", "museums", "money"]
+    one = [run(text, candidate_labels=labels, hypothesis_template="It is about {}.") for text in TEXTS[:2]]
+    each = [run(text, candidate_labels=labels, multi_label=True) for text in TEXTS[:2]]
+    write("bert-nli", texts=TEXTS[:2], labels=labels, one=one, each=each)
+
+
+def rerank():
+    folder = saved("roberta-cross", transformers.RobertaForSequenceClassification, RobertaConfig(vocab_size=BYTES[1], **SIZES, num_labels=1), byte_pairs())
+    model = CrossEncoder(str(folder), activation_fn=torch.nn.Identity())
+    shutil.rmtree(folder)
+    model.half().save_pretrained(str(folder))
+    tidy(folder)
+    model = CrossEncoder(str(folder), model_kwargs={"dtype": torch.float32})
+    write("roberta-cross", query=TEXTS[0], documents=DOCUMENTS, ranked=model.rank(TEXTS[0], DOCUMENTS))
+    folder = saved("bert-cross", transformers.BertForSequenceClassification, BertConfig(vocab_size=PIECES[1], **SIZES, num_labels=1), pieces())
+    model = CrossEncoder(str(folder), model_kwargs={"dtype": torch.float32})
+    write("bert-cross", query=TEXTS[0], documents=DOCUMENTS, ranked=model.rank(TEXTS[0], DOCUMENTS))
+
+
+def sparse():
+    for name, how in [("splade-max", dict(pooling_strategy="max")), ("splade-sum", dict(pooling_strategy="sum", activation_function="log1p_relu"))]:
+        folder = saved("plain", transformers.BertForMaskedLM, BertConfig(vocab_size=PIECES[1], **SIZES), pieces(), wide=0.2)
+        encoder = SparseEncoder(modules=[Transformer(str(folder), transformer_task="fill-mask"), SpladePooling(**how)])
+        encoder.half().save_pretrained(str(OUT / name))
+        shutil.rmtree(folder)
+        tidy(OUT / name)
+        encoder = SparseEncoder(str(OUT / name), model_kwargs={"dtype": torch.float32})
+        vectors = encoder.encode(TEXTS, convert_to_sparse_tensor=False)
+        write(name, texts=TEXTS, vectors=vectors)
+
+
+def multi():
+    for name, expansion, mask in [
+        ("colbert", {"strategy": "fixed", "attend": False, "length": 16}, dict(skiplist_words=[".", ","])),
+        ("colbert-min", {"strategy": "min", "attend": True, "length": 10}, {}),
+    ]:
+        folder = saved("plain", transformers.BertModel, BertConfig(vocab_size=PIECES[1], **SIZES), pieces())
+        modules = [
+            Transformer(str(folder), query_expansion=expansion, document_length=30),
+            Dense(24, 12, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"),
+            MultiVectorMask(**mask),
+            Normalize(module_input_name="token_embeddings"),
+        ]
+        randomise(modules[1], seed=7)
+        encoder = MultiVectorEncoder(modules=modules, prompts={"query": "quiet ", "document": "boat "})
+        shutil.rmtree(OUT / name, ignore_errors=True)
+        encoder.half().save_pretrained(str(OUT / name))
+        shutil.rmtree(folder)
+        tidy(OUT / name)
+        encoder = MultiVectorEncoder(str(OUT / name), model_kwargs={"dtype": torch.float32}).float()
+        queries, documents = encoder.encode_query(TEXTS), encoder.encode_document(TEXTS)
+        pooled = encoder.encode_document(TEXTS, token_pooling=HierarchicalTokenPooling(pool_factor=2))
+        scores = encoder.similarity(queries, documents)
+        write(name, texts=TEXTS, queries=queries, documents=documents, scores=scores, pooled_scores=encoder.similarity(queries, pooled))
+
+
+def main():
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    OUT.mkdir(exist_ok=True)
+    with torch.inference_mode():
+        for make in (classify, tag, fill, zero_shot, rerank, sparse, multi):
+            make()
+
+
+if __name__ == "__main__":
+    main()
