@@ -57,11 +57,13 @@ impl Config {
     }
 
     /// A whole number from 1 to `most`, or `default` where the key is absent.
+    #[inline(never)]
     pub fn size_or(&self, key: &str, default: usize, most: usize) -> Result<usize> {
         if self.get(key).is_some() { self.size(key, most) } else { Ok(default) }
     }
 
     /// A whole number from 1 to `most`.
+    #[inline(never)]
     pub fn size(&self, key: &str, most: usize) -> Result<usize> {
         let found = self.get(key).and_then(Value::as_u64).filter(|&n| n > 0);
         let found = found.ok_or_else(|| self.wrong(key, "a whole number above zero"))?;
@@ -72,6 +74,7 @@ impl Config {
     }
 
     /// `count` whole numbers from 1 to `most`, from a list or from one number for all.
+    #[inline(never)]
     pub fn sizes_or(&self, key: &str, default: usize, count: usize, most: usize) -> Result<Vec<usize>> {
         let Some(Value::Array(list)) = self.get(key) else { return Ok(vec![self.size_or(key, default, most)?; count]) };
         let size = |value: &Value| value.as_u64().map(|size| size as usize).filter(|size| (1..=most).contains(size));
@@ -81,6 +84,7 @@ impl Config {
     }
 
     /// A whole number from 0 to `most`, or `default` where the key is absent.
+    #[inline(never)]
     pub fn index_or(&self, key: &str, default: u32, most: usize) -> Result<u32> {
         let Some(value) = self.get(key) else { return Ok(default) };
         let found = value.as_u64().and_then(|found| u32::try_from(found).ok()).filter(|found| *found as usize <= most);
@@ -88,6 +92,7 @@ impl Config {
     }
 
     /// A finite number above zero and at most `most`, or `default` where the key is absent.
+    #[inline(never)]
     pub fn number_or(&self, key: &str, default: f32, most: f32) -> Result<f32> {
         let Some(value) = self.get(key) else { return Ok(default) };
         let number = value.as_f64().map(|number| number as f32).filter(|number| *number > 0.0 && *number <= most);
@@ -110,6 +115,7 @@ impl Config {
     }
 
     /// A string, or `default` where the key is absent.
+    #[inline(never)]
     pub fn text_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str> {
         match self.get(key) {
             None => Ok(default),
@@ -123,6 +129,7 @@ impl Config {
     }
 
     /// True or false, or `default` where the key is absent.
+    #[inline(never)]
     pub fn flag_or(&self, key: &str, default: bool) -> Result<bool> {
         match self.get(key) {
             None => Ok(default),
@@ -131,6 +138,7 @@ impl Config {
     }
 
     /// The object at `key`, unless it is absent or null.
+    #[inline(never)]
     pub fn object(&self, key: &str) -> Result<Option<Self>> {
         match self.get(key) {
             None => Ok(None),
@@ -140,6 +148,7 @@ impl Config {
     }
 
     /// A list of strings, or nothing where the key is absent.
+    #[inline(never)]
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
@@ -147,6 +156,7 @@ impl Config {
     }
 
     /// Refuses any value but `only`. For settings that would change the vectors.
+    #[inline(never)]
     pub fn require(&self, key: &str, only: &Value) -> Result<()> {
         match self.get(key) {
             None => Ok(()),
@@ -156,6 +166,7 @@ impl Config {
     }
 
     /// Refuses anything but an absent, null or empty value.
+    #[inline(never)]
     pub fn require_empty(&self, key: &str) -> Result<()> {
         match self.get(key) {
             None => Ok(()),
@@ -166,6 +177,7 @@ impl Config {
     }
 
     /// An [`Error::UnsupportedOption`] for the value found at `key`.
+    #[inline(never)]
     pub fn unsupported(&self, key: &str) -> Error {
         let found = self.get(key).map_or("nothing".into(), Value::to_string);
         Error::option(format!("{} {key}", self.path), found)
