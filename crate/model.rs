@@ -84,7 +84,8 @@ impl Plan {
         if spec.tables.bare {
             tokens.bare();
         }
-        if !folder.token_types()? {
+        // Where there is one type, a second could not be meant.
+        if !folder.token_types()? || spec.tables.types == 1 {
             tokens.without_types();
         }
         let head = head(folder, &spec, &sentence, task)?;

@@ -37,7 +37,7 @@ pub struct Heads {
     pub rotations: Option<Rotations>,
     /// Added to a score by the distance of its key: [`Layout::Distances`](crate::weights::Layout::Distances).
     pub distances: Option<(WeightId, usize)>,
-    /// Where there is nothing of that kind: a score falls with the distance of its key, by [`slopes`].
+    /// Where there is nothing of that kind: a score falls with the distance of its key, by `slopes`.
     pub alibi: bool,
     /// Which rows a token attends to.
     pub sees: Sees,
