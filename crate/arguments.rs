@@ -46,6 +46,8 @@ embed
                             scale vectors to unit length, or do not; without either: as the model says
     --dimensions N          keep the first N columns
     --layers N              run the first N layers only
+    --attention-temperature T
+                            divide attention scores by T
     --prompt TEXT, --prompt-name NAME
                             what is put in front of each text
 
@@ -157,6 +159,11 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--normalize" => parsed.embed.normalize = Some(true),
             "--no-normalize" => parsed.embed.normalize = Some(false),
             "--dimensions" => parsed.embed.dimensions = Some(number(value()?)?),
+            "--attention-temperature" => {
+                let text = value()?;
+                let number = text.parse().map_err(|_| format!("{flag} {text} is not a number"))?;
+                parsed.embed.attention_temperature = Some(number);
+            }
             "--layers" => parsed.embed.layers = Some(number(value()?)?),
             "--prompt" => parsed.embed.prompt = Some(value()?),
             "--prompt-name" => parsed.embed.prompt_name = Some(value()?),

@@ -61,7 +61,7 @@ impl Sequence {
 }
 
 /// A packed batch. All lists up to `starts` have one value a token.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Rows of the token table.
     pub ids: Vec<u32>,
@@ -88,8 +88,8 @@ pub struct Batch {
     pub pooling: PoolingParams,
 }
 
-/// What may change from call to call in the pooled vectors.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What may change from call to call.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct PoolingParams {
     /// Poolings whose results are concatenated, as [`crate::head::Pooling`] numbers them; at most six.
     pub modes: Vec<u32>,
@@ -97,6 +97,8 @@ pub struct PoolingParams {
     pub dimensions: u32,
     /// Leading columns whose L2 norm becomes one before the cut to `dimensions`; 0 leaves lengths alone.
     pub norm_dimensions: u32,
+    /// What attention scores are divided by; none: 1.
+    pub temperature: Option<f32>,
 }
 
 /// Largest ids that the model has rows for.
@@ -237,6 +239,11 @@ impl Batch {
         self.pool_from.len()
     }
 
+    /// What attention scores are multiplied by.
+    pub fn sharpness(&self) -> f32 {
+        self.pooling.temperature.map_or(1.0, |temperature| 1.0 / temperature)
+    }
+
     /// Rows of a text.
     pub fn text(&self, index: usize) -> Range<usize> {
         self.starts[index] as usize..self.starts[index + 1] as usize
@@ -254,6 +261,7 @@ impl Batch {
             *word = *mode;
         }
         frame[11] = self.picks.len() as u32;
+        frame[12] = self.sharpness().to_bits();
         let tokens = [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until];
         let beside = [&self.also_from, &self.also_until];
         for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from, &self.picks]) {

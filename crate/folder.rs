@@ -206,7 +206,9 @@ impl Folder {
         }
     }
 
-    /// What the folder is for: as its modules say, else as `architectures` of `config.json` names a class with a head.
+    /// What the folder is for: as its modules say, else as `architectures` of `config.json` names a class with a head. A head
+    /// for masks is as large as the token table, and most folders that name one are there for their encoder (some lack the
+    /// head's weights): it is loaded where it is asked for.
     pub fn task(&self) -> Result<Task> {
         match self.kind()? {
             Kind::CrossEncoder => return Ok(Task::Classify),
@@ -220,7 +222,7 @@ impl Folder {
         let config = self.config()?;
         let classes = config.texts("architectures")?.unwrap_or_default();
         let known = Task::CLASSES.iter().find(|(class, _)| classes.first().is_some_and(|first| first.ends_with(class)));
-        Ok(known.map_or(Task::Embed, |(_, task)| *task))
+        Ok(known.map(|(_, task)| *task).filter(|task| *task != Task::Fill).unwrap_or(Task::Embed))
     }
 
     /// `config_sentence_transformers.json`, where the folder has one.

@@ -1,6 +1,9 @@
 //! Texts on their way through a model, a packed batch at a time, so that a caller can report progress, stop, or let others
 //! have their turn in between.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::batch::{Batch, PoolingParams, Room, Sequence, fitting};
 use crate::error::{Error, Result};
 use crate::model::{Model, Runner};
@@ -52,7 +55,12 @@ pub struct Job {
     tail: TailId,
     pooling: PoolingParams,
     result: Ragged,
+    /// Takes the values of each text as they come; then they are not collected.
+    each: Option<Each>,
 }
+
+/// Gets a text's index and its values, row after row.
+type Each = Box<dyn FnMut(&Model, usize, &[f32]) -> Result<()>>;
 
 impl Job {
     /// The rows that a tail makes of these sequences. `pooling` counts for vectors alone.
@@ -79,11 +87,18 @@ impl Job {
         // Longest first: the first batch shows the worst time, and neighbours have similar lengths.
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
-        let mut data = Vec::new();
-        let elements = starts[starts.len() - 1] * width;
-        data.try_reserve_exact(elements).map_err(|_| Error::OutOfMemory { doing: "collecting results".into() })?;
+        let result = Ragged { data: Vec::new(), width, starts };
+        Ok(Self { sequences, order, done: 0, tail, pooling, result, each: None })
+    }
+
+    /// Makes room for all rows.
+    fn reserve(&mut self) -> Result<()> {
+        let Ragged { data, width, starts } = &mut self.result;
+        let elements = starts[starts.len() - 1] * *width;
+        let doing = || Error::OutOfMemory { doing: "collecting results".into() };
+        data.try_reserve_exact(elements - data.len()).map_err(|_| doing())?;
         data.resize(elements, 0.0);
-        Ok(Self { sequences, order, done: 0, tail, pooling, result: Ragged { data, width, starts } })
+        Ok(())
     }
 
     /// Texts finished.
@@ -103,10 +118,13 @@ impl Job {
 
     /// Runs one batch.
     pub async fn step(&mut self, model: &Model) -> Result<()> {
-        let rest = &self.order[self.done..];
-        if rest.is_empty() {
+        if self.done == self.order.len() {
             return Ok(());
         }
+        if self.each.is_none() {
+            self.reserve()?;
+        }
+        let rest = &self.order[self.done..];
         let (program, tokens) = (&model.parts.program, *model.budget.borrow());
         let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
         let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
@@ -137,7 +155,10 @@ impl Job {
             if vectors {
                 unit_length(own, text, &self.sequences[text], &self.pooling)?;
             }
-            data[place].copy_from_slice(own);
+            match &mut self.each {
+                Some(each) => each(model, text, own)?,
+                None => data[place].copy_from_slice(own),
+            }
         }
         self.done += count;
         Ok(())
@@ -159,6 +180,21 @@ type Finish<T> = Box<dyn FnOnce(&Model, Ragged) -> Result<T>>;
 pub struct Call<T> {
     job: Job,
     finish: Finish<T>,
+}
+
+impl<T: 'static> Call<Vec<T>> {
+    /// `item` makes a result of each text's values as soon as they are there, which are not kept: they may be as wide as a
+    /// vocabulary.
+    pub fn each(mut job: Job, mut item: impl FnMut(&Model, usize, &[f32]) -> Result<T> + 'static) -> Self {
+        let found: Rc<RefCell<Vec<Option<T>>>> = Rc::new(RefCell::new((0..job.total()).map(|_| None).collect()));
+        let items = found.clone();
+        job.each = Some(Box::new(move |model, text, values| {
+            let made = item(model, text, values)?;
+            items.borrow_mut()[text] = Some(made);
+            Ok(())
+        }));
+        Self::new(job, move |_, _| Ok(found.take().into_iter().flatten().collect()))
+    }
 }
 
 impl<T> Call<T> {

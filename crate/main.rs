@@ -157,7 +157,8 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
         }
         Verb::Rerank => {
             let rerank = |line: &Line| {
-                let documents = line.documents.as_deref().unwrap_or_default();
+                let without = || embedlet::Error::argument("a line to rerank has no \"documents\"");
+                let documents = line.documents.as_deref().ok_or_else(without)?;
                 let ranked = model.rerank(&line.text, documents, arguments.classify.top_k)?;
                 let ranked = pollster::block_on(ranked.run(model))?;
                 Ok(print(&serde_json::json!({ "results": ranked })))

@@ -274,6 +274,8 @@ pub struct EmbedOptions {
     pub tokens: bool,
     /// Run only the first so many layers (2D Matryoshka).
     pub layers: Option<usize>,
+    /// Divides attention scores: below 1, vectors of long texts keep farther apart (arXiv 2410.24200). Default: 1.
+    pub attention_temperature: Option<f32>,
 }
 
 /// One name or several.
@@ -418,6 +420,7 @@ impl Model {
             modes: head.pooling.iter().map(|pooling| *pooling as u32).collect(),
             dimensions: dimensions as u32,
             norm_dimensions: norm_dimensions as u32,
+            temperature: options.attention_temperature,
         })
     }
 
@@ -433,6 +436,14 @@ impl Model {
         let layers = options.layers.unwrap_or(all);
         if layers == 0 || layers > all {
             return Err(Error::argument(format!("layers must be 1 to {all}, not {layers}")));
+        }
+        if let Some(temperature) = options.attention_temperature {
+            if !(0.01..=100.0).contains(&temperature) {
+                return Err(Error::argument(format!("attentionTemperature must be 0.01 to 100, not {temperature}")));
+            }
+            if !self.parts.program.all_ops().any(|op| op.kernel().name.ends_with("attention")) {
+                return Err(Error::option("attentionTemperature", "of an encoder without attention"));
+            }
         }
         let pool_from = match self.parts.sentence.head.include_prompt || prompt.is_empty() {
             true => 0,

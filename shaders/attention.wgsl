@@ -1,4 +1,4 @@
-// out = softmax(SCALE q kᵀ + bias) v for each head, over the rows that a token attends to. Fragments say which rows those
+// out = softmax((SCALE q kᵀ + bias) sharpness) v for each head, over the rows that a token attends to. Fragments say which rows those
 // are, in how many PARTS and how often they count, whether queries and keys are turned by their positions, and whether
 // distances have a bias.
 //
@@ -61,14 +61,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           }
           let score = dots.x + dots.y + dots.z + dots.w + score_bias(row, key0 + key, part, head);
           if score > highest {
-            let shrink = exp(highest - score);
+            let shrink = exp((highest - score) * frame_sharpness());
             highest = score;
             total *= shrink;
             for (var d = 0u; d < HEAD4; d++) {
               sum[d] *= shrink;
             }
           }
-          let weight = repeats(row, key0 + key) * exp(score - highest);
+          let weight = repeats(row, key0 + key) * exp((score - highest) * frame_sharpness());
           total += weight;
           for (var d = 0u; d < HEAD4; d++) {
             sum[d] += weight * values[key * HEAD4 + d];

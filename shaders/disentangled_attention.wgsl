@@ -53,14 +53,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
       let score = dots.x + dots.y + dots.z + dots.w;
       if score > highest {
-        let shrink = exp(highest - score);
+        let shrink = exp((highest - score) * frame_sharpness());
         highest = score;
         total *= shrink;
         for (var d = 0u; d < HEAD4; d++) {
           sum[d] *= shrink;
         }
       }
-      let weight = exp(score - highest);
+      let weight = exp((score - highest) * frame_sharpness());
       total += weight;
       for (var d = 0u; d < HEAD4; d++) {
         sum[d] += weight * values[key * HEAD4 + d];

@@ -208,6 +208,7 @@ fn arguments_are_checked() {
         json!({ "promptName": "absent" }),
         json!({ "layers": 0 }),
         json!({ "layers": 3 }),
+        json!({ "attentionTemperature": 0.0 }),
     ] {
         let parsed: EmbedOptions = serde_json::from_value(options.clone()).unwrap();
         let error = model.embed(&["a"], &parsed).err().unwrap();

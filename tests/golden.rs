@@ -165,6 +165,37 @@ fn architectures_on_the_gpu() {
     check_architectures(On::Gpu);
 }
 
+/// Half the temperature is twice the queries.
+#[test]
+fn temperature_divides_attention_scores() {
+    let texts = strings(&json("architectures/texts.json"));
+    let (folder, twice) =
+        (fixtures().join("architectures/bert-1"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("twice"));
+    copy_folder(&folder, &twice);
+    let file = std::fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let doubled: Vec<(String, Vec<u8>, Vec<usize>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let factor = if name.contains("self.query") { 2.0 } else { 1.0 };
+            let halves = tensor.data().chunks_exact(2).map(|half| half::f16::from_le_bytes(half.try_into().unwrap()));
+            let bytes = halves.flat_map(|half| half::f16::from_f32(factor * half.to_f32()).to_le_bytes()).collect();
+            (name.to_owned(), bytes, tensor.shape().to_vec())
+        })
+        .collect();
+    let views = doubled.iter().map(|(name, bytes, shape)| {
+        (name.clone(), safetensors::tensor::TensorView::new(safetensors::Dtype::F16, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(twice.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+    for on in On::BOTH {
+        let half = EmbedOptions { attention_temperature: Some(0.5), ..EmbedOptions::default() };
+        let found = embed(&load(&folder, on, None), &texts, &half).data;
+        let expected = embed(&load(&twice, on, None), &texts, &EmbedOptions::default()).data;
+        let plain = embed(&load(&folder, on, None), &texts, &EmbedOptions::default()).data;
+        assert!(max_abs(&found, &expected) <= TINY_MAX_ABS && max_abs(&found, &plain) > 1e-3, "{on:?}");
+    }
+}
+
 fn minilm_texts() -> Vec<String> {
     let texts = json("texts.json");
     texts["texts"].as_array().unwrap().iter().map(|entry| entry["text"].as_str().unwrap().to_owned()).collect()

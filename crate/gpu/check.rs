@@ -254,6 +254,7 @@ fn batch(program: &Program, lengths: &[u32]) -> Batch {
         modes: (0..output.modes as u32).collect(),
         dimensions: width.div_ceil(2),
         norm_dimensions: width,
+        temperature: Some(0.7),
     };
     let mut batch = Batch { starts: vec![0], pooling, ..Batch::default() };
     for &length in lengths {

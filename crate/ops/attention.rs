@@ -284,8 +284,8 @@ impl Op for Attention {
                         scores.clear();
                         for Seen { rows: keys, gap, repeats } in &seen {
                             let first = scores.len();
-                            // A key that counts n times has n times the exponential.
-                            let more = (*repeats as f32).ln();
+                            // A key that counts n times has n times the exponential, whatever scores are multiplied by.
+                            let more = (*repeats as f32).ln() / batch.sharpness();
                             scores.extend(keys.clone().map(|key| heads.scale * dot(q, part(key, kv)) + more));
                             for (key, score) in keys.clone().zip(&mut scores[first..]) {
                                 let distance = (key + gap) as i64 - token as i64;
@@ -300,7 +300,7 @@ impl Op for Attention {
                             }
                         }
                         let keys = seen.iter().flat_map(|seen| seen.rows.clone());
-                        mix(&mut scores, keys.map(|key| part(key, kv + heads.kv)), out);
+                        mix(&mut scores, batch.sharpness(), keys.map(|key| part(key, kv + heads.kv)), out);
                     }
                 }
             });
@@ -308,10 +308,10 @@ impl Op for Attention {
     }
 }
 
-/// The sum of the values by the softmax of their scores.
-pub(super) fn mix<'a>(scores: &mut [f32], values: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
+/// The sum of the values by the softmax of their scores, each of which is multiplied by `sharpness`.
+pub(super) fn mix<'a>(scores: &mut [f32], sharpness: f32, values: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
     let highest = scores.iter().copied().fold(f32::MIN, f32::max);
-    scores.iter_mut().for_each(|score| *score = exp(*score - highest));
+    scores.iter_mut().for_each(|score| *score = exp((*score - highest) * sharpness));
     let total: f32 = scores.iter().sum();
     out.fill(0.0);
     for (value, score) in values.zip(scores) {

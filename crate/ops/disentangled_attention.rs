@@ -97,7 +97,7 @@ impl Op for DisentangledAttention {
                             }
                             heads.scale * score
                         }));
-                        mix(&mut scores, seen.clone().map(|key| part(key, 2, index)), out);
+                        mix(&mut scores, batch.sharpness(), seen.clone().map(|key| part(key, 2, index)), out);
                     }
                 }
             });

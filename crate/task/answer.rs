@@ -12,7 +12,7 @@ use crate::job::{Call, Ragged};
 use crate::model::Model;
 use crate::tokens::{Encoding, Truncation};
 
-/// Tokens that windows of a long context share, unless the caller says otherwise. Half of a window at most.
+/// Tokens that windows of a long context share, unless the caller says otherwise. Half of their room at most.
 const STRIDE: usize = 128;
 /// Most tokens of an answer, unless the caller says otherwise.
 const ANSWER_TOKENS: usize = 15;
@@ -51,11 +51,10 @@ impl Model {
     /// Answers questions, each `text` about its `pair`, the context. A context that is longer than the model's limit is read
     /// in windows that overlap.
     pub fn answer(&self, questions: &[Input], options: &AnswerOptions) -> Result<Call<Vec<Vec<Answer>>>> {
-        let stride = options.stride.unwrap_or(STRIDE.min(self.parts.max_tokens / 4));
         let (mut windows, mut counts) = (Vec::new(), Vec::new());
         for Input { text, pair } in questions {
             let context = pair.as_deref().ok_or_else(|| Error::argument("a question needs a context, its pair"))?;
-            let of_question = self.parts.tokens.encode_windows(Some(text), context, stride)?;
+            let of_question = self.parts.tokens.encode_windows(Some(text), context, options.stride, STRIDE)?;
             counts.push(of_question.len());
             windows.extend(of_question);
         }

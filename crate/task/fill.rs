@@ -64,32 +64,28 @@ impl Model {
             sequences.push(sequence);
         }
         let job = self.head_job(Task::Fill, sequences.clone())?;
-        let top_k = options.top_k.unwrap_or(TOP_K);
-        Ok(Call::new(job, move |model, rows| {
-            let tokens = &model.parts.tokens;
-            let mut found = Vec::with_capacity(sequences.len());
-            for (index, sequence) in sequences.iter().enumerate() {
-                let alone = sequence.picks.len() == 1;
-                let mask = |(position, logits): (&u32, &[f32])| {
-                    let scores = softmax(logits.iter().copied());
-                    let mut ids: Vec<u32> = match &allowed {
-                        Some(ids) => ids.clone(),
-                        None => (0..scores.len() as u32).collect(),
-                    };
-                    let score = |id: &u32| scores[*id as usize];
-                    ids.sort_by(|a, b| score(b).total_cmp(&score(a)));
-                    ids.truncate(top_k);
-                    let candidate = |id: u32| {
-                        let mut whole = sequence.ids.clone();
-                        whole[*position as usize] = id;
-                        let sequence = tokens.decode(&whole, alone)?;
-                        Ok(Candidate { id, token: tokens.decode(&[id], false)?, score: score(&id), sequence })
-                    };
-                    Ok(Mask { position: *position, top: ids.into_iter().map(candidate).collect::<Result<_>>()? })
+        let (top_k, width) = (options.top_k.unwrap_or(TOP_K), job.width());
+        Ok(Call::each(job, move |model, index, logits| {
+            let (tokens, sequence) = (&model.parts.tokens, &sequences[index]);
+            let alone = sequence.picks.len() == 1;
+            let mask = |(position, logits): (&u32, &[f32])| {
+                let scores = softmax(logits.iter().copied());
+                let mut ids: Vec<u32> = match &allowed {
+                    Some(ids) => ids.clone(),
+                    None => (0..scores.len() as u32).collect(),
                 };
-                found.push(sequence.picks.iter().zip(rows.rows(index)).map(mask).collect::<Result<_>>()?);
-            }
-            Ok(found)
+                let score = |id: &u32| scores[*id as usize];
+                ids.sort_by(|a, b| score(b).total_cmp(&score(a)));
+                ids.truncate(top_k);
+                let candidate = |id: u32| {
+                    let mut whole = sequence.ids.clone();
+                    whole[*position as usize] = id;
+                    let sequence = tokens.decode(&whole, alone)?;
+                    Ok(Candidate { id, token: tokens.decode(&[id], false)?, score: score(&id), sequence })
+                };
+                Ok(Mask { position: *position, top: ids.into_iter().map(candidate).collect::<Result<_>>()? })
+            };
+            sequence.picks.iter().zip(logits.chunks_exact(width)).map(mask).collect()
         }))
     }
 }

@@ -48,18 +48,15 @@ impl Model {
         };
         let job = self.head_job(Task::Sparse, texts.iter().map(sequence).collect::<Result<_>>()?)?;
         let top_k = options.top_k.unwrap_or(usize::MAX);
-        Ok(Call::new(job, move |model, rows| {
-            let vector = |weights: &[f32]| {
-                let mut terms: Vec<(u32, f32)> =
-                    (0..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > 0.0).collect();
-                terms.sort_by(|a, b| b.1.total_cmp(&a.1));
-                terms.truncate(top_k);
-                let token = |(id, _): &(u32, f32)| model.parts.tokens.token(*id).unwrap_or_default();
-                let tokens = terms.iter().map(token).collect();
-                let (indices, weights) = terms.into_iter().unzip();
-                SparseVector { indices, weights, tokens }
-            };
-            Ok(rows.texts().map(vector).collect())
+        Ok(Call::each(job, move |model, _, weights| {
+            let mut terms: Vec<(u32, f32)> =
+                (0..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > 0.0).collect();
+            terms.sort_by(|a, b| b.1.total_cmp(&a.1));
+            terms.truncate(top_k);
+            let token = |(id, _): &(u32, f32)| model.parts.tokens.token(*id).unwrap_or_default();
+            let tokens = terms.iter().map(token).collect();
+            let (indices, weights) = terms.into_iter().unzip();
+            Ok(SparseVector { indices, weights, tokens })
         }))
     }
 }

@@ -10,7 +10,7 @@ use crate::job::Call;
 use crate::model::Model;
 use crate::tokens::{Encoding, Tokens, Truncation};
 
-/// Tokens that windows of a long text share, unless the caller says otherwise. A quarter of the window at most.
+/// Tokens that windows of a long text share, unless the caller says otherwise. Half of their room at most.
 const STRIDE: usize = 64;
 
 /// How tokens become entities, by the names of transformers.
@@ -38,7 +38,7 @@ pub struct TagOptions {
     pub aggregation: Aggregation,
     /// Labels that are no entities. Default: `O`.
     pub ignore_labels: Option<Vec<String>>,
-    /// Tokens that the windows of a long text share. Default: 64, at most a quarter of a window.
+    /// Tokens that the windows of a long text share. Default: 64, at most half of a window.
     pub stride: Option<usize>,
 }
 
@@ -69,10 +69,9 @@ struct Piece {
 impl Model {
     /// Finds the entities of each text. A text longer than the model's limit is read in windows that overlap.
     pub fn tag(&self, texts: &[String], options: &TagOptions) -> Result<Call<Vec<Vec<Entity>>>> {
-        let stride = options.stride.unwrap_or(STRIDE.min(self.parts.max_tokens / 4));
         let (mut windows, mut counts) = (Vec::new(), Vec::new());
         for text in texts {
-            let of_text = self.parts.tokens.encode_windows(None, text, stride)?;
+            let of_text = self.parts.tokens.encode_windows(None, text, options.stride, STRIDE)?;
             counts.push(of_text.len());
             windows.extend(of_text);
         }

@@ -125,12 +125,20 @@ impl Tokens {
     }
 
     /// Tokenizes a long text in windows of the limit, each of which repeats `stride` tokens of the one before; with a
-    /// `first` text before each of them. A text that fits is one window.
-    pub fn encode_windows(&self, first: Option<&str>, text: &str, stride: usize) -> Result<Vec<Encoding>> {
+    /// `first` text before each of them. A text that fits is one window. Without a `stride` it is the `usual` one, at most
+    /// half of what a window has room for.
+    pub fn encode_windows(
+        &self,
+        first: Option<&str>,
+        text: &str,
+        stride: Option<usize>,
+        usual: usize,
+    ) -> Result<Vec<Encoding>> {
         let frame = if first.is_some() { self.pair_frame()? } else { &self.post.frame.single };
         let first = first.map(|first| self.tokenize(first, self.max_tokens)).transpose()?;
         let taken = special_tokens(frame) + first.as_ref().map_or(0, tokenizers::Encoding::len);
         let room = self.max_tokens.saturating_sub(taken);
+        let stride = stride.unwrap_or(usual.min(room / 2));
         if stride >= room {
             let reason = format!("a stride of {stride} tokens leaves nothing of the {room} that a window has room for");
             return Err(Error::argument(reason));

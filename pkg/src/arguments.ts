@@ -93,21 +93,22 @@ export function checkLoadOptions(options: LoadOptions): void {
   oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi"]);
 }
 
-const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
+const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
 
 /** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
 export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
   checkNames("embed", options, EMBED_OPTIONS);
-  const { prompt, promptName, dimensions, normalize, pooling, layers } = options;
+  const { prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature } = options;
   if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
   if (promptName !== undefined && !Object.hasOwn(info.prompts, promptName)) {
     const names = Object.keys(info.prompts).map((name) => `"${name}"`).join(", ");
     throw invalid(`The model has no prompt "${promptName}"; it has ${names || "none"}.`);
   }
   if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
+  if (attentionTemperature !== undefined && !Number.isFinite(attentionTemperature)) throw invalid("`attentionTemperature` must be a number.");
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
-  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, kind });
+  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, kind });
 }
 
 export function readTexts(texts: string | readonly string[]): string[] {

@@ -44,7 +44,8 @@ export interface LoadOptions {
   precision?: "auto" | Precision;
   /**
    * Which head of the checkpoint is loaded beside the encoder. Default: what the folder is for, by its modules or by
-   * `architectures` of `config.json`; `"embed"` loads none.
+   * `architectures` of `config.json`; `"embed"` loads none. `"fill"`, which `embedSparse` can use too, must be named for a
+   * plain folder: its head is as large as the token table.
    */
   task?: Task;
   /** Called while files are read. */
@@ -101,6 +102,8 @@ export interface EmbedOptions {
   pooling?: Pooling | readonly Pooling[];
   /** Runs only the first so many layers (2D Matryoshka models). */
   layers?: number;
+  /** Divides attention scores: below 1, vectors of long texts keep farther apart. Default 1. */
+  attentionTemperature?: number;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
   /** Called after every batch. */

@@ -10,6 +10,7 @@ fn frame_norm_dimensions() -> u32 { return frame[3]; }  // columns whose norm be
 fn frame_modes() -> u32 { return frame[4]; }            // poolings to concatenate
 fn frame_mode(i: u32) -> u32 { return frame[5u + i]; }
 fn frame_picks() -> u32 { return frame[11]; }
+fn frame_sharpness() -> f32 { return bitcast<f32>(frame[12]); } // what attention scores are multiplied by
 
 // One value a token.
 fn frame_id(row: u32) -> u32 { return frame[FRAME_HEADER + row]; }

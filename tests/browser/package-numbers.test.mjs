@@ -183,7 +183,8 @@ for (const device of ["wasm", "webgpu"]) {
     /** What a method of the package makes with a folder of tasks/, which says itself what it is for. */
     const ask = (name, method, ...given) =>
       page.evaluate(async ([name, device, method, given]) => {
-        const encoder = await embedlet.Encoder.load(new URL(`/golden/tasks/${name}`, location.href), { device, precision: "f32" });
+        const task = method === "fill" ? { task: method } : {};
+        const encoder = await embedlet.Encoder.load(new URL(`/golden/tasks/${name}`, location.href), { device, precision: "f32", ...task });
         try {
           return await encoder[method](...given);
         } finally {
