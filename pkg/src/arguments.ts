@@ -93,7 +93,7 @@ export function checkLoadOptions(options: LoadOptions): void {
   oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi"]);
 }
 
-const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
+const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "output", "ranges", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
 
 /** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
 export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
@@ -106,6 +106,7 @@ export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?
   }
   if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
   if (attentionTemperature !== undefined && !Number.isFinite(attentionTemperature)) throw invalid("`attentionTemperature` must be a number.");
+  oneOf("output", options.output, ["float32", "int8", "binary"]);
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
   return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, kind });

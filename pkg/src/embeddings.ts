@@ -1,6 +1,7 @@
 // The result of an embed call, and how two results are compared. Plain arithmetic on the caller's thread.
 
 import { EmbedletError } from "./errors.js";
+import { toBits, toBytes, type Quantized, type Ranges } from "./quantize.js";
 import type { Similarity } from "./types.js";
 
 /** Vectors of a list of texts, in the order of the texts. */
@@ -35,6 +36,13 @@ export class Embeddings {
   /** Whether text `i` was longer than the model reads. */
   truncated(i: number): boolean {
     return this.#truncated[this.#checked(i)] === 1;
+  }
+
+  /** The vectors in a byte a dimension (`"int8"`, spread over `ranges`) or a bit a dimension (`"binary"`). */
+  quantize(precision: "int8" | "binary", ranges?: Ranges): Quantized {
+    if (precision === "int8") return toBytes(this.data, this.dimensions, ranges);
+    if (precision === "binary") return toBits(this.data, this.dimensions);
+    throw new EmbedletError("invalid-argument", `Vectors are quantised to "int8" or "binary", not to "${String(precision)}".`);
   }
 
   #checked(i: number): number {

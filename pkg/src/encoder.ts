@@ -12,6 +12,7 @@ import type { Call, Host, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
 import type { Made } from "./glue.js";
 import { maxSim, MultiVectors } from "./multi.js";
+import type { Quantized } from "./quantize.js";
 import type {
   Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EncoderInfo, Entity, FillOptions, HeadOptions, Input,
   LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, Tokens,
@@ -37,18 +38,24 @@ export class Encoder {
   }
 
   /** Embeds texts as they are, or with a prompt. An array gives one row per text, a string one row. */
-  async embed(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings> {
-    return this.#embed(texts, options);
+  async embed(texts: string | readonly string[], options: EmbedOptions & { output: "int8" | "binary" }): Promise<Quantized>;
+  async embed(texts: string | readonly string[], options?: EmbedOptions & { output?: "float32" }): Promise<Embeddings>;
+  async embed(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings | Quantized> {
+    return this.#output(await this.#embed(texts, options), options);
   }
 
   /** Embeds queries, with the model's prompt for queries where it has one. */
-  async embedQuery(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings> {
-    return this.#embed(texts, options, "query");
+  async embedQuery(texts: string | readonly string[], options: EmbedOptions & { output: "int8" | "binary" }): Promise<Quantized>;
+  async embedQuery(texts: string | readonly string[], options?: EmbedOptions & { output?: "float32" }): Promise<Embeddings>;
+  async embedQuery(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings | Quantized> {
+    return this.#output(await this.#embed(texts, options, "query"), options);
   }
 
   /** Embeds documents to be searched, with the model's prompt for documents where it has one. */
-  async embedDocuments(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings> {
-    return this.#embed(texts, options, "document");
+  async embedDocuments(texts: string | readonly string[], options: EmbedOptions & { output: "int8" | "binary" }): Promise<Quantized>;
+  async embedDocuments(texts: string | readonly string[], options?: EmbedOptions & { output?: "float32" }): Promise<Embeddings>;
+  async embedDocuments(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings | Quantized> {
+    return this.#output(await this.#embed(texts, options, "document"), options);
   }
 
   /** Compares every row of `a` with every row of `b` as the model is meant to: `a.count × b.count` numbers, higher is closer. */
@@ -159,6 +166,10 @@ export class Encoder {
     const request = { model: this.#model, texts: readTexts(texts), options: readEmbedOptions(options, this.info, kind) };
     const { data, dimensions, tokens, truncated } = await this.#ask(signal, (host) => host.embed(request, callOf(options)));
     return new Embeddings(data, dimensions, tokens, truncated);
+  }
+
+  #output(embeddings: Embeddings, { output = "float32", ranges }: EmbedOptions): Embeddings | Quantized {
+    return output === "float32" ? embeddings : embeddings.quantize(output, ranges);
   }
 
   async #made(request: object, options: CallOptions): Promise<Made> {

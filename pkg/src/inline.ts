@@ -10,6 +10,7 @@ import type { LoadOptions, ModelSource } from "./types.js";
 export { Embeddings } from "./embeddings.js";
 export { EmbedletError } from "./errors.js";
 export { MultiVectors } from "./multi.js";
+export { Quantized, type Ranges } from "./quantize.js";
 export type * from "./types.js";
 
 /** Compiled once; a worker is sent the compiled module. */

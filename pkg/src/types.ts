@@ -1,6 +1,8 @@
 // The contract of the package: every public type, documented once. Nothing here runs.
 // Vectors are row-major Float32Arrays; sizes are in bytes unless a comment says otherwise.
 
+import type { Ranges } from "./quantize.js";
+
 /** Where the arithmetic runs: the GPU through WebGPU, or the CPU through WebAssembly. */
 export type Device = "webgpu" | "wasm";
 
@@ -102,6 +104,10 @@ export interface EmbedOptions {
   pooling?: Pooling | readonly Pooling[];
   /** Runs only the first so many layers (2D Matryoshka models). */
   layers?: number;
+  /** What a dimension takes: an f32 (default), a byte, or a bit, as sentence-transformers quantises. */
+  output?: "float32" | "int8" | "binary";
+  /** What bytes are spread over: the `ranges` of an earlier result. Default: the ranges of the vectors of this call. */
+  ranges?: Ranges;
   /** Divides attention scores: below 1, vectors of long texts keep farther apart. Default 1. */
   attentionTemperature?: number;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */

@@ -269,6 +269,15 @@ both("classifies by the nearest example", async (Encoder, crate) => {
   }
 });
 
+both("gives vectors in bytes or bits", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  assert.deepEqual([...(await encoder.embed(["a", "bcd"], { output: "int8" })).data], [-128, -128, 126, 126]);
+  assert.deepEqual([...(await encoder.embedQuery(["a"], { output: "binary" })).data], [64]);
+  await rejects(encoder.embed("a", { output: "int8" }), "invalid-argument");
+  await rejects(encoder.embed("a", { output: "int4" }), "invalid-argument");
+  encoder.dispose();
+});
+
 both("asks for tasks, and gives their results a form", async (Encoder) => {
   const encoder = await Encoder.load(files(), { task: "fill" });
   const [asked] = await encoder.classify([{ text: "a", pair: "b" }], { topK: 2, labels: ["x"] });
