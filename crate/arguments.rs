@@ -75,6 +75,34 @@ pub enum Verb {
     Info,
 }
 
+/// Options that some verbs have, and which: for others they would be options without effect.
+const ONLY: [(&str, &[Verb]); 20] = {
+    use Verb::{Answer, Classify, Embed, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
+    [
+        ("--pooling", &[Embed]),
+        ("--normalize", &[Embed]),
+        ("--no-normalize", &[Embed]),
+        ("--dimensions", &[Embed]),
+        ("--layers", &[Embed]),
+        ("--attention-temperature", &[Embed]),
+        ("--prompt", &[Embed]),
+        ("--prompt-name", &[Embed]),
+        ("--query", &[Embed, Sparse, Multi]),
+        ("--document", &[Embed, Sparse, Multi]),
+        // Classifications always have theirs.
+        ("--logits", &[Classify, Tag, Answer]),
+        ("--top-k", &[Classify, Answer, Fill, Rerank, Sparse]),
+        ("--labels", &[Classify, ZeroShot]),
+        ("--stride", &[Tag, Answer]),
+        ("--aggregation", &[Tag]),
+        ("--no-answer", &[Answer]),
+        ("--targets", &[Fill]),
+        ("--template", &[ZeroShot]),
+        ("--multi-label", &[ZeroShot]),
+        ("--pool-factor", &[Multi]),
+    ]
+};
+
 impl Verb {
     /// The head that it needs.
     pub fn task(self) -> Option<Task> {
@@ -133,6 +161,11 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         multi_label: false,
     };
     while let Some(flag) = arguments.next() {
+        if let Some((_, verbs)) = ONLY.iter().find(|(name, _)| *name == flag)
+            && !verbs.contains(&verb)
+        {
+            return Err(format!("{flag} is not for this verb: try embedlet --help"));
+        }
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} needs a value"));
         let number = |text: String| text.parse::<usize>().map_err(|_| format!("{flag} {text} is not a number"));
         let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();

@@ -76,14 +76,12 @@ impl Tails {
                     let picked = declare.program.gather(x);
                     run(declare, steps, picked)
                 });
-                add(Task::Sparse, declare, &|declare, x| match steps {
-                    [before @ .., HeadStep::Dense { weight, bias, .. }] => {
-                        let x = run(declare, before, x);
-                        let vocab = spec.tables.vocab;
-                        let (weight, bias) = product(declare, weight, *bias, x.width, vocab, Rounding::Allowed);
-                        declare.program.lexical_pool(x, weight, bias, vocab, head.lexical)
-                    }
-                    _ => x,
+                let [before @ .., HeadStep::Dense { weight, bias, .. }] = steps else { return };
+                add(Task::Sparse, declare, &|declare, x| {
+                    let x = run(declare, before, x);
+                    let vocab = spec.tables.vocab;
+                    let (weight, bias) = product(declare, weight, *bias, x.width, vocab, Rounding::Allowed);
+                    declare.program.lexical_pool(x, weight, bias, vocab, head.lexical)
                 });
             }
             Task::Multi => add(Task::Multi, declare, &|declare, x| {

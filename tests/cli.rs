@@ -112,7 +112,8 @@ fn every_verb_has_its_shape() {
 fn refuses_what_it_does_not_know() {
     let model = fixtures().join("models/bert-mean");
     let model = model.to_str().unwrap();
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
+        (&["tag", "--model", model, "--pooling", "mean"], "--pooling"),
         (&["embed"], "--model"),
         (&["embed", "--model", "/does/not/exist"], "config.json"),
         (&["embed", "--model", model, "--device", "tpu"], "tpu"),

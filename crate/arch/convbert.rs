@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use super::bert::{self, DEFAULTS, NAMES};
+use super::electra;
 use crate::config::{Config, limit};
 use crate::declare::Declare;
 use crate::encoder::{Layer, Names, Spec, Steps};
 use crate::error::Result;
-use crate::head::Pooling;
-use crate::ops::{Activation, Epilogue, Heads, Parts, Taps};
+use crate::ops::{Epilogue, Heads, Parts, Taps};
 use crate::program::{Buf, WeightId};
-use crate::task::{HeadStep, Outputs, Tasks};
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
 pub fn spec(config: &Config) -> Result<Spec> {
@@ -35,7 +34,6 @@ pub fn spec(config: &Config) -> Result<Spec> {
     }
     let embedding = config.size_or("embedding_size", 768, limit::HIDDEN)?;
     let project = (embedding != spec.hidden).then_some("embeddings_project");
-    let tied = config.flag_or("tie_word_embeddings", true)?;
     Ok(Spec {
         heads,
         kv_heads: heads,
@@ -43,34 +41,11 @@ pub fn spec(config: &Config) -> Result<Spec> {
         embedding,
         names: Names { project, ..NAMES },
         prefixes: &["", "convbert."],
-        tasks: tasks(spec.eps, spec.ffn.activation(), tied),
+        // The heads are ELECTRA's.
+        tasks: electra::tasks(config, &spec, spec.ffn.activation())?,
         steps: Arc::new(Mixed { size, groups }),
         ..spec
     })
-}
-
-/// The heads of `ConvBertFor…`.
-fn tasks(eps: f32, activation: Activation, tied: bool) -> Tasks {
-    let decoder = if tied { "embeddings.word_embeddings.weight" } else { "/generator_lm_head.weight" };
-    Tasks {
-        classify: vec![
-            HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", activation),
-            HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
-        ],
-        tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
-        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
-        fill: vec![
-            HeadStep::Dense {
-                weight: "/generator_predictions.dense.weight",
-                bias: Some("/generator_predictions.dense.bias"),
-                outputs: Outputs::Embedding,
-                activation: Some(Activation::Gelu),
-            },
-            HeadStep::norm("/generator_predictions.LayerNorm.weight", "/generator_predictions.LayerNorm.bias", eps),
-            HeadStep::dense(decoder, "/generator_lm_head.bias", Outputs::Vocab),
-        ],
-    }
 }
 
 /// Attention and convolution side by side.

@@ -15,17 +15,17 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let spec = bert::family(config, &Defaults { hidden: 256, heads: 4, inner: 1024, ..DEFAULTS })?;
     let embedding = config.size_or("embedding_size", 128, limit::HIDDEN)?;
     let project = (embedding != spec.hidden).then_some("embeddings_project");
-    let tasks = tasks(config, &spec)?;
+    let tasks = tasks(config, &spec, Activation::Gelu)?;
     Ok(Spec { embedding, names: Names { project, ..NAMES }, prefixes: &["", "electra."], tasks, ..spec })
 }
 
-/// The heads of the discriminator, and the generator's in front of the token table.
-fn tasks(config: &Config, spec: &Spec) -> Result<Tasks> {
+/// The heads of the discriminator, whose classifier has this activation, and the generator's in front of the token table.
+pub fn tasks(config: &Config, spec: &Spec, classifier: Activation) -> Result<Tasks> {
     let decoder_names = ["/generator_lm_head.weight", "/generator_lm_head.bias"];
     Ok(Tasks {
         classify: vec![
             HeadStep::Pool(Pooling::Cls),
-            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", Activation::Gelu),
+            HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", classifier),
             HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
         ],
         fill: vec![

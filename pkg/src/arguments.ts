@@ -107,6 +107,7 @@ export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?
   if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
   if (attentionTemperature !== undefined && !Number.isFinite(attentionTemperature)) throw invalid("`attentionTemperature` must be a number.");
   oneOf("output", options.output, ["float32", "int8", "binary"]);
+  if (options.ranges !== undefined && options.output !== "int8") throw invalid("`ranges` are for `output: \"int8\"`.");
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
   return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, kind });

@@ -275,6 +275,7 @@ both("gives vectors in bytes or bits", async (Encoder) => {
   assert.deepEqual([...(await encoder.embedQuery(["a"], { output: "binary" })).data], [64]);
   await rejects(encoder.embed("a", { output: "int8" }), "invalid-argument");
   await rejects(encoder.embed("a", { output: "int4" }), "invalid-argument");
+  await rejects(encoder.embed("a", { ranges: { lowest: [], highest: [] } }), "invalid-argument");
   encoder.dispose();
 });
 
