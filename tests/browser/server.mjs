@@ -15,13 +15,14 @@ const TYPES = {
 };
 
 /**
- * Serves each folder of `mounts` under its path, such as `{ "/pkg/": "/somewhere/pkg/dist" }`, on a free port of 127.0.0.1.
- * `routes` of the result maps a path to `(request, response) => void`, which then answers instead; `requests` lists the paths
- * that were asked for.
+ * Serves each folder of `mounts` under its path, such as `{ "/pkg/": "/somewhere/pkg/dist" }`, on a free port of 127.0.0.1,
+ * with `headers` beside its own. `routes` of the result maps a path to `(request, response) => void`, which then answers instead;
+ * `requests` lists the paths that were asked for, `sent` the bytes of the files that were answered with.
  */
-export async function serve(mounts) {
+export async function serve(mounts, headers = {}) {
   const routes = new Map();
   const requests = [];
+  const sent = [];
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://x").pathname);
     requests.push(path);
@@ -30,8 +31,9 @@ export async function serve(mounts) {
     const file = await find(mounts, path);
     if (!file) return response.writeHead(404, { "content-type": "text/plain" }).end("not found");
     const type = TYPES[extname(file.path)] ?? "application/octet-stream";
-    response.writeHead(200, { "content-type": type, "content-length": file.size, "cache-control": "no-cache" });
+    response.writeHead(200, { "content-type": type, "content-length": file.size, "cache-control": "no-cache", ...headers });
     if (request.method === "HEAD") return response.end();
+    sent.push({ path, bytes: file.size });
     createReadStream(file.path).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -39,6 +41,7 @@ export async function serve(mounts) {
     url: `http://127.0.0.1:${server.address().port}`,
     routes,
     requests,
+    sent,
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

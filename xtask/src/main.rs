@@ -2,6 +2,7 @@
 //! In: a verb and its options. Out: what the verb makes, or an error that names the command that failed.
 //! It holds no build rule twice: versions stand in the lock files, and `.ci/run` only calls `test`.
 
+mod bench;
 mod demo;
 mod fetch;
 mod golden;
@@ -28,8 +29,20 @@ Usage: cargo xtask <verb> [options]
               --check     run the page in headless Chromium, print what it did and measured,
                           and fail if anything is off
   test      Set up what the tests need and run all of them.
-              --all       also install the package into fresh projects and build them, and all texts on a
-                          software GPU
+              --all       also install the package into fresh projects and build them, all texts on a
+                          software GPU, and a short run of the benchmark
+  bench     Build, then measure embedlet beside transformers.js in one headless Chromium; docs/benchmarks.md explains it.
+              --model M        as above
+              --peer-model M   a folder or Hugging Face id with the ONNX files of the same model (else EMBEDLET_PEER_MODEL);
+                               without it embedlet is measured alone
+              --only A,B       of: load, one-short, one-long, 32-short, 32-mixed, 16-long
+              --contenders A,B those whose names contain one of these
+              --rounds N       how often each is measured (7)
+              --budget S       seconds after which a contender gets no more rounds of a cell (20)
+              --limit S        seconds after which a call is given up (120)
+              --browser-flags F  what Chromium is started with besides
+              --json FILE      the samples too
+              --write          put the tables into docs/benchmarks.md
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
   help      Print this.
 
@@ -63,6 +76,11 @@ fn dispatch(args: &mut Args) -> Result<()> {
                 None => None,
             };
             demo::demo(model.as_deref(), port, check)
+        }
+        "bench" => {
+            let model = args.value("--model")?;
+            let peer = args.value("--peer-model")?.or_else(|| std::env::var("EMBEDLET_PEER_MODEL").ok());
+            bench::bench(model.as_deref(), peer.as_deref(), &args.0)
         }
         "test" => {
             let all = args.flag("--all");

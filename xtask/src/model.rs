@@ -84,6 +84,28 @@ pub fn obtain(named: Option<&str>) -> Result<Model> {
     Ok(Model { folder, is_default })
 }
 
+/// The ONNX files of a model as transformers.js reads them, from a folder or the hub.
+pub fn obtain_onnx(named: &str) -> Result<PathBuf> {
+    const FILES: [&str; 5] =
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model.onnx", "onnx/model_quantized.onnx"];
+    let folder = match source(Some(named))? {
+        Source::Folder(folder) => folder,
+        Source::Hub(id) => once(&format!("{id}-onnx"), |folder| {
+            let agent = fetch::agent();
+            FILES.iter().try_for_each(|path| {
+                let url = format!("{HUB}/{id}/resolve/main/{path}");
+                let found = fetch::download(&agent, &url, &folder.join(path), None)?;
+                if found { Ok(()) } else { Err(format!("{url}: not found")) }
+            })
+        })?,
+        Source::Default | Source::Url(_) => return Err(format!("--peer-model {named} is no folder and no hub id")),
+    };
+    match FILES.iter().find(|path| !folder.join(path).is_file()) {
+        Some(path) => Err(format!("{} has no {path}", folder.display())),
+        None => std::path::absolute(&folder).map_err(io("find", &folder)),
+    }
+}
+
 fn source(named: Option<&str>) -> Result<Source> {
     let Some(named) = named.filter(|&named| named != DEFAULT_ID) else {
         return Ok(Source::Default);

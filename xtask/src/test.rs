@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, time::Instant};
 
 use crate::{
-    Result, model,
+    Result, bench, model,
     process::{cargo, command, io, npm, root, run},
     setup, wasm,
 };
@@ -63,6 +63,8 @@ pub fn test(all: bool) -> Result<()> {
     step("browser", || node_tests("tests/browser"))?;
     if all {
         step("install", || node_tests("tests/install"))?;
+        let short = ["--contenders=embedlet", "--only=load,one-short", "--rounds=1"].map(String::from);
+        step("bench", || bench::measure(&browser, &model, None, &short))?;
     }
     println!("\nAll passed in {:.0} s.", start.elapsed().as_secs_f32());
     Ok(())

@@ -1,0 +1,44 @@
+// Who is measured, and the folders that they are served from.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const at = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+const ours = (device) => ({ name: `embedlet ${device}`, kind: "embedlet", options: { device, precision: "f32" } });
+const theirs = (device, dtype, threads, byDefault = true) => ({
+  name: `transformers.js ${device} ${dtype}${device === "wasm" ? ` ${threads}t` : ""}`,
+  kind: "transformers",
+  options: { device, dtype, threads },
+  /** Whose work it does: the ratio is taken of this one. */
+  against: `embedlet ${device}`,
+  byDefault,
+});
+
+const ALL = [
+  ours("webgpu"),
+  ours("wasm"),
+  theirs("webgpu", "fp32", 1),
+  theirs("webgpu", "q8", 1, false),
+  theirs("wasm", "fp32", 1),
+  theirs("wasm", "fp32", 2),
+  theirs("wasm", "q8", 1),
+  theirs("wasm", "q8", 2),
+];
+
+/** Those that `wanted` names by parts of their names, or without it the usual ones; the peer only where there is its model. */
+export function choose(wanted, peerModel) {
+  const named = ({ name, byDefault = true }) => (wanted ? wanted.some((part) => name.includes(part)) : byDefault);
+  return ALL.filter((contender) => named(contender) && (contender.kind === "embedlet" || peerModel));
+}
+
+/** What a server needs for all of them, by path. */
+export function mounts(model, peerModel) {
+  const dist = at("../../pkg/dist");
+  if (!existsSync(join(dist, "index.js"))) throw new Error("pkg/dist is not built: run `cargo xtask build`.");
+  const ours = { "/bench/": at("page"), "/embedlet/": dist, "/model/": model };
+  if (!peerModel) return ours;
+  const modules = at("node_modules");
+  return { ...ours, "/transformers/": `${modules}/@huggingface/transformers/dist`, "/ort/": `${modules}/onnxruntime-web/dist`, "/peer/model/": peerModel };
+}
