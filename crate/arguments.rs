@@ -8,7 +8,9 @@ use serde::de::value::Error as ValueError;
 
 use embedlet::model::{EmbedOptions, Kind, Names};
 use embedlet::program::Precision;
-use embedlet::task::{AnswerOptions, ClassifyOptions, FillOptions, MultiOptions, SparseOptions, TagOptions, Task};
+use embedlet::task::{
+    AnswerOptions, ClassifyOptions, FillOptions, MultiOptions, RerankOptions, SparseOptions, TagOptions, Task,
+};
 
 pub const HELP: &str = "\
 Text encoders on your own GPU.
@@ -55,6 +57,8 @@ others
     --aggregation NAME      tag: none, simple, first, average or max
     --no-answer             answer: an empty answer takes part
     --targets A,B           fill: only these tokens
+    --function NAME         classify, rerank: softmax, sigmoid or none, what makes scores of logits
+    --task NAME             rerank: the head that is loaded, classify or uni-encoder; without it as the folder says
     --template TEXT         zero-shot: the claim, with {} for the label
     --multi-label           zero-shot: each label for itself
     --pool-factor N         multi: keep about one vector in N
@@ -76,7 +80,7 @@ pub enum Verb {
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 20] = {
+const ONLY: [(&str, &[Verb]); 22] = {
     use Verb::{Answer, Classify, Embed, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
@@ -95,6 +99,8 @@ const ONLY: [(&str, &[Verb]); 20] = {
         ("--labels", &[Classify, ZeroShot]),
         ("--stride", &[Tag, Answer]),
         ("--aggregation", &[Tag]),
+        ("--function", &[Classify, Rerank]),
+        ("--task", &[Rerank]),
         ("--no-answer", &[Answer]),
         ("--targets", &[Fill]),
         ("--template", &[ZeroShot]),
@@ -104,12 +110,12 @@ const ONLY: [(&str, &[Verb]); 20] = {
 };
 
 impl Verb {
-    /// The head that it needs.
-    pub fn task(self) -> Option<Task> {
+    /// The head that it needs; none: the one that the folder names.
+    fn task(self) -> Option<Task> {
         match self {
-            Self::Info => None,
+            Self::Info | Self::Rerank => None,
             Self::Embed => Some(Task::Embed),
-            Self::Classify | Self::Rerank | Self::ZeroShot => Some(Task::Classify),
+            Self::Classify | Self::ZeroShot => Some(Task::Classify),
             Self::Tag => Some(Task::Tag),
             Self::Answer => Some(Task::Answer),
             Self::Fill => Some(Task::Fill),
@@ -124,6 +130,7 @@ pub struct Arguments {
     pub model: PathBuf,
     pub device: String,
     pub precision: Option<Precision>,
+    pub task: Option<Task>,
     pub quiet: bool,
     pub logits: bool,
     pub embed: EmbedOptions,
@@ -133,6 +140,7 @@ pub struct Arguments {
     pub fill: FillOptions,
     pub sparse: SparseOptions,
     pub multi: MultiOptions,
+    pub rerank: RerankOptions,
     pub template: String,
     pub multi_label: bool,
 }
@@ -148,6 +156,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         model: PathBuf::new(),
         device: "auto".into(),
         precision: None,
+        task: verb.task(),
         quiet: false,
         logits: false,
         embed: EmbedOptions::default(),
@@ -157,6 +166,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         fill: FillOptions::default(),
         sparse: SparseOptions::default(),
         multi: MultiOptions::default(),
+        rerank: RerankOptions::default(),
         template: "This example is {}.".into(),
         multi_label: false,
     };
@@ -208,7 +218,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--top-k" => {
                 let count = Some(number(value()?)?);
                 (parsed.classify.top_k, parsed.answer.top_k) = (count, count);
-                (parsed.fill.top_k, parsed.sparse.top_k) = (count, count);
+                (parsed.fill.top_k, parsed.sparse.top_k, parsed.rerank.top_k) = (count, count, count);
             }
             "--labels" => parsed.classify.labels = Some(list(value()?)),
             "--stride" => {
@@ -219,6 +229,16 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                 let name = value()?;
                 let known = || format!("--aggregation is none, simple, first, average or max, not \"{name}\"");
                 parsed.tag.aggregation = named(&name).map_err(|_| known())?;
+            }
+            "--function" => {
+                let name = value()?;
+                let known = || format!("--function is softmax, sigmoid or none, not \"{name}\"");
+                let function = Some(named(&name).map_err(|_| known())?);
+                (parsed.classify.function, parsed.rerank.function) = (function, function);
+            }
+            "--task" => {
+                let name = value()?;
+                parsed.task = Some(named(&name).map_err(|_| format!("there is no task \"{name}\""))?);
             }
             "--no-answer" => parsed.answer.no_answer = true,
             "--targets" => parsed.fill.targets = Some(list(value()?)),

@@ -22,8 +22,8 @@ pub struct Sequence {
     /// First token that pooling counts (past the prompt where the model's pooling leaves it out).
     pub pool_from: u32,
     /// First token of each branch; none: a plain text. What stands in front of the first is the trunk. The tokens of a branch
-    /// see those of the trunk and their own, and their positions go on behind the trunk's; the trunk sees only itself.
-    /// Trunk and branches are a text each of the batch.
+    /// see those of the trunk and their own, and their positions go on behind the trunk's; the trunk sees everything.
+    /// Trunk and branches are a text each of the batch. Source: arrow attention, arXiv 2106.01263.
     pub branches: Vec<u32>,
     /// Leading tokens that are attended to, by all; none: every one is.
     pub attended: Option<u32>,
@@ -73,8 +73,8 @@ pub struct Batch {
     pub from: Vec<u32>,
     /// One past the last row that the token attends to. Never falls from one row to the next.
     pub until: Vec<u32>,
-    /// First of the rows that the token attends to whatever its window: the leading rows of its own text, or another text,
-    /// which counts as standing right in front of its own.
+    /// First of the rows that the token attends to whatever its window: the leading rows of its own text, or other texts, in
+    /// front of its own, where they count as standing right in front of it, or behind it.
     pub also_from: Vec<u32>,
     /// One past the last of these rows; not above `also_from` where there are none.
     pub also_until: Vec<u32>,
@@ -167,9 +167,8 @@ impl Tables {
         if let Some(&id) = sequence.type_ids.iter().find(|&&id| self.types > 0 && id as usize >= self.types) {
             return Err(Error::option("tokenizer.json token type", id));
         }
-        let empty = !self.bare && sequence.parts().any(|part| part.is_empty());
-        if empty || sequence.texts() > MAX_TEXTS {
-            return Err(Error::argument(format!("a sequence has an empty text, or more than {MAX_TEXTS}")));
+        if !self.bare && sequence.parts().any(|part| part.is_empty()) {
+            return Err(Error::argument("a sequence has an empty text"));
         }
         // A token has no third range.
         if self.leading != Leading::None && !sequence.branches.is_empty() {
@@ -205,7 +204,11 @@ impl Batch {
                 let mut next = first_position;
                 let ids = &sequence.ids[part];
                 batch.positions.extend(tables.number(ids, &mut next));
-                let (also_from, also_until) = trunk.unwrap_or((start, start + tables.leading.count(ids)));
+                let own = match sequence.branches.is_empty() {
+                    true => (start, start + tables.leading.count(ids)),
+                    false => (until, first_row + sequence.ids.len() as u32),
+                };
+                let (also_from, also_until) = trunk.unwrap_or(own);
                 for (list, bound) in [
                     (&mut batch.from, start),
                     (
@@ -346,14 +349,14 @@ mod tests {
     }
 
     #[test]
-    fn branches_see_the_trunk() {
+    fn branches_and_the_trunk_see_each_other() {
         let sequence = Sequence { branches: vec![3, 5], pool_from: 1, ..sequence(6) };
         let batch = Batch::pack([&super::tests::sequence(2), &sequence], &TABLES, &PoolingParams::default());
         assert_eq!(batch.positions[2..], [2, 3, 4, 5, 6, 5]);
         assert_eq!(batch.from[2..], [2, 2, 2, 5, 5, 7]);
         assert_eq!(batch.until[2..], [5, 5, 5, 7, 7, 8]);
-        assert_eq!(batch.also_from, [0, 0, 2, 2, 2, 2, 2, 2]);
-        assert_eq!(batch.also_until, [0, 0, 2, 2, 2, 5, 5, 5]);
+        assert_eq!(batch.also_from, [0, 0, 5, 5, 5, 2, 2, 2]);
+        assert_eq!(batch.also_until, [0, 0, 8, 8, 8, 5, 5, 5]);
         assert_eq!((&batch.starts[..], &batch.pool_from[..]), (&[0, 2, 5, 7, 8][..], &[0, 1, 0, 0][..]));
         assert!(batch.frame().len() <= frame_words(8));
         let long = Sequence { branches: vec![1, 2], ..super::tests::sequence(45) };

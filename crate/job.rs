@@ -69,18 +69,23 @@ impl Job {
         let rows = |sequence: &Sequence| match outcome {
             Outcome::Rows(buf) if buf.rows == Rows::Tokens => sequence.ids.len(),
             Outcome::Rows(buf) if buf.rows == Rows::Picks => sequence.picks.len(),
-            _ => 1,
+            _ => sequence.texts(),
         };
         let width = match outcome {
             Outcome::Rows(buf) => buf.width,
             Outcome::Vectors(_) => pooling.dimensions as usize,
         };
-        let (most, mut starts) = (model.parts.program.most(Rows::Picks), vec![0]);
+        let (program, mut starts) = (&model.parts.program, vec![0]);
         for sequence in &sequences {
             model.parts.spec.tables.check(sequence)?;
-            if sequence.picks.len() > most {
-                let (found, limit) = (sequence.picks.len() as u64, most as u64);
-                return Err(Error::LimitExceeded { what: "number of masks in a text".into(), found, limit });
+            for (what, found, limit) in [
+                ("number of masks in a text", sequence.picks.len(), program.most(Rows::Picks)),
+                ("number of candidates of a context", sequence.branches.len(), program.most(Rows::Texts) - 1),
+                ("number of tokens of a text and its candidates", sequence.ids.len(), model.parts.budget),
+            ] {
+                if found > limit {
+                    return Err(Error::LimitExceeded { what: what.into(), found: found as u64, limit: limit as u64 });
+                }
             }
             starts.push(starts[starts.len() - 1] + rows(sequence));
         }

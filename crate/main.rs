@@ -67,8 +67,8 @@ fn run() -> Result<(), String> {
 
 /// The device asked for. `auto` prefers a real GPU; a kernel that fails its self-check sends it to the CPU.
 fn load(arguments: &Arguments) -> Result<Model, String> {
-    let Arguments { model, precision, verb, .. } = arguments;
-    let load = |device| native::load(model, device, *precision, verb.task(), &mut |_, _| {});
+    let Arguments { model, precision, task, .. } = arguments;
+    let load = |device| native::load(model, device, *precision, *task, &mut |_, _| {});
     let cpu = |reason: String| load(Device::Cpu(Some(reason))).map_err(|error| error.to_string());
     match (arguments.device.as_str(), pollster::block_on(Gpu::open())) {
         ("cpu", _) => load(Device::Cpu(None)).map_err(|error| error.to_string()),
@@ -159,7 +159,7 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
             let rerank = |line: &Line| {
                 let without = || embedlet::Error::argument("a line to rerank has no \"documents\"");
                 let documents = line.documents.as_deref().ok_or_else(without)?;
-                let ranked = model.rerank(&line.text, documents, arguments.classify.top_k)?;
+                let ranked = model.rerank(&line.text, documents, &arguments.rerank)?;
                 let ranked = pollster::block_on(ranked.run(model))?;
                 Ok(print(&serde_json::json!({ "results": ranked })))
             };

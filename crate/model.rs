@@ -15,6 +15,7 @@ use crate::gpu::{Adapter, Gpu, Resident, SelfCheck, Upload};
 use crate::head::Pooling;
 use crate::job::{Call, Job};
 pub use crate::loader::Loader;
+use crate::ops::Sees;
 use crate::program::{Precision, Program, TailId};
 use crate::tails::{Tails, TaskHead, pooling};
 use crate::task::{Function, Labels, Task};
@@ -25,6 +26,8 @@ use crate::weights::{Reader, Sink};
 const FIRST_TOKENS: usize = 256;
 /// Most tokens of a batch. Activations of a batch are bounded by [`ACTIVATION_BYTES`] too.
 const MOST_TOKENS: usize = 8192;
+/// A text with candidates beside it has room for the tokens of so many of the longest texts.
+const CANDIDATES: usize = 8;
 /// Most bytes of the activations on a GPU, and on the CPU, where they are wasm memory.
 const ACTIVATION_BYTES: (usize, usize) = (96 << 20, 16 << 20);
 
@@ -80,6 +83,9 @@ impl Plan {
         let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
         let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
+        let head = head(folder, &spec, &sentence, task)?;
+        let task = head.as_ref().map_or(Task::Embed, |head| head.task);
+        let beside = task == Task::UniEncoder;
         let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
         if spec.tables.bare {
             tokens.bare();
@@ -88,8 +94,10 @@ impl Plan {
         if !folder.token_types()? || spec.tables.types == 1 {
             tokens.without_types();
         }
-        let head = head(folder, &spec, &sentence, task)?;
-        spec.tables.leading = spec.steps.leading(head.as_ref().map_or(Task::Embed, |head| head.task));
+        spec.tables.leading = spec.steps.leading(task);
+        if beside {
+            spec.layers.iter_mut().for_each(|layer| layer.sees = Sees::Both);
+        }
         if sentence.multi.is_some() {
             tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
         }
@@ -108,8 +116,9 @@ impl Plan {
         }
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
-        // Always room for the longest text.
-        let budget = (bytes / program.plan().row_bytes()).min(MOST_TOKENS).max(max_tokens);
+        // Always room for the longest text, and for a text with its candidates.
+        let candidates = if beside { CANDIDATES * max_tokens } else { 0 };
+        let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(max_tokens);
         let program = Arc::new(program);
         let target = match device {
             Device::Gpu(gpu) => Target::Gpu(Box::new(Upload::new(gpu, program.clone(), budget, precision))),
@@ -181,7 +190,11 @@ fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -
     if wanted == Task::Answer && labels.count() != 2 {
         return Err(Error::option("number of labels of an extractive head", labels.count()));
     }
-    let function = Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?;
+    let function = match wanted {
+        // Candidates compete: the loss that it was trained with is over them.
+        Task::UniEncoder => Function::Softmax,
+        _ => Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?,
+    };
     let multi = sentence.multi.clone().unwrap_or_default();
     Ok(Some(TaskHead { task: wanted, labels, function, lexical: sentence.lexical, multi }))
 }
@@ -332,7 +345,7 @@ impl Model {
             precision: if precision == Precision::F16 { "f16" } else { "f32" },
             weight_bytes: program.weight_bytes(precision),
             dispatches: if device == "gpu" { program.steps(self.parts.vectors()).count() } else { 0 },
-            task: self.parts.head.as_ref().map_or(Task::Embed, |head| head.task),
+            task: self.task(),
             labels: match &self.parts.head {
                 Some(TaskHead { task: Task::Classify | Task::Tag, labels, .. }) => labels.0.clone(),
                 _ => Vec::new(),
@@ -470,13 +483,15 @@ impl Model {
         Ok(Call::new(job, |_, rows| Ok(Embeddings { data: rows.data, dimensions: rows.width, ..embeddings })))
     }
 
+    /// What it was loaded for.
+    pub(crate) fn task(&self) -> Task {
+        self.parts.head.as_ref().map_or(Task::Embed, |head| head.task)
+    }
+
     /// The head of a task, where the model was loaded with it.
     pub(crate) fn head(&self, task: Task) -> Result<&TaskHead> {
         let head = self.parts.head.as_ref().filter(|_| self.parts.tails.head(task).is_some());
-        head.ok_or_else(|| {
-            let loaded = self.parts.head.as_ref().map_or(Task::Embed, |head| head.task);
-            Error::NoHead { task: task.name(), loaded: loaded.name() }
-        })
+        head.ok_or_else(|| Error::NoHead { task: task.name(), loaded: self.task().name() })
     }
 
     /// What a task's head makes of these sequences.

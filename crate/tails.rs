@@ -68,7 +68,7 @@ impl Tails {
         };
         match head.task {
             Task::Embed => {}
-            Task::Classify | Task::Tag | Task::Answer => {
+            Task::Classify | Task::Tag | Task::Answer | Task::UniEncoder => {
                 add(head.task, declare, &|declare, x| run(declare, steps, x));
             }
             Task::Fill | Task::Sparse => {
@@ -132,6 +132,7 @@ fn record_step(declare: &mut Declare, spec: &Spec, step: &HeadStep, x: Buf, labe
             let (outputs, rounding) = match outputs {
                 Outputs::Hidden => (spec.hidden, Rounding::Never),
                 Outputs::Embedding => (spec.embedding, Rounding::Never),
+                Outputs::One => (1, Rounding::Never),
                 Outputs::Labels => (labels, Rounding::Never),
                 Outputs::Vocab => (spec.tables.vocab, Rounding::Allowed),
             };

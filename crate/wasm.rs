@@ -16,8 +16,8 @@ use crate::job::Call;
 use crate::model::{self, Device, EmbedOptions};
 use crate::program::Precision;
 use crate::task::{
-    AnswerOptions, ClassifyOptions, FillOptions, Input, MultiOptions, MultiVectors, SparseOptions, TagOptions, Task,
-    ZeroShotOptions,
+    AnswerOptions, ClassifyOptions, FillOptions, Input, MultiOptions, MultiVectors, RerankOptions, SparseOptions,
+    TagOptions, Task, ZeroShotOptions,
 };
 
 thread_local! {
@@ -274,7 +274,7 @@ impl Job {
 enum Request {
     Classify { inputs: Vec<Input>, options: ClassifyOptions },
     ZeroShot { texts: Vec<String>, options: ZeroShotOptions },
-    Rerank { query: String, documents: Vec<String>, top_k: Option<usize> },
+    Rerank { query: String, documents: Vec<String>, options: RerankOptions },
     Tag { texts: Vec<String>, options: TagOptions },
     Answer { inputs: Vec<Input>, options: AnswerOptions },
     Fill { texts: Vec<String>, options: FillOptions },
@@ -291,7 +291,7 @@ impl Request {
         Ok(match self {
             Self::Classify { inputs, options } => as_json(model.classify(&inputs, &options)?),
             Self::ZeroShot { texts, options } => as_json(model.zero_shot(&texts, &options)?),
-            Self::Rerank { query, documents, top_k } => as_json(model.rerank(&query, &documents, top_k)?),
+            Self::Rerank { query, documents, options } => as_json(model.rerank(&query, &documents, &options)?),
             Self::Tag { texts, options } => {
                 let call = model.tag(&texts, &options)?;
                 as_json(call.map(move |mut all| {

@@ -8,8 +8,8 @@ use embedlet::model::{Kind, Model};
 use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::{
-    ClassifyOptions, Entity, FillOptions, Input, LabelScore, Mask, MultiOptions, SparseOptions, TagOptions, Task,
-    ZeroShotOptions, max_sim,
+    ClassifyOptions, Entity, FillOptions, Function, Input, LabelScore, Mask, MultiOptions, RerankOptions,
+    SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -309,7 +309,8 @@ fn ranks_documents_as_a_cross_encoder() {
         for name in ["roberta-cross", "bert-cross"] {
             let (model, golden) = task_model(name, on);
             let documents: Vec<String> = parsed(&golden["documents"]);
-            let found = run(&model, model.rerank(golden["query"].as_str().unwrap(), &documents, None));
+            let query = golden["query"].as_str().unwrap();
+            let found = run(&model, model.rerank(query, &documents, &RerankOptions::default()));
             for (found, expected) in found.iter().zip(golden["ranked"].as_array().unwrap()) {
                 assert_eq!(found.index, parsed::<usize>(&expected["corpus_id"]), "{name}");
                 close(found.score, &expected["score"], name);
@@ -317,6 +318,35 @@ fn ranks_documents_as_a_cross_encoder() {
             assert_eq!(found.len(), documents.len());
         }
     }
+}
+
+#[test]
+fn reads_a_query_once_as_a_uni_encoder() {
+    for on in On::BOTH {
+        let (model, golden) = task_model("uni-encoder", on);
+        assert_eq!(model.info().task, Task::UniEncoder);
+        for case in golden["cases"].as_array().unwrap() {
+            let (query, documents): (String, Vec<String>) = (parsed(&case["query"]), parsed(&case["documents"]));
+            let rank = |options| run(&model, model.rerank(&query, &documents, &options));
+            for (function, key) in [(None, "scores"), (Some(Function::None), "logits")] {
+                let found = rank(RerankOptions { function, top_k: None });
+                assert!(found.len() == documents.len() && found.is_sorted_by(|a, b| a.score >= b.score));
+                let mut scores = vec![f32::NAN; found.len()];
+                found.iter().for_each(|ranked| scores[ranked.index] = ranked.score);
+                let expected: Vec<f32> = parsed(&case[key]);
+                let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                assert!(max_abs(&scores, &expected) <= LOGITS_MAX * largest, "{on:?} {key}: {scores:?} {expected:?}");
+            }
+            assert_eq!(rank(RerankOptions { top_k: Some(1), function: None }).len(), 1);
+        }
+        assert_eq!(run(&model, model.rerank("x", &[], &RerankOptions::default())), []);
+        // What shares a context cannot be cut in two, because it would be another context.
+        let many = model.rerank("x", &vec!["y".to_owned(); 256], &RerankOptions::default());
+        assert_eq!(many.err().unwrap().code(), "limit-exceeded");
+    }
+    let other = fixtures().join("tasks/roberta-cross");
+    let error = native::load(&other, On::Cpu.device(), None, Some(Task::UniEncoder), &mut |_, _| {}).err().unwrap();
+    assert_eq!(error.code(), "unsupported-option");
 }
 
 #[test]
@@ -389,7 +419,8 @@ fn a_missing_head_is_named() {
     let (model, _) = task_model("bert-labels", On::Cpu);
     let unknown = ClassifyOptions { labels: Some(vec!["z".into()]), ..ClassifyOptions::default() };
     assert_eq!(model.classify(&[Input::text("x")], &unknown).err().unwrap().code(), "invalid-argument");
-    assert_eq!(model.rerank("x", &["y".to_owned()], None).err().unwrap().code(), "invalid-argument");
+    let rerank = model.rerank("x", &["y".to_owned()], &RerankOptions::default());
+    assert_eq!(rerank.err().unwrap().code(), "invalid-argument");
     // Vectors are those of the encoder.
     let call = model.embed(&["x"], &Default::default()).unwrap();
     assert_eq!(pollster::block_on(call.run(&model)).unwrap().dimensions, 24);

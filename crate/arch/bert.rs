@@ -62,7 +62,10 @@ pub const DEFAULTS: Defaults = Defaults {
 };
 
 pub fn spec(config: &Config) -> Result<Spec> {
-    family(config, &DEFAULTS)
+    let mut spec = family(config, &DEFAULTS)?;
+    spec.tasks.uni_encoder =
+        vec![HeadStep::Pool(Pooling::Mean), HeadStep::dense("/fc.weight", "/fc.bias", Outputs::One)];
+    Ok(Spec { prefixes: &["", "bert.", "bert.bert."], ..spec })
 }
 
 /// A pooler in front of the classifier, and a transformed state in front of the token table.
@@ -89,6 +92,7 @@ pub fn tasks(config: &Config, activation: Activation, eps: f32) -> Result<Tasks>
             ),
             decoder(config, "embeddings.word_embeddings.weight", decoder_names, "/cls.predictions.bias")?,
         ],
+        ..Tasks::default()
     })
 }
 

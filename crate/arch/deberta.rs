@@ -98,6 +98,7 @@ fn tasks(config: &Config, spec: &Spec, embedding: usize) -> Result<Tasks> {
         tag: vec![HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels)],
         answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
         fill,
+        ..Tasks::default()
     })
 }
 

@@ -70,5 +70,6 @@ fn tasks(config: &Config, activation: Activation) -> Result<Tasks> {
             HeadStep::norm("/vocab_layer_norm.weight", "/vocab_layer_norm.bias", 1e-12),
             decoder(config, "embeddings.word_embeddings.weight", decoder_names, decoder_names[1])?,
         ],
+        ..Tasks::default()
     })
 }

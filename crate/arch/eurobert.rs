@@ -45,5 +45,5 @@ fn tasks(config: &Config) -> Result<Tasks> {
         outputs: Outputs::Vocab,
         activation: None,
     };
-    Ok(Tasks { classify, tag: vec![labels], answer: Vec::new(), fill: vec![decoder] })
+    Ok(Tasks { classify, tag: vec![labels], answer: Vec::new(), fill: vec![decoder], ..Tasks::default() })
 }

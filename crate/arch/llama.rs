@@ -177,5 +177,6 @@ pub fn tasks() -> Tasks {
         tag: vec![score(Some("/score.bias"))],
         answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
         fill: Vec::new(),
+        ..Tasks::default()
     }
 }

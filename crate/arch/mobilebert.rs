@@ -70,6 +70,7 @@ fn tasks(pooler: bool) -> Tasks {
         tag: vec![classifier()],
         answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
         fill: Vec::new(),
+        ..Tasks::default()
     }
 }
 

@@ -118,5 +118,6 @@ fn tasks(config: &Config) -> Result<Tasks> {
         tag: with_head(labels()),
         answer: with_head(labels()),
         fill: with_head(decoder),
+        ..Tasks::default()
     })
 }

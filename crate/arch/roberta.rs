@@ -38,6 +38,7 @@ pub fn tasks(config: &Config, eps: f32) -> Result<Tasks> {
             HeadStep::norm("/lm_head.layer_norm.weight", "/lm_head.layer_norm.bias", eps),
             decoder(config, "embeddings.word_embeddings.weight", decoder_names, "/lm_head.bias")?,
         ],
+        ..Tasks::default()
     })
 }
 

@@ -101,5 +101,6 @@ fn tasks(config: &Config, hidden: usize) -> Result<Tasks> {
         tag: vec![scores],
         answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
         fill,
+        ..Tasks::default()
     })
 }

@@ -246,7 +246,7 @@ impl Drop for Case {
 }
 
 /// Texts of these lengths, a third of each left out of the pooling. In every other text the first third is seen by all; in
-/// the others four tokens of five see the text in front of theirs too.
+/// the others four tokens of five see the text in front of theirs too, and the fifth the text behind.
 fn batch(program: &Program, lengths: &[u32]) -> Batch {
     let output = program.vectors();
     let width = output.width as u32;
@@ -257,24 +257,26 @@ fn batch(program: &Program, lengths: &[u32]) -> Batch {
         temperature: Some(0.7),
     };
     let mut batch = Batch { starts: vec![0], pooling, ..Batch::default() };
-    for &length in lengths {
+    for (text, &length) in lengths.iter().enumerate() {
         let start = batch.ids.len() as u32;
-        let also_from =
-            if batch.texts().is_multiple_of(2) { start } else { batch.from.last().copied().unwrap_or(start) };
+        let until = start + length;
+        let in_front = batch.from.last().copied().unwrap_or(start);
+        let behind = until + lengths.get(text + 1).copied().unwrap_or(0);
         for index in 0..length {
             batch.ids.push((start + index) * 7 % TABLE_ROWS as u32);
             batch.positions.push(index % TABLE_ROWS as u32);
             batch.type_ids.push((start + index) % 2);
             batch.from.push(start);
-            batch.until.push(start + length);
+            batch.until.push(until);
+            let (also_from, also_until) = match text % 2 {
+                0 => (start, start + length.div_ceil(3)),
+                _ if index % 5 == 4 => (until, behind),
+                _ => (in_front, start),
+            };
             batch.also_from.push(also_from);
-            batch.also_until.push(match also_from == start {
-                true => start + length.div_ceil(3),
-                false if index % 5 == 4 => also_from,
-                false => start,
-            });
+            batch.also_until.push(also_until);
         }
-        batch.starts.push(start + length);
+        batch.starts.push(until);
         batch.pool_from.push(length / 3);
         batch.picks.push(start + length / 2);
     }

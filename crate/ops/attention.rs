@@ -64,7 +64,7 @@ pub enum Sees {
     /// Its first range, as far as the window goes.
     #[default]
     Text,
-    /// The same, and what its second range has in front of that.
+    /// The same, and what its second range has in front of that, or all of a second range behind the first.
     Both,
     /// All of its first range where it lies in its own second; the other tokens keep what they have here.
     Leading(Buf),
@@ -135,8 +135,8 @@ impl Heads {
             Sees::Text => [once(near), once(0..0), once(0..0)],
             Sees::Both => {
                 let gap = text.start.saturating_sub(also.end);
-                let front = also.start..also.end.min(near.start);
-                [once(near), Seen { gap, ..once(front) }, once(0..0)]
+                let until = if also.start < text.end { also.end.min(near.start) } else { also.end };
+                [once(near), Seen { gap, ..once(also.start..until) }, once(0..0)]
             }
             Sees::Leading(_) => {
                 let leads = also.contains(&token);

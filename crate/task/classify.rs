@@ -1,4 +1,4 @@
-//! Scores of labels for a text or a pair of texts, and what rests on them: reranking and zero-shot classification.
+//! Scores of labels for a text or a pair of texts, and what rests on them: zero-shot classification.
 //!
 //! Functions are those of the text-classification and zero-shot-classification pipelines of transformers, and for a single
 //! column those of sentence-transformers' `CrossEncoder`.
@@ -52,7 +52,7 @@ impl Function {
         })
     }
 
-    fn apply(self, logits: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
+    pub(super) fn apply(self, logits: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
         match self {
             Self::Softmax => softmax(logits),
             Self::Sigmoid => logits.map(|x| (1.0 / (1.0 + f64::from(-x).exp())) as f32).collect(),
@@ -80,15 +80,6 @@ pub struct Classification {
     pub logits: Vec<f32>,
     /// Best first.
     pub scores: Vec<LabelScore>,
-}
-
-/// A document and how well it answers the query.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Ranked {
-    /// Its place among the documents of the call.
-    pub index: usize,
-    /// Higher is better.
-    pub score: f32,
 }
 
 /// Options of one zero-shot classification.
@@ -133,26 +124,6 @@ impl Model {
                 Classification { logits: logits.to_vec(), scores }
             };
             Ok(rows.texts().map(classification).collect())
-        }))
-    }
-
-    /// Orders documents by how well they answer a query, by a cross-encoder: a head of one column.
-    pub fn rerank(&self, query: &str, documents: &[String], top_k: Option<usize>) -> Result<Call<Vec<Ranked>>> {
-        let head = self.head(Task::Classify)?;
-        if head.labels.count() != 1 {
-            let reason = format!("reranking takes a head of one column; this one has {}", head.labels.count());
-            return Err(Error::argument(reason));
-        }
-        let function = head.function;
-        let pair = |document: &String| self.sequence(&Input::pair(query, document), Truncation::LongestFirst);
-        let job = self.head_job(Task::Classify, documents.iter().map(pair).collect::<Result<_>>()?)?;
-        Ok(Call::new(job, move |_, rows| {
-            let scores = function.apply(rows.data.iter().copied());
-            let mut ranked: Vec<_> =
-                scores.into_iter().enumerate().map(|(index, score)| Ranked { index, score }).collect();
-            ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
-            ranked.truncate(top_k.unwrap_or(usize::MAX));
-            Ok(ranked)
         }))
     }
 

@@ -5,6 +5,7 @@ mod classify;
 mod fill;
 mod labels;
 mod multi;
+mod rerank;
 mod sparse;
 mod tag;
 
@@ -14,10 +15,11 @@ use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
 
 pub use answer::{Answer, AnswerLogits, AnswerOptions};
-pub use classify::{Classification, ClassifyOptions, Function, Ranked, ZeroShotOptions};
+pub use classify::{Classification, ClassifyOptions, Function, ZeroShotOptions};
 pub use fill::{Candidate, FillOptions, Mask};
 pub use labels::{LabelScore, Labels};
 pub use multi::{Expansion, MultiOptions, MultiVector, MultiVectors, max_sim};
+pub use rerank::{Ranked, RerankOptions};
 pub use sparse::{SparseOptions, SparseVector};
 pub use tag::{Aggregation, Entity, TagOptions};
 
@@ -39,15 +41,19 @@ pub enum Task {
     Sparse,
     /// A vector a token.
     Multi,
+    /// Scores of candidates that share a context.
+    UniEncoder,
 }
 
 impl Task {
     /// The class of transformers that has its head, less the name of the architecture.
-    pub const CLASSES: [(&'static str, Self); 4] = [
+    pub const CLASSES: [(&'static str, Self); 5] = [
         ("ForSequenceClassification", Self::Classify),
         ("ForTokenClassification", Self::Tag),
         ("ForQuestionAnswering", Self::Answer),
         ("ForMaskedLM", Self::Fill),
+        // Not of transformers: the class of the paper's own repository.
+        ("UniEncoder", Self::UniEncoder),
     ];
 
     /// Its name in messages and options.
@@ -60,6 +66,7 @@ impl Task {
             Self::Fill => "fill",
             Self::Sparse => "sparse",
             Self::Multi => "multi",
+            Self::UniEncoder => "uni-encoder",
         }
     }
 }
@@ -114,6 +121,8 @@ pub struct Tasks {
     pub answer: Vec<HeadStep>,
     /// `ForMaskedLM`: scores of the vocabulary, a row a masked token.
     pub fill: Vec<HeadStep>,
+    /// `UniEncoder` of github.com/dll-wu/Uni-Encoder: a score a text.
+    pub uni_encoder: Vec<HeadStep>,
 }
 
 impl Tasks {
@@ -125,6 +134,7 @@ impl Tasks {
             Task::Tag => &self.tag,
             Task::Answer => &self.answer,
             Task::Fill | Task::Sparse => &self.fill,
+            Task::UniEncoder => &self.uni_encoder,
         }
     }
 }
@@ -166,6 +176,8 @@ pub enum Outputs {
     Hidden,
     /// As many as the embeddings.
     Embedding,
+    /// One.
+    One,
     /// One a label of `id2label`.
     Labels,
     /// One a token of the vocabulary.

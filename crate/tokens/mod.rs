@@ -108,7 +108,16 @@ impl Tokens {
         let room = max_tokens.saturating_sub(special_tokens(frame));
         // One more than there is room for tells that something was cut off.
         let mut encoding = self.tokenize(text, room.saturating_add(1))?;
-        let truncated = self.cut_to(&mut encoding, room);
+        let truncated = cut_to(&mut encoding, room, self.cut);
+        Ok(framed(frame, [&encoding], truncated))
+    }
+
+    /// The same where the front of a long text is cut off, whatever `tokenizer_config.json` says.
+    pub fn encode_end(&self, text: &str, max_tokens: usize) -> Result<Encoding> {
+        let frame = &self.post.frame.single;
+        let mut encoding = self.tokenize(text, usize::MAX)?;
+        let room = max_tokens.saturating_sub(special_tokens(frame));
+        let truncated = cut_to(&mut encoding, room, TruncationDirection::Left);
         Ok(framed(frame, [&encoding], truncated))
     }
 
@@ -119,8 +128,8 @@ impl Tokens {
         // How long both are decides what stays of each.
         let (mut first, mut second) = (self.tokenize(first, usize::MAX)?, self.tokenize(second, usize::MAX)?);
         let [keep_first, keep_second] = lengths(first.len(), second.len(), room, truncation)?;
-        let cut_first = self.cut_to(&mut first, keep_first);
-        let truncated = self.cut_to(&mut second, keep_second) || cut_first;
+        let cut_first = cut_to(&mut first, keep_first, self.cut);
+        let truncated = cut_to(&mut second, keep_second, self.cut) || cut_first;
         Ok(framed(frame, [&first, &second], truncated))
     }
 
@@ -181,15 +190,6 @@ impl Tokens {
             process_offsets(&mut encoding, prefix_space);
         }
         Ok(encoding)
-    }
-
-    /// Whether something was cut off.
-    fn cut_to(&self, encoding: &mut tokenizers::Encoding, room: usize) -> bool {
-        let truncated = encoding.len() > room;
-        if truncated {
-            encoding.truncate(room, 0, self.cut);
-        }
-        truncated
     }
 
     /// Tokens that a prompt takes at the front of a text, special tokens in front of it included: what it has
@@ -270,6 +270,15 @@ impl Tokens {
             None => Ok(tokens.join(" ")),
         }
     }
+}
+
+/// Whether something was cut off.
+fn cut_to(encoding: &mut tokenizers::Encoding, room: usize, end: TruncationDirection) -> bool {
+    let truncated = encoding.len() > room;
+    if truncated {
+        encoding.truncate(room, 0, end);
+    }
+    truncated
 }
 
 fn special_tokens(frame: &[Piece]) -> usize {

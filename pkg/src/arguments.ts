@@ -90,7 +90,7 @@ export function checkLoadOptions(options: LoadOptions): void {
   checkNames("load", options, LOAD_OPTIONS);
   oneOf("device", options.device, ["auto", "webgpu", "wasm"]);
   oneOf("precision", options.precision, ["auto", "f32", "f16"]);
-  oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi"]);
+  oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi", "uni-encoder"]);
 }
 
 const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "output", "ranges", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];

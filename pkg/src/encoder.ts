@@ -82,11 +82,11 @@ export class Encoder {
     return this.#json({ task: "zero-shot", texts: readTexts(texts), options: read }, options);
   }
 
-  /** Orders documents by how well they answer a query, best first, by the head of a cross-encoder. */
+  /** Orders documents by how well they answer a query, best first, by the head of a cross-encoder or a Uni-Encoder. */
   async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
-    const { topK } = readTaskOptions("rerank", options, ["topK"]);
+    const read = readTaskOptions("rerank", options, ["topK", "function"]);
     if (typeof query !== "string") throw invalid("The query must be a string.");
-    return this.#json({ task: "rerank", query, documents: readTexts(documents), topK }, options);
+    return this.#json({ task: "rerank", query, documents: readTexts(documents), options: read }, options);
   }
 
   /** Finds the entities of each text. Long texts are read in windows. */

@@ -117,7 +117,7 @@ export interface EmbedOptions {
 }
 
 /** What a model can be loaded for; each has the methods that need its head. */
-export type Task = "embed" | "classify" | "tag" | "answer" | "fill" | "sparse" | "multi";
+export type Task = "embed" | "classify" | "tag" | "answer" | "fill" | "sparse" | "multi" | "uni-encoder";
 
 /** What every call can be given. */
 export type CallOptions = Pick<EmbedOptions, "signal" | "onProgress">;
@@ -163,6 +163,8 @@ export interface ZeroShotOptions extends CallOptions {
 export interface RerankOptions extends CallOptions {
   /** Keeps the best so many documents. Default: all. */
   topK?: number;
+  /** What makes scores of logits. Default: of a cross-encoder as its configuration says, of a Uni-Encoder a softmax. */
+  function?: "softmax" | "sigmoid" | "none";
 }
 
 /** A document of a `rerank` call. */

@@ -283,7 +283,7 @@ both("asks for tasks, and gives their results a form", async (Encoder) => {
   const encoder = await Encoder.load(files(), { task: "fill" });
   const [asked] = await encoder.classify([{ text: "a", pair: "b" }], { topK: 2, labels: ["x"] });
   assert.deepEqual(asked, { task: "classify", inputs: [{ text: "a", pair: "b" }], options: { topK: 2, labels: ["x"] } });
-  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"] });
+  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"], options: {} });
   const filtered = async (filter) => (await encoder.fill("[MASK]", { filter }))[0].options.ids;
   assert.deepEqual(await filtered(/^[ap]/g), [1, 3]);
   assert.deepEqual(await filtered((token, id) => token.length > 4 && id > 0), [1]);

@@ -225,6 +225,10 @@ for (const device of ["wasm", "webgpu"]) {
       const found = await ask("bert-cross", "rerank", query, documents);
       assert.deepEqual(found.map(({ index }) => index), ranked.map(({ corpus_id }) => corpus_id));
       found.forEach(({ score }, k) => close(score, ranked[k].score));
+      const [beside] = golden("tasks/uni-encoder.json").cases;
+      const together = await ask("uni-encoder", "rerank", beside.query, beside.documents, { function: "none" });
+      assert.equal(together.length, beside.documents.length);
+      together.forEach(({ index, score }) => close(score, beside.logits[index]));
       const nli = golden("tasks/bert-nli.json");
       const options = { labels: nli.labels, hypothesisTemplate: "It is about {}." };
       const [one] = await ask("bert-nli", "zeroShot", nli.texts, options);

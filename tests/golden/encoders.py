@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import MambaConfig, MambaModel
+from transformers import BertForPreTraining, MambaConfig, MambaModel
 from transformers.models.mamba.modeling_mamba import MambaMixer
 
 
@@ -181,6 +181,31 @@ class NomicMoe(Tree):
             added = part("mlp")(x) if self.mixed(index) else part("mlp.fc2")(F.gelu(part("mlp.fc1")(x)))
             x = part("norm2")(x + added)
         return x
+
+
+class UniEncoder(nn.Module):
+    """Uni-Encoder (arXiv 2106.01263) with arrow attention: a context and its candidates in one pass, where all have the
+    positions behind the context, the context and each candidate see each other, and candidates do not see each other."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.bert = BertForPreTraining(config)
+        self.fc = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, context, candidates):
+        """Lists of ids, special tokens included, to a logit for each candidate."""
+        parts = [context, *candidates]
+        owner = torch.tensor([index for index, ids in enumerate(parts) for _ in ids])
+        starts = [0] + len(candidates) * [len(context)]
+        positions = torch.tensor([start + place for start, ids in zip(starts, parts) for place in range(len(ids))])
+        seen = (owner[:, None] == owner[None]) | (owner[:, None] == 0) | (owner[None] == 0)
+        mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+        ids = torch.tensor([token for part in parts for token in part])
+        states = self.bert.bert(
+            input_ids=ids[None], token_type_ids=(owner > 0).long()[None], position_ids=positions[None], attention_mask=mask[None, None],
+        ).last_hidden_state[0]
+        means = [states[owner == 1 + index].mean(0) for index in range(len(candidates))]
+        return self.fc(torch.stack(means))[:, 0]
 
 
 class MambaPair(nn.Module):

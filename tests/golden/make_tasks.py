@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from encoders import UniEncoder
+from safetensors.torch import save
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
@@ -147,6 +149,34 @@ def rerank():
     write("bert-cross", query=TEXTS[0], documents=DOCUMENTS, ranked=model.rank(TEXTS[0], DOCUMENTS))
 
 
+def uni_encoder():
+    config = BertConfig(vocab_size=PIECES[1], **SIZES, attn_implementation="eager", architectures=["UniEncoder"])
+    tokens = pieces()
+    model = UniEncoder(config)
+    randomise(model, seed=8, wide=0.3)
+    model.half().float().eval()
+    folder = OUT / "uni-encoder"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    config.to_json_file(folder / "config.json")
+    tokens.save_pretrained(folder)
+    # As in the paper's repository, without the heads of the pretraining.
+    kept = {name: value.half() for name, value in model.state_dict().items() if not name.startswith("bert.cls.")}
+    (folder / "model.safetensors").write_bytes(save(kept, metadata={"format": "pt"}))
+
+    def ids(text):
+        """The end of a text, as many tokens as half of the positions have room for."""
+        inner = tokens(text, add_special_tokens=False)["input_ids"]
+        return [tokens.cls_token_id, *inner[-(SIZES["max_position_embeddings"] // 2 - 2):], tokens.sep_token_id]
+
+    cases = [(query, documents) for query in (TEXTS[0], TEXTS[3]) for documents in (DOCUMENTS, DOCUMENTS[:1], [*TEXTS, *DOCUMENTS, TEXTS[1]])]
+    logits = [model(ids(query), [ids(document) for document in documents]) for query, documents in cases]
+    # Candidates take part in each other's scores, through the context.
+    assert (logits[0][0] - logits[1][0]).abs() > 1e-3
+    cases = [dict(query=query, documents=documents, logits=row, scores=row.softmax(-1)) for (query, documents), row in zip(cases, logits)]
+    write("uni-encoder", cases=cases)
+
+
 def sparse():
     for name, how in [("splade-max", dict(pooling_strategy="max")), ("splade-sum", dict(pooling_strategy="sum", activation_function="log1p_relu"))]:
         folder = saved("plain", transformers.BertForMaskedLM, BertConfig(vocab_size=PIECES[1], **SIZES), pieces(), wide=0.2)
@@ -189,7 +219,7 @@ def main():
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     with torch.inference_mode():
-        for make in (classify, tag, fill, zero_shot, rerank, sparse, multi):
+        for make in (classify, tag, fill, zero_shot, rerank, uni_encoder, sparse, multi):
             make()
 
 
