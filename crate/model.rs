@@ -321,6 +321,9 @@ pub struct Embeddings {
     pub tokens: Vec<u32>,
     /// Whether tokens were cut off.
     pub truncated: Vec<bool>,
+    /// Of each text, what its rows are of, where [`EmbedOptions::tokens`] asks for them. Offsets are in the text without its
+    /// prompt, whose tokens have (0, 0).
+    pub encodings: Vec<Encoding>,
 }
 
 impl Model {
@@ -465,10 +468,7 @@ impl Model {
         let mut sequences = Vec::with_capacity(texts.len());
         let mut embeddings = Embeddings::default();
         for text in texts {
-            let encoding = match prompt {
-                "" => self.tokenize(text.as_ref())?,
-                prompt => self.tokenize(&format!("{prompt}{}", text.as_ref()))?,
-            };
+            let encoding = self.parts.tokens.encode_behind(prompt, text.as_ref())?;
             let mut sequence = Sequence::from(&encoding);
             sequence.pool_from = pool_from.min(sequence.ids.len()) as u32;
             if !options.tokens && sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
@@ -477,6 +477,9 @@ impl Model {
             embeddings.truncated.push(encoding.truncated);
             embeddings.tokens.push(sequence.ids.len() as u32);
             sequences.push(sequence);
+            if options.tokens {
+                embeddings.encodings.push(encoding);
+            }
         }
         let tails = if options.tokens { &self.parts.tails.states } else { &self.parts.tails.vectors };
         let job = Job::new(self, sequences, tails[layers - 1], pooling)?;

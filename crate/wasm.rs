@@ -13,12 +13,13 @@ use wasm_bindgen::prelude::*;
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::job::Call;
-use crate::model::{self, Device, EmbedOptions};
+use crate::model::{self, Device, EmbedOptions, Embeddings};
 use crate::program::Precision;
 use crate::task::{
     AnswerOptions, ClassifyOptions, FillOptions, Input, MultiOptions, MultiVectors, RerankOptions, SparseOptions,
     TagOptions, Task, ZeroShotOptions,
 };
+use crate::tokens::Encoding;
 
 thread_local! {
     static GPU: RefCell<Option<Arc<Gpu>>> = const { RefCell::new(None) };
@@ -36,7 +37,11 @@ fn argument(error: impl ToString) -> JsValue {
 }
 
 fn json(value: &impl Serialize) -> Result<String, JsValue> {
-    serde_json::to_string(value).map_err(argument)
+    text_of(value).map_err(thrown)
+}
+
+fn text_of(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::argument(error.to_string()))
 }
 
 /// Opens the device, or takes the one that is open and not lost.
@@ -168,6 +173,15 @@ struct Tokenized {
     truncated: bool,
 }
 
+impl Tokenized {
+    fn new(text: &str, encoding: Encoding) -> Self {
+        let units = Units::new(text);
+        let offsets = encoding.offsets.iter().map(|(start, end)| (units.at(*start), units.at(*end))).collect();
+        let Encoding { ids, tokens, truncated, .. } = encoding;
+        Self { ids, tokens, offsets, truncated }
+    }
+}
+
 #[wasm_bindgen]
 impl Model {
     /// [`model::Info`] as JSON, with the devices' names in JavaScript.
@@ -179,18 +193,15 @@ impl Model {
 
     /// Ids, token strings and offsets of a text as JSON; offsets count UTF-16 units, as JavaScript does.
     pub fn tokenize(&self, text: &str) -> Result<String, JsValue> {
-        let encoding = self.0.tokenize(text).map_err(thrown)?;
-        let units = Units::new(text);
-        let offsets = encoding.offsets.iter().map(|(start, end)| (units.at(*start), units.at(*end))).collect();
-        let (ids, tokens, truncated) = (encoding.ids, encoding.tokens, encoding.truncated);
-        json(&Tokenized { ids, tokens, offsets, truncated })
+        json(&Tokenized::new(text, self.0.tokenize(text).map_err(thrown)?))
     }
 
     /// Tokenizes texts and prepares their embedding; `options` is [`EmbedOptions`] as JSON.
     pub fn embed(&self, texts: Vec<String>, options: &str) -> Result<Job, JsValue> {
         let options: EmbedOptions = serde_json::from_str(options).map_err(argument)?;
         let call = self.0.embed(&texts, &options).map_err(thrown)?;
-        Ok(Job { call: call.map(|embeddings| Ok(Made::Embeddings(embeddings))), model: self.0.clone() })
+        let call = call.map(move |embeddings| Vectors::new(&texts, embeddings, options.tokens).map(Made::Vectors));
+        Ok(Job { call, model: self.0.clone() })
     }
 
     /// Prepares a call of another task; `request` is a [`Request`] as JSON.
@@ -215,9 +226,43 @@ pub struct Job {
 
 /// What a call makes.
 enum Made {
-    Embeddings(model::Embeddings),
-    Vectors(Vec<MultiVectors>),
+    Vectors(Vectors),
     Json(String),
+}
+
+/// Vectors of texts, of which each has one unless there are `counts`.
+#[derive(Default)]
+struct Vectors {
+    data: Vec<f32>,
+    dimensions: usize,
+    tokens: Vec<u32>,
+    truncated: Vec<bool>,
+    counts: Option<Vec<u32>>,
+    /// What they are of, as JSON.
+    details: Option<String>,
+}
+
+impl Vectors {
+    fn new(texts: &[String], embeddings: Embeddings, of_tokens: bool) -> Result<Self, Error> {
+        let Embeddings { data, dimensions, tokens, truncated, encodings } = embeddings;
+        let vectors = Self { data, dimensions, tokens, truncated, ..Self::default() };
+        if !of_tokens {
+            return Ok(vectors);
+        }
+        let texts: Vec<Tokenized> = texts.iter().zip(encodings).map(|(text, one)| Tokenized::new(text, one)).collect();
+        Ok(Self { counts: Some(vectors.tokens.clone()), details: Some(text_of(&texts)?), ..vectors })
+    }
+
+    fn of_texts(texts: &[MultiVectors]) -> Self {
+        Self {
+            data: texts.iter().flat_map(|text| text.data.iter().copied()).collect(),
+            dimensions: texts.first().map_or(0, |text| text.dimensions),
+            tokens: texts.iter().map(|text| text.tokens).collect(),
+            truncated: texts.iter().map(|text| text.truncated).collect(),
+            counts: Some(texts.iter().map(|text| text.rows().count() as u32).collect()),
+            details: None,
+        }
+    }
 }
 
 #[wasm_bindgen]
@@ -239,28 +284,24 @@ impl Job {
         self.call.job().total()
     }
 
-    /// `{ data, dimensions, tokens, truncated }` of vectors, with `counts` where a text has several, or `{ json }`.
+    /// `{ data, dimensions, tokens, truncated }` of vectors, with `counts` where a text has several and `details` where it is
+    /// said what they are of, or `{ json }`.
     pub fn finish(self) -> Result<Object, JsValue> {
         let object = Object::new();
         let set = |name: &str, value: JsValue| Reflect::set(&object, &name.into(), &value).map(|_| ());
         match self.call.finish(&self.model).map_err(thrown)? {
-            Made::Embeddings(embeddings) => {
-                let truncated: Vec<u8> = embeddings.truncated.iter().map(|cut| u8::from(*cut)).collect();
-                set("data", Float32Array::from(embeddings.data.as_slice()).into())?;
-                set("dimensions", embeddings.dimensions.into())?;
-                set("tokens", Uint32Array::from(embeddings.tokens.as_slice()).into())?;
+            Made::Vectors(vectors) => {
+                let truncated: Vec<u8> = vectors.truncated.iter().map(|cut| u8::from(*cut)).collect();
+                set("data", Float32Array::from(vectors.data.as_slice()).into())?;
+                set("dimensions", vectors.dimensions.into())?;
+                set("tokens", Uint32Array::from(vectors.tokens.as_slice()).into())?;
                 set("truncated", Uint8Array::from(truncated.as_slice()).into())?;
-            }
-            Made::Vectors(texts) => {
-                let data: Vec<f32> = texts.iter().flat_map(|text| text.data.iter().copied()).collect();
-                let counts: Vec<u32> = texts.iter().map(|text| text.rows().count() as u32).collect();
-                let tokens: Vec<u32> = texts.iter().map(|text| text.tokens).collect();
-                let truncated: Vec<u8> = texts.iter().map(|text| u8::from(text.truncated)).collect();
-                set("data", Float32Array::from(data.as_slice()).into())?;
-                set("dimensions", texts.first().map_or(0, |text| text.dimensions).into())?;
-                set("counts", Uint32Array::from(counts.as_slice()).into())?;
-                set("tokens", Uint32Array::from(tokens.as_slice()).into())?;
-                set("truncated", Uint8Array::from(truncated.as_slice()).into())?;
+                if let Some(counts) = vectors.counts {
+                    set("counts", Uint32Array::from(counts.as_slice()).into())?;
+                }
+                if let Some(details) = vectors.details {
+                    set("details", details.into())?;
+                }
             }
             Made::Json(text) => set("json", text.into())?,
         }
@@ -285,8 +326,7 @@ enum Request {
 impl Request {
     fn call(self, model: &model::Model) -> Result<Call<Made>, Error> {
         fn as_json<T: Serialize + 'static>(call: Call<T>) -> Call<Made> {
-            let text = |error: serde_json::Error| Error::argument(error.to_string());
-            call.map(move |made| serde_json::to_string(&made).map(Made::Json).map_err(text))
+            call.map(|made| text_of(&made).map(Made::Json))
         }
         Ok(match self {
             Self::Classify { inputs, options } => as_json(model.classify(&inputs, &options)?),
@@ -322,7 +362,7 @@ impl Request {
             }
             Self::Sparse { texts, options } => as_json(model.embed_sparse(&texts, &options)?),
             Self::Multi { texts, options } => {
-                model.embed_multi(&texts, &options)?.map(|vectors| Ok(Made::Vectors(vectors)))
+                model.embed_multi(&texts, &options)?.map(|texts| Ok(Made::Vectors(Vectors::of_texts(&texts))))
             }
         })
     }

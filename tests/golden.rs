@@ -127,6 +127,26 @@ fn check_architectures(on: On) {
     assert!(failures.is_empty(), "on {on:?}:\n{}", failures.join("\n"));
 }
 
+#[test]
+fn says_what_the_rows_of_tokens_are_of() {
+    let model = load(&fixtures().join("architectures/bert-1"), On::Cpu, None);
+    let texts = strings(&json("architectures/texts.json"));
+    let prompt = "the ship: ";
+    let options = EmbedOptions { tokens: true, prompt: Some(prompt.into()), ..EmbedOptions::default() };
+    let found = embed(&model, &texts, &options);
+    assert_eq!(found.encodings.len(), texts.len());
+    for (index, (text, encoding)) in texts.iter().zip(&found.encodings).enumerate() {
+        let whole = model.tokenize(&format!("{prompt}{text}")).unwrap();
+        assert_eq!((&encoding.ids, &encoding.tokens), (&whole.ids, &whole.tokens));
+        assert_eq!((encoding.ids.len() as u32, encoding.truncated), (found.tokens[index], found.truncated[index]));
+        for (own, whole) in encoding.offsets.iter().zip(&whole.offsets) {
+            // Ten characters of the prompt are before the text.
+            assert_eq!(own, &if whole.0 < 10 { (0, 0) } else { (whole.0 - 10, whole.1 - 10) });
+        }
+    }
+    assert!(embed(&model, &texts, &EmbedOptions::default()).encodings.is_empty());
+}
+
 /// The table in README.md, from the fixtures. `EMBEDLET_WRITE_README=1 cargo test` writes it.
 #[test]
 fn the_readme_lists_what_the_fixtures_prove() {

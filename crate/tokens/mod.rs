@@ -121,6 +121,19 @@ impl Tokens {
         Ok(framed(frame, [&encoding], truncated))
     }
 
+    /// Tokenizes a text behind a prompt, cut to the limit. Offsets are in the text; what is of the prompt has (0, 0).
+    pub fn encode_behind(&self, prompt: &str, text: &str) -> Result<Encoding> {
+        if prompt.is_empty() {
+            return self.encode(text);
+        }
+        let mut encoding = self.encode(&format!("{prompt}{text}"))?;
+        let behind = prompt.chars().count();
+        for (start, end) in &mut encoding.offsets {
+            (*start, *end) = (start.saturating_sub(behind), end.saturating_sub(behind));
+        }
+        Ok(encoding)
+    }
+
     /// Tokenizes two texts as one input, cut to the limit.
     pub fn encode_pair(&self, first: &str, second: &str, truncation: Truncation) -> Result<Encoding> {
         let frame = self.pair_frame()?;

@@ -93,12 +93,15 @@ export function checkLoadOptions(options: LoadOptions): void {
   oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi", "uni-encoder"]);
 }
 
-const EMBED_OPTIONS = ["prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "output", "ranges", "signal", "onProgress"] as const satisfies (keyof EmbedOptions)[];
+const EMBED_OPTIONS = [
+  "prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "output", "ranges", "tokens", "signal",
+  "onProgress",
+] as const satisfies (keyof EmbedOptions)[];
 
 /** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
 export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
   checkNames("embed", options, EMBED_OPTIONS);
-  const { prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature } = options;
+  const { prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, tokens } = options;
   if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
   if (promptName !== undefined && !Object.hasOwn(info.prompts, promptName)) {
     const names = Object.keys(info.prompts).map((name) => `"${name}"`).join(", ");
@@ -108,9 +111,11 @@ export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?
   if (attentionTemperature !== undefined && !Number.isFinite(attentionTemperature)) throw invalid("`attentionTemperature` must be a number.");
   oneOf("output", options.output, ["float32", "int8", "binary"]);
   if (options.ranges !== undefined && options.output !== "int8") throw invalid("`ranges` are for `output: \"int8\"`.");
+  if (tokens !== undefined && typeof tokens !== "boolean") throw invalid("`tokens` must be true or false.");
+  if (tokens && options.output !== undefined) throw invalid("`tokens: true` gives f32 vectors, without `output`.");
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
-  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, kind });
+  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, tokens, kind });
 }
 
 export function readTexts(texts: string | readonly string[]): string[] {

@@ -1,6 +1,7 @@
 // The result of an embed call, and how two results are compared. Plain arithmetic on the caller's thread.
 
 import { EmbedletError } from "./errors.js";
+import type { Vectors } from "./glue.js";
 import { toBits, toBytes, type Quantized, type Ranges } from "./quantize.js";
 import type { Similarity } from "./types.js";
 
@@ -14,7 +15,7 @@ export class Embeddings {
   readonly #truncated: Uint8Array;
 
   /** @internal */
-  constructor(data: Float32Array, dimensions: number, tokens: Uint32Array, truncated: Uint8Array) {
+  constructor({ data, dimensions, tokens, truncated }: Vectors) {
     this.data = data;
     this.count = tokens.length;
     this.dimensions = dimensions;

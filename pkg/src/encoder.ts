@@ -10,14 +10,18 @@ import type { Connection } from "./connect.js";
 import { Embeddings, similarity } from "./embeddings.js";
 import type { Call, Host, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
-import type { Made } from "./glue.js";
-import { maxSim, MultiVectors } from "./multi.js";
+import type { Made, Vectors } from "./glue.js";
+import { maxSim, MultiVectors, TokenVectors } from "./multi.js";
 import type { Quantized } from "./quantize.js";
 import type {
   Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EncoderInfo, Entity, FillOptions, HeadOptions, Input,
-  LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, Tokens,
-  ZeroShotOptions,
+  LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector,
+  TagOptions, TokenOptions, Tokens, VectorOptions, ZeroShotOptions,
 } from "./types.js";
+
+type Texts = string | readonly string[];
+/** What `embed` gives, by its options. */
+type Embedded = Embeddings | Quantized | TokenVectors;
 
 /** A loaded model. Made by `Encoder.load`; calls may overlap and run one after another. */
 export class Encoder {
@@ -38,24 +42,27 @@ export class Encoder {
   }
 
   /** Embeds texts as they are, or with a prompt. An array gives one row per text, a string one row. */
-  async embed(texts: string | readonly string[], options: EmbedOptions & { output: "int8" | "binary" }): Promise<Quantized>;
-  async embed(texts: string | readonly string[], options?: EmbedOptions & { output?: "float32" }): Promise<Embeddings>;
-  async embed(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings | Quantized> {
-    return this.#output(await this.#embed(texts, options), options);
+  async embed(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
+  async embed(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
+  async embed(texts: Texts, options?: VectorOptions): Promise<Embeddings>;
+  async embed(texts: Texts, options: EmbedOptions = {}): Promise<Embedded> {
+    return this.#embed(texts, options);
   }
 
   /** Embeds queries, with the model's prompt for queries where it has one. */
-  async embedQuery(texts: string | readonly string[], options: EmbedOptions & { output: "int8" | "binary" }): Promise<Quantized>;
-  async embedQuery(texts: string | readonly string[], options?: EmbedOptions & { output?: "float32" }): Promise<Embeddings>;
-  async embedQuery(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings | Quantized> {
-    return this.#output(await this.#embed(texts, options, "query"), options);
+  async embedQuery(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
+  async embedQuery(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
+  async embedQuery(texts: Texts, options?: VectorOptions): Promise<Embeddings>;
+  async embedQuery(texts: Texts, options: EmbedOptions = {}): Promise<Embedded> {
+    return this.#embed(texts, options, "query");
   }
 
   /** Embeds documents to be searched, with the model's prompt for documents where it has one. */
-  async embedDocuments(texts: string | readonly string[], options: EmbedOptions & { output: "int8" | "binary" }): Promise<Quantized>;
-  async embedDocuments(texts: string | readonly string[], options?: EmbedOptions & { output?: "float32" }): Promise<Embeddings>;
-  async embedDocuments(texts: string | readonly string[], options: EmbedOptions = {}): Promise<Embeddings | Quantized> {
-    return this.#output(await this.#embed(texts, options, "document"), options);
+  async embedDocuments(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
+  async embedDocuments(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
+  async embedDocuments(texts: Texts, options?: VectorOptions): Promise<Embeddings>;
+  async embedDocuments(texts: Texts, options: EmbedOptions = {}): Promise<Embedded> {
+    return this.#embed(texts, options, "document");
   }
 
   /** Compares every row of `a` with every row of `b` as the model is meant to: `a.count × b.count` numbers, higher is closer. */
@@ -68,16 +75,16 @@ export class Encoder {
    * Scores labels. With `labels` as an object from label to examples, any model can: each text takes every label's nearest
    * example, best first. Otherwise by the head of the checkpoint, which also takes pairs of texts.
    */
-  async classify(texts: string | readonly string[], options: ClassifyOptions): Promise<LabelScore[][]>;
+  async classify(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]>;
   async classify(inputs: Input | readonly Input[], options?: HeadOptions): Promise<Classification[]>;
   async classify(inputs: Input | readonly Input[], options: ClassifyOptions | HeadOptions = {}): Promise<LabelScore[][] | Classification[]> {
-    if (options.labels !== undefined && !Array.isArray(options.labels)) return this.#nearest(inputs as string | readonly string[], options as ClassifyOptions);
+    if (options.labels !== undefined && !Array.isArray(options.labels)) return this.#nearest(inputs as Texts, options as ClassifyOptions);
     const read = readTaskOptions("classify", options as HeadOptions, ["labels", "topK", "function"]);
     return this.#json({ task: "classify", inputs: readInputs(inputs), options: read }, options);
   }
 
   /** Scores labels that the model was not trained for, by a head of natural language inference. */
-  async zeroShot(texts: string | readonly string[], options: ZeroShotOptions): Promise<Scored[][]> {
+  async zeroShot(texts: Texts, options: ZeroShotOptions): Promise<Scored[][]> {
     const read = readTaskOptions("zeroShot", options, ["labels", "hypothesisTemplate", "multiLabel"]);
     return this.#json({ task: "zero-shot", texts: readTexts(texts), options: read }, options);
   }
@@ -90,7 +97,7 @@ export class Encoder {
   }
 
   /** Finds the entities of each text. Long texts are read in windows. */
-  async tag(texts: string | readonly string[], options: TagOptions = {}): Promise<Entity[][]> {
+  async tag(texts: Texts, options: TagOptions = {}): Promise<Entity[][]> {
     const read = readTaskOptions("tag", options, ["aggregation", "ignoreLabels", "stride"]);
     return this.#json({ task: "tag", texts: readTexts(texts), options: read }, options);
   }
@@ -104,7 +111,7 @@ export class Encoder {
   }
 
   /** Ranks tokens for every mask of each text; `info.maskToken` is the mask. */
-  async fill(texts: string | readonly string[], options: FillOptions = {}): Promise<Mask[][]> {
+  async fill(texts: Texts, options: FillOptions = {}): Promise<Mask[][]> {
     const { filter, ...read } = readTaskOptions("fill", options, ["topK", "targets", "filter"]);
     const list = readTexts(texts);
     const ids = filter === undefined ? undefined : await this.#matching(filter, options.signal);
@@ -112,17 +119,17 @@ export class Encoder {
   }
 
   /** The weights of the terms of each text (SPLADE), heaviest first. */
-  async embedSparse(texts: string | readonly string[], options: SparseOptions = {}): Promise<SparseVector[]> {
+  async embedSparse(texts: Texts, options: SparseOptions = {}): Promise<SparseVector[]> {
     const read = readTaskOptions("embedSparse", options, ["topK", "kind"]);
     return this.#json({ task: "sparse", texts: readTexts(texts), options: read }, options);
   }
 
   /** A vector for every token of each text that takes part in comparisons (ColBERT); `maxSim` compares them. */
-  async embedMulti(texts: string | readonly string[], options: MultiOptions = {}): Promise<MultiVectors> {
+  async embedMulti(texts: Texts, options: MultiOptions = {}): Promise<MultiVectors> {
     const read = readTaskOptions("embedMulti", options, ["kind", "poolFactor"]);
     const made = await this.#made({ task: "multi", texts: readTexts(texts), options: read }, options);
-    if ("json" in made || !made.counts) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
-    return new MultiVectors(made.data, made.dimensions, made.counts);
+    if ("json" in made) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
+    return new MultiVectors(made);
   }
 
   /** How well each document answers each query, by the best match of every query vector: `queries.count × documents.count` numbers. */
@@ -131,18 +138,18 @@ export class Encoder {
     return maxSim(queries, documents);
   }
 
-  async #nearest(texts: string | readonly string[], options: ClassifyOptions): Promise<LabelScore[][]> {
+  async #nearest(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]> {
     const { examples, temperature, topK, embed } = readClassifyOptions(options);
     const { onProgress, ...quiet } = embed;
     const list = readTexts(texts);
     const key = JSON.stringify([examples, embed.prompt, embed.promptName]);
     let vectors = this.#examples?.key === key ? this.#examples.vectors : undefined;
     if (!vectors) {
-      vectors = await this.#embed(examples.map(({ text }) => text), { ...quiet, normalize: true });
+      vectors = new Embeddings(await this.#vectors(examples.map(({ text }) => text), { ...quiet, normalize: true }));
       this.#examples = { key, vectors };
     }
-    const rows = await this.#embed(list, { ...embed, normalize: true });
-    return nearestLabels(rows, examples, vectors, temperature, topK);
+    const rows = await this.#vectors(list, { ...embed, normalize: true });
+    return nearestLabels(new Embeddings(rows), examples, vectors, temperature, topK);
   }
 
   /** The tokens of one text, as the model would read it without a prompt. */
@@ -161,15 +168,17 @@ export class Encoder {
     this.dispose();
   }
 
-  async #embed(texts: string | readonly string[], options: EmbedOptions, kind?: "query" | "document"): Promise<Embeddings> {
-    const { signal } = options;
-    const request = { model: this.#model, texts: readTexts(texts), options: readEmbedOptions(options, this.info, kind) };
-    const { data, dimensions, tokens, truncated } = await this.#ask(signal, (host) => host.embed(request, callOf(options)));
-    return new Embeddings(data, dimensions, tokens, truncated);
+  async #embed(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Embedded> {
+    const vectors = await this.#vectors(texts, options, kind);
+    if (options.tokens) return new TokenVectors(vectors);
+    const { output = "float32", ranges } = options;
+    const embeddings = new Embeddings(vectors);
+    return output === "float32" ? embeddings : embeddings.quantize(output, ranges);
   }
 
-  #output(embeddings: Embeddings, { output = "float32", ranges }: EmbedOptions): Embeddings | Quantized {
-    return output === "float32" ? embeddings : embeddings.quantize(output, ranges);
+  async #vectors(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Vectors> {
+    const request = { model: this.#model, texts: readTexts(texts), options: readEmbedOptions(options, this.info, kind) };
+    return this.#ask(options.signal, (host) => host.embed(request, callOf(options)));
   }
 
   async #made(request: object, options: CallOptions): Promise<Made> {

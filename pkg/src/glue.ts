@@ -55,13 +55,14 @@ export interface Job {
   free(): void;
 }
 
-/** What a call gives: vectors, several a text where there are `counts`, or JSON. */
+/** What a call gives: vectors, several a text where there are `counts`, which `details` tells apart, or JSON. */
 export interface Vectors {
   data: Float32Array<ArrayBuffer>;
   dimensions: number;
   tokens: Uint32Array<ArrayBuffer>;
   truncated: Uint8Array<ArrayBuffer>;
   counts?: Uint32Array<ArrayBuffer>;
+  details?: Json<Tokens[]>;
 }
 
 export type Made = Vectors | { json: string };

@@ -1,6 +1,8 @@
-// The result of embedMulti, and how two results are compared. Plain arithmetic on the caller's thread.
+// Results in which a text has several vectors, and how two of them are compared. Plain arithmetic on the caller's thread.
 
 import { EmbedletError } from "./errors.js";
+import type { Vectors } from "./glue.js";
+import type { Tokens } from "./types.js";
 
 /** Vectors of the tokens of a list of texts, in the order of the texts. */
 export class MultiVectors {
@@ -9,12 +11,15 @@ export class MultiVectors {
   readonly dimensions: number;
   /** How many vectors each text has. */
   readonly counts: Uint32Array;
+  readonly #truncated: Uint8Array;
 
   /** @internal */
-  constructor(data: Float32Array, dimensions: number, counts: Uint32Array) {
+  constructor({ data, dimensions, counts, truncated }: Vectors) {
+    if (!counts) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
     this.data = data;
     this.dimensions = dimensions;
     this.counts = counts;
+    this.#truncated = truncated;
   }
 
   /** How many texts there are. */
@@ -24,10 +29,32 @@ export class MultiVectors {
 
   /** The vectors of text `index`, row after row, without a copy. */
   vectors(index: number): Float32Array {
-    const count = this.counts[index];
-    if (count === undefined) throw new EmbedletError("invalid-argument", `There is no text ${index}; there are ${this.count}.`);
+    const count = this.#of(this.counts, index);
     const first = this.counts.subarray(0, index).reduce((sum, count) => sum + count, 0);
     return this.data.subarray(first * this.dimensions, (first + count) * this.dimensions);
+  }
+
+  /** Whether text `index` was longer than the model reads. */
+  truncated(index: number): boolean {
+    return this.#of(this.#truncated, index) === 1;
+  }
+
+  #of(values: ArrayLike<number>, index: number): number {
+    const value = values[index];
+    if (value === undefined) throw new EmbedletError("invalid-argument", `There is no text ${index}; there are ${this.count}.`);
+    return value;
+  }
+}
+
+/** The last hidden state of every token of a list of texts: the result of `embed` with `tokens: true`. */
+export class TokenVectors extends MultiVectors {
+  /** What the vectors of each text are of. Offsets are in the text without its prompt; what is of the prompt has `[0, 0]`. */
+  readonly texts: readonly Tokens[];
+
+  /** @internal */
+  constructor(vectors: Vectors) {
+    super(vectors);
+    this.texts = JSON.parse(vectors.details ?? "[]") as Tokens[];
   }
 }
 

@@ -1,7 +1,9 @@
 // The contract of the package: every public type, documented once. Nothing here runs.
 // Vectors are row-major Float32Arrays; sizes are in bytes unless a comment says otherwise.
 
-import type { Ranges } from "./quantize.js";
+import type { Embeddings } from "./embeddings.js";
+import type { TokenVectors } from "./multi.js";
+import type { Quantized, Ranges } from "./quantize.js";
 
 /** Where the arithmetic runs: the GPU through WebGPU, or the CPU through WebAssembly. */
 export type Device = "webgpu" | "wasm";
@@ -110,11 +112,22 @@ export interface EmbedOptions {
   ranges?: Ranges;
   /** Divides attention scores: below 1, vectors of long texts keep farther apart. Default 1. */
   attentionTemperature?: number;
+  /** Gives the last hidden state of every token, with no pooling and nothing behind it, instead of a vector a text. */
+  tokens?: boolean;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
   /** Called after every batch. */
   onProgress?: (event: EmbedProgress) => void;
 }
+
+/** Options of `embed` that give {@link TokenVectors}. */
+export type TokenOptions = Omit<EmbedOptions, "dimensions" | "normalize" | "pooling" | "output" | "ranges"> & { tokens: true };
+
+/** Options of `embed` that give {@link Quantized} vectors. */
+export type QuantizedOptions = EmbedOptions & { output: "int8" | "binary"; tokens?: false };
+
+/** Options of `embed` that give {@link Embeddings}. */
+export type VectorOptions = EmbedOptions & { output?: "float32"; tokens?: false };
 
 /** What a model can be loaded for; each has the methods that need its head. */
 export type Task = "embed" | "classify" | "tag" | "answer" | "fill" | "sparse" | "multi" | "uni-encoder";

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { sources } from "./bundle.mjs";
 
 const { Embeddings, similarity } = sources;
-const of = (...rows) => new Embeddings(Float32Array.from(rows.flat()), rows[0].length, new Uint32Array(rows.length), new Uint8Array(rows.length));
+const of = (...rows) => new Embeddings({ data: Float32Array.from(rows.flat()), dimensions: rows[0].length, tokens: new Uint32Array(rows.length), truncated: new Uint8Array(rows.length) });
 
 test("each similarity, every row with every row", () => {
   const a = of([3, 4], [0, 0]);

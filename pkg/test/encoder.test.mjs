@@ -279,6 +279,18 @@ both("gives vectors in bytes or bits", async (Encoder) => {
   encoder.dispose();
 });
 
+both("gives a vector for every token", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  const found = await encoder.embed(["ab", "a longer text"], { tokens: true });
+  assert.deepEqual([found.count, [...found.vectors(0)], found.texts[0].tokens], [2, [97, 98], ["a", "b"]]);
+  assert.deepEqual([found.truncated(0), found.truncated(1)], [false, true]);
+  assert.deepEqual((await encoder.embedQuery("ab", { tokens: true })).texts[0].tokens, ["q", ":", " ", "a", "b"]);
+  assert.equal((await encoder.embed([], { tokens: true })).count, 0);
+  await rejects(encoder.embed("a", { tokens: 1 }), "invalid-argument");
+  await rejects(encoder.embed("a", { tokens: true, output: "int8" }), "invalid-argument");
+  encoder.dispose();
+});
+
 both("asks for tasks, and gives their results a form", async (Encoder) => {
   const encoder = await Encoder.load(files(), { task: "fill" });
   const [asked] = await encoder.classify([{ text: "a", pair: "b" }], { topK: 2, labels: ["x"] });
@@ -290,7 +302,8 @@ both("asks for tasks, and gives their results a form", async (Encoder) => {
   const multi = await encoder.embedMulti(["ab", "c"]);
   assert.deepEqual([multi.count, [...multi.counts], [...multi.vectors(0)], [...multi.vectors(1)]], [2, [2, 1], [97, 98], [99]]);
   assert.deepEqual([...encoder.maxSim(multi, multi)], [97 * 98 + 98 * 98, 97 * 99 + 98 * 99, 98 * 99, 99 * 99]);
-  assert.throws(() => multi.vectors(2), { code: "invalid-argument" });
+  assert.deepEqual([multi.truncated(0), multi.truncated(1)], [false, false]);
+  for (const at of ["vectors", "truncated"]) assert.throws(() => multi[at](2), { code: "invalid-argument" });
   await rejects(encoder.tag("a", { agregation: "max" }), "invalid-argument");
   await rejects(encoder.classify([{ text: "a" }]), "invalid-argument");
   await rejects(Encoder.load(files(), { task: "dance" }), "invalid-argument");

@@ -124,14 +124,11 @@ function glueOf(crate) {
     }
     finish() {
       this.free();
-      if (this.options.task === "multi") {
-        const data = Float32Array.from(this.texts.join(""), (c) => c.charCodeAt(0));
-        const counts = Uint32Array.from(this.texts, (text) => text.length);
-        return { data, dimensions: 1, counts, tokens: counts.slice(), truncated: new Uint8Array(this.total) };
-      }
+      if (this.options.task === "multi") return ofTokens(this.texts);
       if (this.options.task) return { json: JSON.stringify([this.options]) };
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
       const texts = this.texts.map((text) => prefix + text);
+      if (this.options.tokens) return ofTokens(texts);
       return {
         dimensions: 2,
         data: Float32Array.from(texts.flatMap((text) => [text.length, text.charCodeAt(0) || 0])),
@@ -143,6 +140,19 @@ function glueOf(crate) {
 
   crate.instances++;
   return { default: async () => {}, Folder, Loader };
+}
+
+/** A vector a character. */
+function ofTokens(texts) {
+  const counts = Uint32Array.from(texts, (text) => text.length);
+  return {
+    data: Float32Array.from(texts.join(""), (c) => c.charCodeAt(0)),
+    dimensions: 1,
+    counts,
+    tokens: counts.slice(),
+    truncated: Uint8Array.from(texts, (text) => (text.length > 9 ? 1 : 0)),
+    details: JSON.stringify(texts.map((text) => ({ tokens: [...text] }))),
+  };
 }
 
 const encode = (value) => new TextEncoder().encode(JSON.stringify(value));

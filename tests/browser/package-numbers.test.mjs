@@ -177,7 +177,42 @@ for (const device of DEVICES) {
   });
 }
 
-for (const device of ["wasm", "webgpu"]) {
+for (const device of DEVICES) {
+  test(`the states of every token on ${device}`, SLOW, async () => {
+    const page = await open(browser, served);
+    const texts = golden("architectures/texts.json");
+    const prompt = "🙂 the ";
+    for (const name of ["bert-1", "roberta-1"]) {
+      const states = tensors(`architectures/${name}.safetensors`);
+      const { found, behind, alone } = await page.evaluate(async ([name, device, texts, prompt]) => {
+        const encoder = await embedlet.Encoder.load(new URL(`/golden/architectures/${name}`, location.href), { device, precision: "f32" });
+        const plain = (e) => ({ ...e, texts: e.texts.map((one, i) => ({ ...one, cut: e.truncated(i), states: Array.from(e.vectors(i)) })) });
+        const found = plain(await encoder.embed(texts, { tokens: true }));
+        const behind = plain(await encoder.embed("boats 🙂", { tokens: true, prompt }));
+        const alone = await encoder.tokenize(texts[5]);
+        encoder.dispose();
+        return { found, behind, alone };
+      }, [name, device, texts, prompt]);
+      for (const [i, text] of texts.entries()) {
+        const { ids, tokens, offsets, truncated, cut, states: own } = found.texts[i];
+        const expected = Array.from(states[i].data);
+        const largest = Math.max(...expected.map(Math.abs));
+        const { maxAbs } = compare(own, expected, found.dimensions);
+        assert.ok(maxAbs <= 2e-5 * largest, `${name}, text ${i}: difference ${maxAbs} of ${largest}`);
+        assert.deepEqual([ids.length, tokens.length, offsets.length], Array(3).fill(states[i].shape[0]));
+        assert.ok(truncated === cut && (cut || i < 6));
+        for (const [start, end] of offsets) assert.ok(start <= end && end <= text.length);
+      }
+      const { ids, tokens, offsets, truncated } = found.texts[5];
+      assert.deepEqual({ ids, tokens, offsets, truncated }, alone);
+      // An emoji is two units, and the last there is; in front of it there is one of the prompt, whose place is nowhere.
+      const last = (one, text) => text.slice(...one.offsets.findLast(([, end]) => end > 0));
+      assert.deepEqual([last(found.texts[5], texts[5]), last(behind.texts[0], "boats 🙂")], ["🙂", "🙂"]);
+      assert.deepEqual(behind.texts[0].offsets[1], [0, 0]);
+    }
+    await page.close();
+  });
+
   test(`tasks on ${device}`, SLOW, async (t) => {
     const page = await open(browser, served);
     /** What a method of the package makes with a folder of tasks/, which says itself what it is for. */
