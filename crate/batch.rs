@@ -99,6 +99,8 @@ pub struct PoolingParams {
     pub norm_dimensions: u32,
     /// What attention scores are divided by; none: 1.
     pub temperature: Option<f32>,
+    /// The adapter in use, of those that the encoder has; none: the plain encoder.
+    pub adapter: Option<u32>,
 }
 
 /// Largest ids that the model has rows for.
@@ -265,6 +267,7 @@ impl Batch {
         }
         frame[11] = self.picks.len() as u32;
         frame[12] = self.sharpness().to_bits();
+        frame[13] = self.pooling.adapter.unwrap_or(u32::MAX);
         let tokens = [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until];
         let beside = [&self.also_from, &self.also_until];
         for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from, &self.picks]) {

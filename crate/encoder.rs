@@ -61,6 +61,11 @@ pub trait Steps: Send + Sync {
         Leading::None
     }
 
+    /// The names of its adapters, of which a call may choose one, by their numbers in a batch.
+    fn adapters(&self) -> &[String] {
+        &[]
+    }
+
     /// The input of the first layer, `[tokens, hidden]`.
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         spec.embed(declare)

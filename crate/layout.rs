@@ -165,6 +165,16 @@ pub enum Layout {
         /// Whether a row of the tensor has the weights of one input, not of one output.
         by_input: bool,
     },
+    /// The low-rank matrices of several adapters, one below the other: as that of a linear whose inputs are the ranks of each
+    /// adapter in turn.
+    LowRank {
+        /// A run an adapter.
+        ranks: Axis,
+        /// Columns of what is adapted.
+        columns: Axis,
+        /// Whether a row of the tensor has the weights of one rank, not of one column.
+        by_rank: bool,
+    },
     /// `weight` of a `Conv1d` with as many groups as channels, `[channels, 1, size]`, stored tap by tap.
     Filters {
         /// Columns.
@@ -187,6 +197,7 @@ impl Layout {
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Grouped { inputs, outputs, .. } => Self::whole(*inputs, *outputs).elements(),
             Self::Experts { count, inputs, outputs, .. } => count * Self::whole(*inputs, *outputs).elements(),
+            Self::LowRank { ranks, columns, .. } => Self::Linear { inputs: *ranks, outputs: *columns }.elements(),
             Self::Filters { channels, size } => size * channels.next_multiple_of(4),
         }
     }
@@ -224,6 +235,11 @@ impl Layout {
                 let (row, col) = if *by_input { (col, row) } else { (row, col) };
                 expert * whole.elements() + whole.place(row, col)
             }
+            Self::LowRank { ranks, columns, by_rank } => {
+                let whole = Self::Linear { inputs: *ranks, outputs: *columns };
+                let (adapter, column) = (row / columns.size(), row % columns.size());
+                if *by_rank { whole.place(col, row) } else { whole.place(column, adapter * ranks.len + col) }
+            }
             Self::Filters { channels, .. } => col * channels.next_multiple_of(4) + row,
         }
     }
@@ -246,6 +262,8 @@ impl Layout {
             Self::Grouped { groups, inputs, outputs } => (*inputs, outputs / groups),
             Self::Experts { count, inputs, outputs, by_input: true } => (count * inputs, *outputs),
             Self::Experts { count, inputs, outputs, by_input: false } => (count * outputs, *inputs),
+            Self::LowRank { ranks, columns, by_rank: true } => (ranks.size(), columns.size()),
+            Self::LowRank { ranks, columns, by_rank: false } => (ranks.blocks * columns.size(), ranks.len),
             Self::Filters { channels, size } => (*channels, *size),
         }
     }
@@ -261,7 +279,7 @@ impl Layout {
             Self::Conv { inputs, taps, .. } => vec![rows, inputs.size(), *taps],
             Self::Linear { inputs, .. } => vec![rows, inputs.size()],
             Self::Grouped { groups, inputs, outputs } => vec![*groups, inputs / groups, outputs / groups],
-            Self::Experts { .. } => vec![rows, self.size().1],
+            Self::Experts { .. } | Self::LowRank { .. } => vec![rows, self.size().1],
             Self::Filters { size, .. } => vec![rows, 1, *size],
         }
     }

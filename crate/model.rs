@@ -252,6 +252,8 @@ pub struct Info {
     pub prompts: BTreeMap<String, String>,
     /// The prompt used where the caller names none.
     pub default_prompt_name: Option<String>,
+    /// The names of its adapters.
+    pub lora_adaptations: Vec<String>,
     /// The GPU's kernels against the CPU's.
     pub self_check: Option<SelfCheck>,
 }
@@ -287,6 +289,8 @@ pub struct EmbedOptions {
     pub tokens: bool,
     /// Run only the first so many layers (2D Matryoshka).
     pub layers: Option<usize>,
+    /// The name of the adapter to use. Default: the plain encoder.
+    pub task: Option<String>,
     /// Divides attention scores: below 1, vectors of long texts keep farther apart (arXiv 2410.24200). Default: 1.
     pub attention_temperature: Option<f32>,
 }
@@ -359,6 +363,7 @@ impl Model {
             similarity: sentence.similarity.clone(),
             prompts: sentence.prompts.clone(),
             default_prompt_name: sentence.default_prompt_name.clone(),
+            lora_adaptations: spec.steps.adapters().to_vec(),
             self_check,
         }
     }
@@ -437,7 +442,14 @@ impl Model {
             dimensions: dimensions as u32,
             norm_dimensions: norm_dimensions as u32,
             temperature: options.attention_temperature,
+            adapter: options.task.as_deref().map(|name| self.adapter(name)).transpose()?,
         })
+    }
+
+    fn adapter(&self, name: &str) -> Result<u32> {
+        let names = self.parts.spec.steps.adapters();
+        let unknown = || Error::argument(format!("task \"{name}\" is not one of the model's adapters: {names:?}"));
+        names.iter().position(|known| known == name).map(|index| index as u32).ok_or_else(unknown)
     }
 
     /// Embeds texts.

@@ -345,9 +345,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
             None => return Err(Error::MissingTensor { name: printable(&name) }),
         };
         let expected = weight.shape(part.rows);
-        // Dimensions of one do not count: a convolution of one row is a matrix.
-        let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
-        if counted(&info.shape) != counted(&expected) {
+        if !fits(&info.shape, &expected) {
             let found = info.shape.iter().copied().take(8).collect();
             return Err(Error::WrongShape { name, expected, found });
         }
@@ -371,9 +369,23 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
     Ok((data + metadata.data_len() as u64, targets, stored.unwrap_or(Dtype::F32)))
 }
 
-/// What transformers calls a tensor whose name is from before PyTorch.
+/// Whether a tensor has the expected shape. Dimensions of one do not count: a convolution of one row is a matrix. The rows of
+/// several matrices may be a dimension each matrix.
+fn fits(found: &[usize], expected: &[usize]) -> bool {
+    let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
+    let stacked = |shape: &[usize]| match shape {
+        [count, rows, rest @ ..] => counted(&[&[count * rows], rest].concat()),
+        _ => Vec::new(),
+    };
+    let expected = counted(expected);
+    counted(found) == expected || stacked(found) == expected
+}
+
+/// What transformers calls a tensor whose name is from before PyTorch, or that PyTorch parametrizes.
 pub(crate) fn todays_name(name: &str) -> String {
-    name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    name.replace("LayerNorm.gamma", "LayerNorm.weight")
+        .replace("LayerNorm.beta", "LayerNorm.bias")
+        .replace(".parametrizations.weight.original", ".weight")
 }
 
 /// Converts the whole rows in `pending` and puts them where they belong.

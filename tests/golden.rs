@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use embedlet::model::{EmbedOptions, Model};
+use embedlet::model::{EmbedOptions, Embeddings, Model};
 use embedlet::program::Precision;
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ const MIN_COSINE_F16: f64 = 0.9999;
 const MODELS: [&str; 7] =
     ["bert-mean", "bert-odd", "bert-dense", "bert-plain", "bert-pooling", "static-bag", "model2vec"];
 
-fn embed(model: &Model, texts: &[String], options: &EmbedOptions) -> embedlet::model::Embeddings {
+fn embed(model: &Model, texts: &[String], options: &EmbedOptions) -> Embeddings {
     pollster::block_on(model.embed(texts, options).unwrap().run(model)).unwrap()
 }
 
@@ -108,20 +108,25 @@ fn check_architectures(on: On) {
         if alone != found.data[before as usize * found.dimensions..][..alone.len()] {
             failures.push(format!("{name}: a text alone has other bits"));
         }
-        let mut rest = found.data.as_slice();
-        for (index, tokens) in found.tokens.iter().enumerate() {
-            let (own, next) = rest.split_at(*tokens as usize * found.dimensions);
-            rest = next;
-            let expected = &expected[&index.to_string()];
-            let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-            if own.len() != expected.len() {
-                failures.push(format!("{name}, text {index}: {} values for {}", own.len(), expected.len()));
-                continue;
+        let mut compare = |found: &Embeddings, of: &str| {
+            let mut rest = found.data.as_slice();
+            for (index, tokens) in found.tokens.iter().enumerate() {
+                let (own, next) = rest.split_at(*tokens as usize * found.dimensions);
+                rest = next;
+                let expected = &expected[&format!("{index}{of}")];
+                let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                let error = if own.len() == expected.len() { max_abs(own, expected) / largest } else { f32::INFINITY };
+                if error.is_nan() || error > ARCHITECTURES_MAX {
+                    failures.push(format!("{name}{of}, text {index}: {error:e}"));
+                }
             }
-            let error = max_abs(own, expected) / largest;
-            if error.is_nan() || error > ARCHITECTURES_MAX {
-                failures.push(format!("{name}, text {index}: {error:e}"));
-            }
+        };
+        compare(&found, "");
+        let adapters = model.info().lora_adaptations;
+        assert_eq!(expected.len(), texts.len() * (1 + adapters.len()), "{name}");
+        for task in adapters {
+            let of = format!("/{task}");
+            compare(&embed(&model, &texts, &EmbedOptions { task: Some(task), ..options.clone() }), &of);
         }
     }
     assert!(failures.is_empty(), "on {on:?}:\n{}", failures.join("\n"));
@@ -145,6 +150,16 @@ fn says_what_the_rows_of_tokens_are_of() {
         }
     }
     assert!(embed(&model, &texts, &EmbedOptions::default()).encodings.is_empty());
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_named() {
+    for (folder, known) in [("jina-lora-2", r#"["separation", "classification"]"#), ("bert-1", "[]")] {
+        let model = load(&fixtures().join("architectures").join(folder), On::Cpu, None);
+        let options = EmbedOptions { task: Some("clustering".into()), ..EmbedOptions::default() };
+        let error = model.embed(&["x"], &options).err().unwrap();
+        assert!(error.code() == "invalid-argument" && error.to_string().contains(known), "{error}");
+    }
 }
 
 /// The table in README.md, from the fixtures. `EMBEDLET_WRITE_README=1 cargo test` writes it.

@@ -5,8 +5,8 @@ use embedlet::batch::{Batch, PoolingParams, Sequence, Tables};
 use embedlet::cpu::Memory;
 use embedlet::gpu::compare_all;
 use embedlet::ops::{
-    Activation, Blocks, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts, RelativePositions,
-    Rotations, Routes, ScanWeights, Sees, Taps,
+    Activation, Adapters, Blocks, Down, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts,
+    RelativePositions, Rotations, Routes, ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
@@ -119,6 +119,30 @@ fn linear() {
             }
         }
         check(&format!("{inputs} to {outputs}"), &p);
+    }
+}
+
+#[test]
+fn lora() {
+    for (count, rank, width) in [(1, 1, 1), (2, 4, 31), (5, 4, 384), (3, 7, 33), (4, 9, 1030)] {
+        let mut p = Program::default();
+        let y = p.buf(Rows::Tokens, width);
+        let residual = p.buf(Rows::Tokens, width);
+        let (ranks, columns) = (Axis::blocks(count, rank), Axis::plain(width));
+        let adapters = Adapters { count, rank, scale: 0.75 };
+        let rows = Down::Rows(p.buf(Rows::Tokens, ranks.padded()));
+        let table = weight(&mut p, Layout::Table { rows: 64 * count, width: rank });
+        for (down, epilogue) in [
+            (rows, Epilogue::None),
+            (rows, Epilogue::Residual(residual)),
+            (rows, Epilogue::Activation(Activation::Gelu)),
+            (Down::Table { table, rows: 64, ids: true }, Epilogue::None),
+            (Down::Table { table, rows: 1, ids: false }, Epilogue::None),
+        ] {
+            let up = weight(&mut p, Layout::LowRank { ranks, columns, by_rank: width % 2 == 0 });
+            p.lora(y, down, up, adapters, epilogue);
+        }
+        check(&format!("{count} of rank {rank}, width {width}"), &p);
     }
 }
 

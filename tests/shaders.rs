@@ -1,8 +1,8 @@
 //! Every kernel of every operation, in both storage types: parsed and validated by naga, without a GPU.
 
 use embedlet::ops::{
-    Activation, Blocks, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts, RelativePositions,
-    Rotations, ScanWeights, Sees, Taps,
+    Activation, Adapters, Blocks, Down, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts,
+    RelativePositions, Rotations, ScanWeights, Sees, Taps,
 };
 use embedlet::program::{Precision, Program, Rows};
 use embedlet::rotation::Rotation;
@@ -86,6 +86,14 @@ fn every_operation(width: usize) -> Program {
             let qkv = p.head_norm(qkv, heads, [gain, gain], 1e-6, NormKind::OnePlusRms);
             p.attention(qkv, heads);
         }
+    }
+    let (count, rank) = (3, 5);
+    let ranks = Axis::blocks(count, rank);
+    let up = weight(&mut p, Layout::LowRank { ranks, columns: axis, by_rank: false });
+    let table = weight(&mut p, Layout::Table { rows: 64 * count, width: rank });
+    let rows = p.buf(Rows::Tokens, ranks.padded());
+    for down in [Down::Rows(rows), Down::Table { table, rows: 64, ids: true }] {
+        p.lora(x, down, up, Adapters { count, rank, scale: 0.2 }, Epilogue::Residual(normed));
     }
     let joined = p.join(Parts { a: (x, 1), b: (x, 0), c: Some((x, -1)) });
     let scores = p.buf(Rows::Tokens, 27);

@@ -16,10 +16,13 @@ use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
 use crate::task::{HeadStep, Outputs, Tasks};
 
+/// Table of token types.
+pub const TYPES: &str = "embeddings.token_type_embeddings";
+
 pub const NAMES: Names = Names {
     tokens: "embeddings.word_embeddings",
     positions: Some("embeddings.position_embeddings"),
-    types: Some("embeddings.token_type_embeddings"),
+    types: Some(TYPES),
     tasks: None,
     embed_norm: Some("embeddings.LayerNorm"),
     project: None,

@@ -255,6 +255,8 @@ fn batch(program: &Program, lengths: &[u32]) -> Batch {
         dimensions: width.div_ceil(2),
         norm_dimensions: width,
         temperature: Some(0.7),
+        // The first, so that ids stay below the rows that tables have here.
+        adapter: Some(0),
     };
     let mut batch = Batch { starts: vec![0], pooling, ..Batch::default() };
     for (text, &length) in lengths.iter().enumerate() {

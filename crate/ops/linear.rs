@@ -40,6 +40,31 @@ pub enum Epilogue {
 }
 
 impl Epilogue {
+    /// The matrix that takes part.
+    pub(super) fn other(self) -> Option<Buf> {
+        match self {
+            Self::Residual(other) | Self::Product(other) => Some(other),
+            Self::None | Self::Activation(_) => None,
+        }
+    }
+
+    /// Applies it to whole rows of `width` columns, of which the first is row `first`.
+    pub(super) fn apply(self, rows: &mut [f32], first: usize, width: usize, memory: &Memory) {
+        let other = |other: Buf| &memory.read(other)[first * width..][..rows.len()];
+        match self {
+            Self::None => {}
+            Self::Activation(activation) => activation.apply(rows),
+            Self::Residual(residual) => {
+                let residual = other(residual);
+                rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
+            }
+            Self::Product(factor) => {
+                let factor = other(factor);
+                rows.iter_mut().zip(factor).for_each(|(y, factor)| *y *= factor);
+            }
+        }
+    }
+
     /// Its WGSL.
     pub(super) fn fragment(self) -> Fragment {
         match self {
@@ -87,9 +112,7 @@ impl Op for Linear {
             Operand::Weight(self.bias),
             Operand::Write(self.out),
         ];
-        if let Epilogue::Residual(other) | Epilogue::Product(other) = self.epilogue {
-            operands.push(Operand::Read(other));
-        }
+        operands.extend(self.epilogue.other().map(Operand::Read));
         Kernel {
             name: "linear",
             fragments: vec![fragment!("linear.wgsl"), self.epilogue.fragment()],
@@ -116,18 +139,7 @@ impl Op for Linear {
                 }
                 product(x, inputs, weight, rows, width);
                 add(rows, bias, width);
-                match self.epilogue {
-                    Epilogue::None => {}
-                    Epilogue::Activation(activation) => activation.apply(rows),
-                    Epilogue::Residual(residual) => {
-                        let residual = &memory.read(residual)[first * width..][..rows.len()];
-                        rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
-                    }
-                    Epilogue::Product(factor) => {
-                        let factor = &memory.read(factor)[first * width..][..rows.len()];
-                        rows.iter_mut().zip(factor).for_each(|(y, factor)| *y *= factor);
-                    }
-                }
+                self.epilogue.apply(rows, first, width, memory);
             });
         });
     }

@@ -94,19 +94,17 @@ export function checkLoadOptions(options: LoadOptions): void {
 }
 
 const EMBED_OPTIONS = [
-  "prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "attentionTemperature", "output", "ranges", "tokens", "signal",
-  "onProgress",
+  "prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "task", "attentionTemperature", "output", "ranges", "tokens",
+  "signal", "onProgress",
 ] as const satisfies (keyof EmbedOptions)[];
 
 /** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
 export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
   checkNames("embed", options, EMBED_OPTIONS);
-  const { prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, tokens } = options;
+  const { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens } = options;
   if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
-  if (promptName !== undefined && !Object.hasOwn(info.prompts, promptName)) {
-    const names = Object.keys(info.prompts).map((name) => `"${name}"`).join(", ");
-    throw invalid(`The model has no prompt "${promptName}"; it has ${names || "none"}.`);
-  }
+  hasOne("prompt", promptName, Object.keys(info.prompts));
+  hasOne("adapter", task, info.loraAdaptations);
   if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
   if (attentionTemperature !== undefined && !Number.isFinite(attentionTemperature)) throw invalid("`attentionTemperature` must be a number.");
   oneOf("output", options.output, ["float32", "int8", "binary"]);
@@ -115,7 +113,7 @@ export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?
   if (tokens && options.output !== undefined) throw invalid("`tokens: true` gives f32 vectors, without `output`.");
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
-  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, attentionTemperature, tokens, kind });
+  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens, kind });
 }
 
 export function readTexts(texts: string | readonly string[]): string[] {
@@ -162,6 +160,12 @@ function isCount(value: unknown): boolean {
 
 function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
   if (value !== undefined && !allowed.includes(value as string)) throw invalid(`\`${name}\` must be ${allowed.map((one) => `"${one}"`).join(" or ")}.`);
+}
+
+/** What a model has, it has by name. */
+function hasOne(what: string, name: string | undefined, names: readonly string[]): void {
+  if (name === undefined || names.includes(name)) return;
+  throw invalid(`The model has no ${what} "${name}"; it has ${names.map((one) => `"${one}"`).join(", ") || "none"}.`);
 }
 
 /** An option that is not known would otherwise be an option without effect. */

@@ -110,6 +110,8 @@ export interface EmbedOptions {
   output?: "float32" | "int8" | "binary";
   /** What bytes are spread over: the `ranges` of an earlier result. Default: the ranges of the vectors of this call. */
   ranges?: Ranges;
+  /** The adapter to use, one of `info.loraAdaptations`. It chooses no prompt. Default: the plain encoder. */
+  task?: string;
   /** Divides attention scores: below 1, vectors of long texts keep farther apart. Default 1. */
   attentionTemperature?: number;
   /** Gives the last hidden state of every token, with no pooling and nothing behind it, instead of a vector a text. */
@@ -337,6 +339,8 @@ export interface EncoderInfo {
   /** The model's prompts by name. */
   prompts: Record<string, string>;
   defaultPromptName: string | null;
+  /** The model's adapters by name, of which a call may choose one as its `task`. */
+  loraAdaptations: string[];
   /** Every kernel in use, run on the device against its CPU side at load; `null` on the CPU. */
   selfCheck: { kernels: number; maxError: number; passed: boolean } | null;
 }

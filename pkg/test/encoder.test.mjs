@@ -321,6 +321,7 @@ both("names wrong arguments", async (Encoder) => {
   for (const [texts, options] of [
     [undefined], [7], [["a", 7]], ["a", { promptName: "nope" }], ["a", { promptName: "constructor" }], ["a", { prompt: 7 }],
     ["a", { dimensions: 0 }], ["a", { dimensions: 1.5 }], ["a", { normalize: "yes" }], ["a", { pool: "mean" }],
+    ["a", { task: "clustering" }],
   ]) {
     await rejects(encoder.embed(texts, options), "invalid-argument");
   }

@@ -89,7 +89,7 @@ function glueOf(crate) {
 
   class Model extends Tracked {
     info() {
-      return JSON.stringify({ dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, read: this.read });
+      return JSON.stringify({ dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, loraAdaptations: [], read: this.read });
     }
     tokenize(text) {
       return JSON.stringify({ ids: [text.length], tokens: [text], offsets: [[0, text.length]], truncated: false });

@@ -12,6 +12,8 @@ fn frame_mode(i: u32) -> u32 { return frame[5u + i]; }
 fn frame_picks() -> u32 { return frame[11]; }
 fn frame_sharpness() -> f32 { return bitcast<f32>(frame[12]); } // what attention scores are multiplied by
 
+fn frame_adapter() -> u32 { return frame[13]; }         // past the last for none
+
 // One value a token.
 fn frame_id(row: u32) -> u32 { return frame[FRAME_HEADER + row]; }
 fn frame_position(row: u32) -> u32 { return frame[FRAME_HEADER + frame_tokens() + row]; }

@@ -162,15 +162,23 @@ for (const device of DEVICES) {
         const found = await page.evaluate(async ([name, device, texts]) => {
           const encoder = await embedlet.Encoder.load(new URL(`/golden/architectures/${name}`, location.href), { device, precision: "f32" });
           try {
-            return helpers.plain(await encoder.embed(texts, { pooling: "mean", normalize: false }));
+            const options = { pooling: "mean", normalize: false };
+            const found = helpers.plain(await encoder.embed(texts, options));
+            const task = encoder.info.loraAdaptations.at(-1);
+            if (task) found.adapted = { task, ...helpers.plain(await encoder.embed(texts, { ...options, task })) };
+            return found;
           } finally {
             encoder.dispose();
           }
         }, [name, device, texts]);
-        const expected = texts.flatMap((_, i) => mean(states[i]));
-        const { maxAbs } = compare(found.data, expected, found.dimensions);
-        const largest = Math.max(...expected.map(Math.abs));
-        assert.ok(maxAbs <= 2e-5 * largest, `difference ${maxAbs} of ${largest}`);
+        const check = ({ data, dimensions }, ending) => {
+          const expected = texts.flatMap((_, i) => mean(states[`${i}${ending}`]));
+          const { maxAbs } = compare(data, expected, dimensions);
+          const largest = Math.max(...expected.map(Math.abs));
+          assert.ok(maxAbs <= 2e-5 * largest, `difference ${maxAbs} of ${largest}`);
+        };
+        check(found, "");
+        if (found.adapted) check(found.adapted, `/${found.adapted.task}`);
       });
     }
     await page.close();

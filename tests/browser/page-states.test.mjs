@@ -18,7 +18,7 @@ const INFO = {
   architecture: "bert", dimensions: 384, maxTokens: 256, layers: 6, device: "webgpu", reason: null, precision: "f16",
   adapter: { vendor: "acme", architecture: "roadrunner-2", description: "", software: false },
   weightBytes: 45_000_000, dispatches: 44, pooling: ["mean"], normalized: true, similarity: "cosine", prompts: {},
-  defaultPromptName: null, selfCheck: { kernels: 9, maxError: 3.1e-6, passed: true },
+  defaultPromptName: null, loraAdaptations: [], selfCheck: { kernels: 9, maxError: 3.1e-6, passed: true },
 };
 
 let browser;

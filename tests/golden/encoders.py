@@ -87,6 +87,70 @@ class JinaBert(Tree):
         return x
 
 
+class Adapted(nn.Module):
+    """A module whose weight has adapters, by the names that `torch.nn.utils.parametrize` gives its tensors."""
+
+    def __init__(self, module, count, rank, scale):
+        super().__init__()
+        outputs, inputs = module.weight.shape
+        self.scale, self.table = scale, isinstance(module, nn.Embedding)
+        weight = nn.Module()
+        weight.original = nn.Parameter(module.weight.detach())
+        low_rank = nn.Module()
+        a, b = ((outputs, rank), (rank, inputs)) if self.table else ((rank, inputs), (outputs, rank))
+        low_rank.lora_A, low_rank.lora_B = nn.Parameter(torch.zeros(count, *a)), nn.Parameter(torch.zeros(count, *b))
+        weight.add_module("0", low_rank)
+        self.parametrizations = nn.Module()
+        self.parametrizations.weight = weight
+        if not self.table:
+            self.bias = module.bias
+
+    def forward(self, x, task):
+        weight = self.parametrizations.weight.original
+        if task is not None:
+            low_rank = self.parametrizations.weight.get_submodule("0")
+            a, b = low_rank.lora_A[task], low_rank.lora_B[task]
+            weight = weight + self.scale * (a @ b if self.table else b @ a)
+        return F.embedding(x, weight) if self.table else F.linear(x, weight, self.bias)
+
+
+class JinaLora(Tree):
+    """Jina Embeddings 3 (arXiv 2409.10173) with its adapters (LoRA, arXiv 2106.09685) on every product and table."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.c = c
+        hidden, inner = c["hidden_size"], c["intermediate_size"]
+        norm = lambda: nn.LayerNorm(hidden, eps=c["layer_norm_eps"])
+        adapted = lambda module: Adapted(module, len(c["lora_adaptations"]), c["lora_rank"], c["lora_alpha"] / c["lora_rank"])
+        self.add("roberta.embeddings.word_embeddings", adapted(nn.Embedding(c["vocab_size"], hidden)))
+        self.add("roberta.embeddings.token_type_embeddings", adapted(nn.Embedding(c["type_vocab_size"], hidden)))
+        self.add("roberta.emb_ln", norm())
+        for index in range(c["num_hidden_layers"]):
+            at = f"roberta.encoder.layers.{index}."
+            self.add(at + "mixer.Wqkv", adapted(nn.Linear(hidden, 3 * hidden)))
+            self.add(at + "mixer.out_proj", adapted(nn.Linear(hidden, hidden)))
+            self.add(at + "mlp.fc1", adapted(nn.Linear(hidden, inner)))
+            self.add(at + "mlp.fc2", adapted(nn.Linear(inner, hidden)))
+            self.add(at + "norm1", norm())
+            self.add(at + "norm2", norm())
+        self.add("roberta.pooler.dense", adapted(nn.Linear(hidden, hidden)))
+
+    def forward(self, ids, task=None):
+        heads, theta = self.c["num_attention_heads"], self.c["rotary_emb_base"]
+        act = {"gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh")}[self.c["hidden_act"]]
+        x = self.get("roberta.embeddings.word_embeddings")(ids, task)
+        x = x + self.get("roberta.embeddings.token_type_embeddings")(torch.zeros_like(ids), task)
+        x = self.get("roberta.emb_ln")(x)
+        for index in range(self.c["num_hidden_layers"]):
+            part = lambda name: self.get(f"roberta.encoder.layers.{index}.{name}")
+            q, k, v = part("mixer.Wqkv")(x, task).unflatten(-1, (3, heads, -1)).permute(1, 2, 0, 3)
+            attended = attend(turn(q, theta, False), turn(k, theta, False), v)
+            x = part("norm1")(x + part("mixer.out_proj")(attended, task))
+            x = part("norm2")(x + part("mlp.fc2")(act(part("mlp.fc1")(x, task)), task))
+        return x
+
+
 class NeoBert(Tree):
     """NeoBERT (arXiv 2502.19587): normalised first by RMS, SwiGLU, rotary positions whose pairs are neighbours."""
 

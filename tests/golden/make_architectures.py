@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from encoders import BiMamba, JinaBert, NeoBert, NomicMoe
+from encoders import BiMamba, JinaBert, JinaLora, NeoBert, NomicMoe
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModel, SiglipTextModel, T5EncoderModel, UMT5EncoderModel
@@ -228,6 +228,16 @@ OWN = {
         {"model_type": "mamba", "bidirectional": True, "bidirectional_weight_tie": False, "hidden_size": 21, "num_hidden_layers": 2, "state_size": 5,
          "use_bias": True},
     ]),
+    "jina-lora": (JinaLora, UNIGRAM, [
+        {"model_type": "xlm-roberta", "position_embedding_type": "rotary", "rotary_emb_base": theta, "layer_norm_eps": 1e-5, "hidden_act": act,
+         "type_vocab_size": 1, "load_trained_adapters": True, "lora_adaptations": tasks, "lora_rank": rank, "lora_alpha": alpha,
+         "lora_dropout_p": 0.0, "lora_main_params_trainable": False, "task_instructions": {task: "" for task in tasks},
+         "auto_map": {"AutoModel": "jinaai/xlm-roberta-flash-implementation--modeling_lora.XLMRobertaLoRA"}, **sizes}
+        for theta, act, tasks, rank, alpha, sizes in [
+            (20000.0, "gelu", ["retrieval.query", "retrieval.passage", "text-matching"], 4, 1, {**BERT[0], "max_position_embeddings": 64}),
+            (300.0, "gelu_new", ["separation", "classification"], 5, 3, {**BERT[1], "hidden_size": 30, "hidden_act": "gelu_new"}),
+        ]
+    ]),
     "neobert": (NeoBert, PIECES, [
         {"model_type": "neobert", "hidden_size": 24, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 50, "norm_eps": 1e-5,
          "max_length": 64, "dim_head": 12, "pad_token_id": 0},
@@ -307,17 +317,18 @@ def prune(folder, pruned, heads):
 
 
 @torch.inference_mode()
-def expect(name, folder, source, limit, encode):
-    """Writes the last hidden state of every text: what `encode` makes of its ids."""
+def expect(name, folder, source, limit, encode, tasks=()):
+    """Writes the last hidden state of every text: what `encode` makes of its ids, and of the number of each of its `tasks`."""
     shutil.copy(HERE / source, folder / "tokenizer.json")
     ids = Tokenizer.from_file(str(HERE / source))
     ids.no_padding()
     ids.enable_truncation(limit)
     expected = {}
     for index, text in enumerate(TEXTS):
-        state = encode(torch.tensor(ids.encode(text).ids))
-        assert state.isfinite().all()
-        expected[str(index)] = state.contiguous()
+        found = torch.tensor(ids.encode(text).ids)
+        states = {str(index): encode(found)} | {f"{index}/{task}": encode(found, number) for number, task in enumerate(tasks)}
+        expected |= {key: state.contiguous() for key, state in states.items()}
+    assert all(state.isfinite().all() for state in expected.values())
     (OUT / f"{name}.safetensors").write_bytes(save(expected, metadata={"made_with": json.dumps(made_with())}))
     size = sum(file.stat().st_size for file in folder.iterdir()) + (OUT / f"{name}.safetensors").stat().st_size
     print(f"{name}: {size // 1000} kB, largest {max(state.abs().max().item() for state in expected.values()):.1f}")
@@ -338,7 +349,7 @@ def make_own(kind, number, encoder, tokenizer, settings):
     (folder / "model.safetensors").write_bytes(save(stored))
     model.load_state_dict({key: tensor.float() for key, tensor in stored.items()})
     limit = next((config[key] for key in ("max_position_embeddings", "max_length", "n_positions") if key in config), 8192)
-    expect(name, folder, source, limit, model)
+    expect(name, folder, source, limit, model, config.get("lora_adaptations", ()))
 
 
 @torch.inference_mode()
