@@ -52,7 +52,7 @@ embed
                             divide attention scores by T
     --prompt TEXT, --prompt-name NAME
                             what is put in front of each text
-    --task NAME             the adapter to use, of those that the model has
+    --task NAME             the adapter that is used, of those that the model has
 
 others
     --aggregation NAME      tag: none, simple, first, average or max
@@ -81,7 +81,7 @@ pub enum Verb {
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 23] = {
+const ONLY: [(&str, &[Verb]); 22] = {
     use Verb::{Answer, Classify, Embed, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
@@ -92,7 +92,6 @@ const ONLY: [(&str, &[Verb]); 23] = {
         ("--attention-temperature", &[Embed]),
         ("--prompt", &[Embed]),
         ("--prompt-name", &[Embed]),
-        ("--task", &[Embed]),
         ("--query", &[Embed, Sparse, Multi]),
         ("--document", &[Embed, Sparse, Multi]),
         // Classifications always have theirs.
@@ -102,7 +101,7 @@ const ONLY: [(&str, &[Verb]); 23] = {
         ("--stride", &[Tag, Answer]),
         ("--aggregation", &[Tag]),
         ("--function", &[Classify, Rerank]),
-        ("--task", &[Rerank]),
+        ("--task", &[Embed, Rerank]),
         ("--no-answer", &[Answer]),
         ("--targets", &[Fill]),
         ("--template", &[ZeroShot]),
@@ -212,7 +211,6 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--layers" => parsed.embed.layers = Some(number(value()?)?),
             "--prompt" => parsed.embed.prompt = Some(value()?),
             "--prompt-name" => parsed.embed.prompt_name = Some(value()?),
-            "--task" => parsed.embed.task = Some(value()?),
             "--query" | "--document" => {
                 let kind = if flag == "--query" { Kind::Query } else { Kind::Document };
                 (parsed.embed.kind, parsed.sparse.kind, parsed.multi.kind) = (Some(kind), Some(kind), Some(kind));
@@ -239,6 +237,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                 let function = Some(named(&name).map_err(|_| known())?);
                 (parsed.classify.function, parsed.rerank.function) = (function, function);
             }
+            "--task" if verb == Verb::Embed => parsed.embed.task = Some(value()?),
             "--task" => {
                 let name = value()?;
                 parsed.task = Some(named(&name).map_err(|_| format!("there is no task \"{name}\""))?);

@@ -120,6 +120,9 @@ pub struct Tables {
     pub unnumbered: Option<u32>,
     /// The tokens that see all of their text and are seen by all of it, whatever the window.
     pub leading: Leading,
+    /// The token behind a question. Tokens are then of the first type up to it and of the second behind, whatever they are
+    /// given as.
+    pub question_end: Option<u32>,
     /// Texts of more tokens than this are numbered from behind it: their rotations are others.
     pub short: Option<usize>,
     /// Texts have no special tokens, so that they may have no token at all.
@@ -161,6 +164,11 @@ impl Tables {
         })
     }
 
+    /// How many tokens the question in front of a text has, with what stands behind it; the first token of any text counts.
+    pub fn question(&self, ids: &[u32]) -> Option<usize> {
+        self.question_end.map(|end| 1 + ids.iter().position(|id| *id == end).unwrap_or(0))
+    }
+
     /// Refuses a sequence that would read past a table. A shader would silently read something else.
     pub fn check(&self, sequence: &Sequence) -> Result<()> {
         if let Some(&id) = sequence.ids.iter().find(|&&id| id as usize >= self.vocab) {
@@ -196,7 +204,13 @@ impl Batch {
             let first_row = batch.ids.len() as u32;
             batch.picks.extend(sequence.picks.iter().map(|pick| first_row + pick));
             batch.ids.extend(&sequence.ids);
-            batch.type_ids.extend(&sequence.type_ids);
+            match tables.question(&sequence.ids) {
+                None => batch.type_ids.extend(&sequence.type_ids),
+                Some(question) => {
+                    let kind = |index| u32::from(index >= question && tables.types > 1);
+                    batch.type_ids.extend((0..sequence.ids.len()).map(kind));
+                }
+            }
             let behind = tables.short.filter(|short| sequence.reach() > *short).unwrap_or_default();
             let mut first_position = tables.first_position + behind as u32;
             let mut trunk = None;
@@ -324,6 +338,7 @@ mod tests {
         first_position: 2,
         unnumbered: None,
         leading: Leading::None,
+        question_end: None,
         short: None,
         bare: false,
     };

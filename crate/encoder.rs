@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::{Leading, Tables};
 use crate::declare::Declare;
+use crate::head::OwnVectors;
 use crate::ops::{Activation, EmbedTables, Epilogue, Heads, NormKind, Own, Sees};
 use crate::program::{Buf, Program, WeightId};
 use crate::rotation::Rotation;
@@ -61,9 +62,19 @@ pub trait Steps: Send + Sync {
         Leading::None
     }
 
+    /// What stands behind a question, where the class of a task does without token types of a tokenizer's.
+    fn question_end(&self, _task: Task) -> Option<u32> {
+        None
+    }
+
     /// The names of its adapters, of which a call may choose one, by their numbers in a batch.
     fn adapters(&self) -> &[String] {
         &[]
+    }
+
+    /// How its class makes vectors of texts, where it does.
+    fn own_vectors(&self) -> Option<OwnVectors> {
+        None
     }
 
     /// The input of the first layer, `[tokens, hidden]`.

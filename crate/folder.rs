@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::config::{Config, json, limit, looks_like_html};
 use crate::error::{Error, Result};
-use crate::head::{Dense, Head, Pooling};
+use crate::head::{Dense, End, Head, OwnVectors, Pooling};
 use crate::ops::Lexical;
 use crate::shards::Shards;
 use crate::task::{MultiVector, Task};
@@ -47,6 +47,8 @@ pub struct Sentence {
     pub lexical: Lexical,
     /// How a vector is made of every token, where the folder does that.
     pub multi: Option<MultiVector>,
+    /// Which token's state becomes the vector, where the class makes vectors itself.
+    pub end: Option<End>,
 }
 
 /// What sentence-transformers would load a folder as.
@@ -138,7 +140,7 @@ impl Folder {
             Ok(Module { kind: kind.into(), path: path.trim_end_matches('/').into() })
         };
         let modules = list.iter().map(module).collect::<Result<Vec<_>>>()?;
-        if !["Transformer", "MLMTransformer", "StaticEmbedding"].contains(&modules[0].kind.as_str()) {
+        if !["Transformer", "MLMTransformer", "StaticEmbedding", "CLIPModel"].contains(&modules[0].kind.as_str()) {
             return Err(Error::option("modules.json first module", &modules[0].kind));
         }
         Ok(modules)
@@ -253,6 +255,31 @@ impl Folder {
         bytes.map(|bytes| Shards::parse(&path, folder, bytes)).transpose()
     }
 
+    /// Leaves the vectors to the encoder's class, which makes them itself, unless there are modules that pool.
+    pub fn leave_vectors(&self, own: OwnVectors, sentence: &mut Sentence) -> Result<()> {
+        if self.modules()?.len() > 1 {
+            return Ok(());
+        }
+        let file = self.weights()?;
+        sentence.head.pooling = vec![Pooling::LastToken];
+        sentence.head.dense = vec![Dense { file, ..own.dense }];
+        sentence.end = Some(match own.end {
+            End::Padded(..) => self.padding()?,
+            end => end,
+        });
+        Ok(())
+    }
+
+    /// How `tokenizer.json` fills texts up to one length.
+    fn padding(&self) -> Result<End> {
+        let tokenizer = Config::parse("tokenizer.json", self.tokenizer()?)?;
+        let padding = tokenizer.object("padding")?;
+        let fixed = padding.as_ref().map(|padding| padding.object("strategy").ok().flatten());
+        let (Some(padding), Some(Some(fixed))) = (&padding, fixed) else { return Ok(End::Padded(0, 0)) };
+        padding.require("direction", &"Right".into())?;
+        Ok(End::Padded(fixed.size("Fixed", limit::POSITIONS)?, padding.index_or("pad_id", 0, limit::VOCAB)?))
+    }
+
     /// Everything around the encoder, for an encoder of `hidden` columns.
     pub fn sentence(&self, hidden: usize) -> Result<Sentence> {
         let modules = self.modules()?;
@@ -266,6 +293,7 @@ impl Folder {
             truncate_dim: None,
             lexical: Lexical { sum: false, logs: 1 },
             multi: None,
+            end: None,
         };
         match self.kind()? {
             Kind::SentenceTransformer => {}

@@ -82,11 +82,47 @@ impl Pooling {
     }
 }
 
+/// How a class makes vectors of texts itself: a projection of the state of one token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnVectors {
+    /// The token, which is the last that takes part.
+    pub end: End,
+    /// The projection, in the file that has the encoder's weights.
+    pub dense: Dense,
+}
+
+/// Which token of a text stands for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The last, in texts that are filled up to so many tokens with this one.
+    Padded(usize, u32),
+    /// The first of this id, or the first of all. It sees none behind it.
+    Id(u32),
+    /// The first of the highest id. It sees none behind it.
+    Highest,
+}
+
+impl End {
+    /// Leaves, of a text's tokens, those up to that one.
+    pub fn cut(self, ids: &mut Vec<u32>) {
+        let highest = ids.iter().max().copied();
+        match (self, highest) {
+            (Self::Padded(length, id), _) => ids.resize(ids.len().max(length), id),
+            (Self::Id(id), _) | (Self::Highest, Some(id)) => {
+                ids.truncate(1 + ids.iter().position(|own| *own == id).unwrap_or(0));
+            }
+            (Self::Highest, None) => {}
+        }
+    }
+}
+
 /// A projection behind the pooling, `N_Dense`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dense {
-    /// Folder of its weights.
-    pub path: String,
+    /// File of its weights.
+    pub file: String,
+    /// Its name there.
+    pub name: String,
     /// Columns in.
     pub inputs: usize,
     /// Columns out.
@@ -113,7 +149,8 @@ impl Dense {
             _ => return Err(config.unsupported("activation_function")),
         };
         Ok(Self {
-            path: path.into(),
+            file: format!("{path}/model.safetensors"),
+            name: "linear".into(),
             inputs: config.size("in_features", 6 * limit::HIDDEN)?,
             outputs: config.size("out_features", limit::INNER)?,
             bias: config.flag_or("bias", true)?,
@@ -124,8 +161,8 @@ impl Dense {
     /// Records it: x: `[rows, inputs]` to `[rows, outputs]`
     pub fn record(&self, program: &mut Program, x: Buf) -> Buf {
         let part = |name: &str| Part {
-            file: format!("{}/model.safetensors", self.path),
-            name: format!("linear.{name}"),
+            file: self.file.clone(),
+            name: format!("{}.{name}", self.name),
             at: 0,
             rows: self.outputs,
         };
@@ -202,6 +239,21 @@ mod tests {
     }
 
     #[test]
+    fn a_text_ends_where_its_vector_is() {
+        for (end, left) in [
+            (End::Id(7), &[3, 9, 7][..]),
+            (End::Id(8), &[3]),
+            (End::Highest, &[3, 9]),
+            (End::Padded(7, 1), &[3, 9, 7, 9, 7, 1, 1]),
+            (End::Padded(2, 1), &[3, 9, 7, 9, 7]),
+        ] {
+            let mut ids = vec![3, 9, 7, 9, 7];
+            end.cut(&mut ids);
+            assert_eq!(ids, left, "{end:?}");
+        }
+    }
+
+    #[test]
     fn names_go_both_ways() {
         for (pooling, name, _) in Pooling::NAMES {
             assert_eq!((Pooling::parse(name), pooling.name()), (Some(pooling), name));
@@ -218,7 +270,8 @@ mod tests {
             )
         };
         let dense = read(r#"{"in_features": 8, "out_features": 4, "bias": false, "activation_function": "torch.nn.modules.linear.Identity"}"#).unwrap();
-        assert_eq!(dense, Dense { path: "2_Dense".into(), inputs: 8, outputs: 4, bias: false, activation: None });
+        let (file, name) = ("2_Dense/model.safetensors".into(), "linear".into());
+        assert_eq!(dense, Dense { file, name, inputs: 8, outputs: 4, bias: false, activation: None });
         for key in [r#""activation_function": "torch.nn.Softplus""#, r#""use_residual": true"#] {
             let text = format!(r#"{{"in_features": 8, "out_features": 4, {key}}}"#);
             assert_eq!(read(&text).unwrap_err().code(), "unsupported-option", "{key}");

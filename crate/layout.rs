@@ -145,6 +145,16 @@ pub enum Layout {
         /// Output columns.
         outputs: Axis,
     },
+    /// The same of a matrix whose last inputs are in a tensor of their own, which has a row an input and follows the rows of
+    /// the first.
+    Joined {
+        /// Inputs of the first tensor.
+        first: usize,
+        /// Input columns.
+        inputs: usize,
+        /// Output columns.
+        outputs: usize,
+    },
     /// The same of a matrix that is zero but for blocks along its diagonal: `[groups, inputs / groups, outputs / groups]`.
     Grouped {
         /// Blocks, a divisor of both.
@@ -195,7 +205,9 @@ impl Layout {
             Self::Distances { most, heads, .. } => ((2 * most + 1) * heads).next_multiple_of(4),
             Self::Conv { inputs, taps, outputs } => taps * inputs.padded() * outputs.padded().next_multiple_of(TILE),
             Self::Linear { inputs, outputs } => inputs.padded() * outputs.padded().next_multiple_of(TILE),
-            Self::Grouped { inputs, outputs, .. } => Self::whole(*inputs, *outputs).elements(),
+            Self::Grouped { inputs, outputs, .. } | Self::Joined { inputs, outputs, .. } => {
+                Self::whole(*inputs, *outputs).elements()
+            }
             Self::Experts { count, inputs, outputs, .. } => count * Self::whole(*inputs, *outputs).elements(),
             Self::LowRank { ranks, columns, .. } => Self::Linear { inputs: *ranks, outputs: *columns }.elements(),
             Self::Filters { channels, size } => size * channels.next_multiple_of(4),
@@ -222,6 +234,10 @@ impl Layout {
             Self::Linear { inputs, outputs } => {
                 let (row, col) = (outputs.place(row), inputs.place(col));
                 (row / PANEL * inputs.padded() + col) * PANEL + row % PANEL
+            }
+            Self::Joined { first, inputs, outputs } => {
+                let (row, col) = if row < *outputs { (row, col) } else { (col, first + row - outputs) };
+                Self::whole(*inputs, *outputs).place(row, col)
             }
             Self::Grouped { groups, inputs, outputs } => {
                 // Row after row of the blocks, whose rows are inputs.
@@ -259,6 +275,7 @@ impl Layout {
             Self::Distances { most, heads, .. } => (2 * most + 1, *heads),
             Self::Conv { inputs, taps, outputs } => (outputs.size(), inputs.size() * taps),
             Self::Linear { inputs, outputs } => (outputs.size(), inputs.size()),
+            Self::Joined { inputs, outputs, .. } => (*outputs, *inputs),
             Self::Grouped { groups, inputs, outputs } => (*inputs, outputs / groups),
             Self::Experts { count, inputs, outputs, by_input: true } => (count * inputs, *outputs),
             Self::Experts { count, inputs, outputs, by_input: false } => (count * outputs, *inputs),
@@ -268,9 +285,11 @@ impl Layout {
         }
     }
 
-    /// Shape `rows` of this parameter have in the checkpoint.
-    pub(crate) fn shape(&self, rows: usize) -> Vec<usize> {
+    /// Shape that `rows` of this parameter from row `at` have in the checkpoint.
+    pub(crate) fn shape(&self, at: usize, rows: usize) -> Vec<usize> {
         match self {
+            Self::Joined { outputs, .. } if at > 0 => vec![rows, *outputs],
+            Self::Joined { first, .. } => vec![rows, *first],
             Self::Vector { .. } => vec![rows],
             Self::Table { width, .. } => vec![rows, *width],
             Self::Rotations { pairs, .. } => vec![rows, 2 * pairs],

@@ -78,7 +78,10 @@ impl Plan {
         task: Option<Task>,
     ) -> Result<Self> {
         let architecture = architecture.to_owned();
-        let sentence = folder.sentence(spec.hidden)?;
+        let mut sentence = folder.sentence(spec.hidden)?;
+        if let Some(own) = spec.steps.own_vectors() {
+            folder.leave_vectors(own, &mut sentence)?;
+        }
         // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
         let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
         let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
@@ -95,6 +98,7 @@ impl Plan {
             tokens.without_types();
         }
         spec.tables.leading = spec.steps.leading(task);
+        spec.tables.question_end = spec.steps.question_end(task);
         if beside {
             spec.layers.iter_mut().for_each(|layer| layer.sees = Sees::Both);
         }
@@ -483,11 +487,15 @@ impl Model {
             let encoding = self.parts.tokens.encode_behind(prompt, text.as_ref())?;
             let mut sequence = Sequence::from(&encoding);
             sequence.pool_from = pool_from.min(sequence.ids.len()) as u32;
+            if let Some(end) = self.parts.sentence.end.filter(|_| options.pooling.is_none() && !options.tokens) {
+                end.cut(&mut sequence.ids);
+                sequence.type_ids.resize(sequence.ids.len(), 0);
+            }
             if !options.tokens && sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
                 return Err(Error::argument("a text is all prompt, which leaves nothing for max pooling"));
             }
             embeddings.truncated.push(encoding.truncated);
-            embeddings.tokens.push(sequence.ids.len() as u32);
+            embeddings.tokens.push(encoding.ids.len() as u32);
             sequences.push(sequence);
             if options.tokens {
                 embeddings.encodings.push(encoding);

@@ -5,7 +5,7 @@ use crate::declare::Declare;
 use crate::encoder::Spec;
 use crate::head::{Head, Pooling};
 use crate::ops::{Epilogue, Lexical, Norm};
-use crate::program::{Buf, Program, TailId};
+use crate::program::{Buf, Program, TailId, WeightId};
 use crate::task::{Function, HeadStep, Labels, MultiVector, Outputs, Task};
 use crate::weights::{Axis, Layout, Part, Rounding, Weight};
 
@@ -63,8 +63,8 @@ impl Tails {
             });
             self.heads.push((task, id));
         };
-        let run = |declare: &mut Declare, steps: &[HeadStep], x| {
-            steps.iter().fold(x, |x, step| record_step(declare, spec, step, x, labels))
+        let run = |declare: &mut Declare, steps: &[HeadStep], given| {
+            steps.iter().fold(given, |x, step| record_step(declare, spec, step, x, given, labels))
         };
         match head.task {
             Task::Embed => {}
@@ -76,11 +76,10 @@ impl Tails {
                     let picked = declare.program.gather(x);
                     run(declare, steps, picked)
                 });
-                let [before @ .., HeadStep::Dense { weight, bias, .. }] = steps else { return };
+                let [before @ .., HeadStep::Dense { weight, bias, outputs, .. }] = steps else { return };
                 add(Task::Sparse, declare, &|declare, x| {
                     let x = run(declare, before, x);
-                    let vocab = spec.tables.vocab;
-                    let (weight, bias) = product(declare, weight, *bias, x.width, vocab, Rounding::Allowed);
+                    let (weight, bias, vocab) = product(declare, spec, weight, *bias, x.width, *outputs, labels);
                     declare.program.lexical_pool(x, weight, bias, vocab, head.lexical)
                 });
             }
@@ -110,35 +109,50 @@ fn tail(declare: &mut Declare, record: impl FnOnce(&mut Declare) -> Option<Buf>)
     declare.program.end_tail(trunk, rows)
 }
 
+/// The parameters of a product, by the names of its weight and its bias, and its columns.
 fn product(
     declare: &mut Declare,
+    spec: &Spec,
     weight: &str,
     bias: Option<&str>,
     inputs: usize,
-    outputs: usize,
-    rounding: Rounding,
-) -> (crate::program::WeightId, crate::program::WeightId) {
-    let part = |name: &str| vec![Part { file: declare.file.into(), name: name.into(), at: 0, rows: outputs }];
-    let (inputs, outputs) = (Axis::plain(inputs), Axis::plain(outputs));
-    let matrix = Weight::new(Layout::Linear { inputs, outputs }, part(weight), rounding);
-    let vector = Weight::new(Layout::Vector { axis: outputs }, bias.map_or(Vec::new(), part), Rounding::Never);
-    (declare.program.weight(matrix), declare.program.weight(vector))
+    outputs: Outputs,
+    labels: usize,
+) -> (WeightId, WeightId, usize) {
+    let (count, rounding) = match outputs {
+        Outputs::Hidden => (spec.hidden, Rounding::Never),
+        Outputs::Embedding => (spec.embedding, Rounding::Never),
+        Outputs::Columns(columns) => (columns, Rounding::Never),
+        Outputs::Labels => (labels, Rounding::Never),
+        Outputs::Vocab | Outputs::VocabBeside(_) => (spec.tables.vocab, Rounding::Allowed),
+    };
+    let part = |name: &str, at, rows| Part { file: declare.file.into(), name: name.into(), at, rows };
+    let own = |name: &str| part(name, 0, count);
+    let mut parts = vec![own(weight)];
+    let axis = Axis::plain(count);
+    let layout = match outputs {
+        Outputs::VocabBeside(rest) => {
+            parts.push(part(rest, count, inputs - spec.embedding));
+            Layout::Joined { first: spec.embedding, inputs, outputs: count }
+        }
+        _ => Layout::Linear { inputs: Axis::plain(inputs), outputs: axis },
+    };
+    let bias = Weight::new(Layout::Vector { axis }, bias.map(own).into_iter().collect(), Rounding::Never);
+    let weight = declare.program.weight(Weight::new(layout, parts, rounding));
+    (weight, declare.program.weight(bias), count)
 }
 
-fn record_step(declare: &mut Declare, spec: &Spec, step: &HeadStep, x: Buf, labels: usize) -> Buf {
+fn record_step(declare: &mut Declare, spec: &Spec, step: &HeadStep, x: Buf, given: Buf, labels: usize) -> Buf {
     match step {
         HeadStep::Pool(_) => declare.program.pool(x, 1),
         HeadStep::Dense { weight, bias, outputs, activation } => {
-            let (outputs, rounding) = match outputs {
-                Outputs::Hidden => (spec.hidden, Rounding::Never),
-                Outputs::Embedding => (spec.embedding, Rounding::Never),
-                Outputs::One => (1, Rounding::Never),
-                Outputs::Labels => (labels, Rounding::Never),
-                Outputs::Vocab => (spec.tables.vocab, Rounding::Allowed),
-            };
-            let (weight, bias) = product(declare, weight, *bias, x.width, outputs, rounding);
+            let (weight, bias, width) = product(declare, spec, weight, *bias, x.width, *outputs, labels);
             let epilogue = activation.map_or(Epilogue::None, Epilogue::Activation);
-            declare.program.linear(x, weight, bias, outputs, epilogue)
+            declare.program.linear(x, weight, bias, width, epilogue)
+        }
+        HeadStep::Onto { weight, bias } => {
+            let (weight, bias, width) = product(declare, spec, weight, Some(bias), x.width, Outputs::Hidden, labels);
+            declare.program.linear(x, weight, bias, width, Epilogue::Residual(given))
         }
         HeadStep::Norm { weight, bias, eps, kind } => {
             let axis = Axis::plain(x.width);

@@ -64,9 +64,9 @@ impl Weight {
         Self { layout, parts: Vec::new(), computed: Some(computed), rounding: Rounding::Never }
     }
 
-    /// Shape of a tensor that has `rows` of its rows.
-    fn shape(&self, rows: usize) -> Vec<usize> {
-        if self.computed.is_some() { vec![rows] } else { self.layout.shape(rows) }
+    /// Shape of the tensor of a part.
+    fn shape(&self, part: &Part) -> Vec<usize> {
+        if self.computed.is_some() { vec![part.rows] } else { self.layout.shape(part.at, part.rows) }
     }
 
     /// Writes what is computed and not read.
@@ -344,7 +344,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
             None if weight.computed.is_some() => continue,
             None => return Err(Error::MissingTensor { name: printable(&name) }),
         };
-        let expected = weight.shape(part.rows);
+        let expected = weight.shape(part);
         if !fits(&info.shape, &expected) {
             let found = info.shape.iter().copied().take(8).collect();
             return Err(Error::WrongShape { name, expected, found });
@@ -357,7 +357,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
         match targets.iter_mut().find(|target| target.start == start) {
             Some(target) => target.fills.push(fill),
             None => {
-                let columns = if weight.computed.is_some() { 1 } else { weight.layout.size().1 };
+                let columns = expected.iter().product::<usize>() / part.rows;
                 let (rows, dtype) = (part.rows, info.dtype);
                 targets.push(Target { start, end, dtype, rows, columns, rows_done: 0, fills: vec![fill] });
             }

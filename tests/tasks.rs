@@ -129,8 +129,11 @@ fn check_heads(on: On) {
                     continue;
                 }
             };
+            // A question's tokens, which do not compete, have a million less: all digits of that are not compared.
+            let coarse = |values: &[f32]| values.iter().map(|x| if *x < -9e5 { -1.0 } else { *x }).collect::<Vec<_>>();
             for (index, found) in logits(&model, task).iter().enumerate() {
                 let Some(expected) = expected.get(&format!("{name}.{index}")) else { continue };
+                let (found, expected) = (&coarse(found), &coarse(expected));
                 let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
                 let expected = match task {
                     // The masks of an input are its index and one more.

@@ -67,7 +67,7 @@ pub const DEFAULTS: Defaults = Defaults {
 pub fn spec(config: &Config) -> Result<Spec> {
     let mut spec = family(config, &DEFAULTS)?;
     spec.tasks.uni_encoder =
-        vec![HeadStep::Pool(Pooling::Mean), HeadStep::dense("/fc.weight", "/fc.bias", Outputs::One)];
+        vec![HeadStep::Pool(Pooling::Mean), HeadStep::dense("/fc.weight", "/fc.bias", Outputs::Columns(1))];
     Ok(Spec { prefixes: &["", "bert.", "bert.bert."], ..spec })
 }
 

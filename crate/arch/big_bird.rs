@@ -6,13 +6,15 @@
 //! `num_random_blocks + 1` times. A text is judged by its own length, as the class does with a text that it sees first; once it
 //! has seen a short one, the class stays dense.
 
+use std::sync::Arc;
+
 use super::bert::{self, DEFAULTS, Defaults};
 use crate::config::{Config, limit};
-use crate::encoder::{Bias, Names, Spec};
+use crate::encoder::{Bias, Names, Spec, Steps};
 use crate::error::Result;
 use crate::head::Pooling;
 use crate::ops::{Blocks, Sees};
-use crate::task::{HeadStep, Outputs, Tasks};
+use crate::task::{HeadStep, Outputs, Task, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let mut spec = bert::family(config, &Defaults { vocab: 50358, activation: "gelu_new", ..DEFAULTS })?;
@@ -38,10 +40,39 @@ pub fn spec(config: &Config) -> Result<Spec> {
                 HeadStep::activated("/classifier.dense.weight", "/classifier.dense.bias", spec.ffn.activation()),
                 HeadStep::dense("/classifier.out_proj.weight", "/classifier.out_proj.bias", Outputs::Labels),
             ],
-            // It has a layer of its own, which no step is.
-            answer: Vec::new(),
+            // A feed-forward network of its own.
+            answer: vec![
+                HeadStep::Dense {
+                    weight: "/qa_classifier.intermediate.dense.weight",
+                    bias: Some("/qa_classifier.intermediate.dense.bias"),
+                    outputs: Outputs::Columns(spec.inner),
+                    activation: Some(spec.ffn.activation()),
+                },
+                HeadStep::Onto {
+                    weight: "/qa_classifier.output.dense.weight",
+                    bias: "/qa_classifier.output.dense.bias",
+                },
+                HeadStep::norm(
+                    "/qa_classifier.output.LayerNorm.weight",
+                    "/qa_classifier.output.LayerNorm.bias",
+                    spec.eps,
+                ),
+                HeadStep::dense("/qa_classifier.qa_outputs.weight", "/qa_classifier.qa_outputs.bias", Outputs::Labels),
+            ],
             ..spec.tasks
         },
+        steps: Arc::new(Questions { separator: config.index_or("sep_token_id", 66, limit::VOCAB)? }),
         ..spec
     })
+}
+
+/// Everything as specified, but that the class tells questions from contexts by what stands between them.
+struct Questions {
+    separator: u32,
+}
+
+impl Steps for Questions {
+    fn question_end(&self, task: Task) -> Option<u32> {
+        (task == Task::Answer).then_some(self.separator)
+    }
 }

@@ -1,14 +1,17 @@
-//! The text towers of CLIP and SigLIP: pre-norm with learned positions; in CLIP's, a token sees only those before it.
+//! The text towers of CLIP and SigLIP, alone or beside that of images: pre-norm with learned positions; in CLIP's, a token
+//! sees only those before it.
 //!
-//! Configuration: `transformers.CLIPTextConfig`, `SiglipTextConfig`. Papers: arXiv 2103.00020, 2303.15343.
+//! Configuration: `transformers.CLIPTextConfig`, `SiglipTextConfig`, `CLIPConfig`, `SiglipConfig`. Papers: arXiv 2103.00020,
+//! 2303.15343.
 
 use std::sync::Arc;
 
 use super::head_dim;
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{AsSpecified, Bias, Ffn, Layer, Names, Place, Spec};
+use crate::encoder::{Bias, Ffn, Layer, Names, Place, Spec, Steps};
 use crate::error::Result;
+use crate::head::{Dense, End, OwnVectors};
 use crate::ops::{Activation, NormKind};
 use crate::task::Tasks;
 
@@ -46,6 +49,40 @@ pub const SIGLIP: Defaults = Defaults {
     causal: false,
 };
 
+/// The tower of texts of a model that has one of images too.
+pub fn beside_images(config: &Config, defaults: &Defaults) -> Result<Spec> {
+    let text = config.object("text_config")?.ok_or_else(|| config.unsupported("text_config"))?;
+    let spec = spec(&text, defaults)?;
+    let steps = Tower { vectors: Some(own_vectors(config, &text, defaults, spec.hidden)?) };
+    Ok(Spec { steps: Arc::new(steps), ..spec })
+}
+
+/// The last token and a product, or the token that ends a text and a product without a bias.
+fn own_vectors(whole: &Config, text: &Config, defaults: &Defaults, hidden: usize) -> Result<OwnVectors> {
+    let (end, name, outputs) = match (defaults.causal, text.index_or("eos_token_id", 49407, limit::VOCAB)?) {
+        (false, _) => (End::Padded(0, 0), "head", text.size_or("projection_size", hidden, limit::INNER)?),
+        (true, end) => {
+            // In older files the id is wrong.
+            let end = if end == 2 { End::Highest } else { End::Id(end) };
+            (end, "/text_projection", whole.size_or("projection_dim", 512, limit::INNER)?)
+        }
+    };
+    let (bias, activation) = (!defaults.causal, None);
+    let dense = Dense { file: String::new(), name: name.into(), inputs: hidden, outputs, bias, activation };
+    Ok(OwnVectors { end, dense })
+}
+
+/// Everything as specified, but that the class may make vectors itself.
+struct Tower {
+    vectors: Option<OwnVectors>,
+}
+
+impl Steps for Tower {
+    fn own_vectors(&self) -> Option<OwnVectors> {
+        self.vectors.clone()
+    }
+}
+
 pub fn spec(config: &Config, defaults: &Defaults) -> Result<Spec> {
     let hidden = config.size_or("hidden_size", defaults.hidden, limit::HIDDEN)?;
     let heads = config.size_or("num_attention_heads", defaults.heads, hidden)?;
@@ -54,6 +91,10 @@ pub fn spec(config: &Config, defaults: &Defaults) -> Result<Spec> {
     for layer in &mut layers {
         layer.behind = defaults.causal.then_some(0);
     }
+    // Of CLIP's classes one has a projection, of SigLIP's the only one.
+    let classes = config.texts("architectures")?.unwrap_or_default();
+    let projects = !defaults.causal || classes.iter().any(|class| class.ends_with("WithProjection"));
+    let vectors = projects.then(|| own_vectors(config, config, defaults, hidden)).transpose()?;
     Ok(Spec {
         hidden,
         inner: config.size_or("intermediate_size", defaults.inner, limit::INNER)?,
@@ -88,6 +129,6 @@ pub fn spec(config: &Config, defaults: &Defaults) -> Result<Spec> {
         },
         prefixes: &["", "text_model."],
         tasks: Tasks::default(),
-        steps: Arc::new(AsSpecified),
+        steps: Arc::new(Tower { vectors }),
     })
 }

@@ -11,8 +11,7 @@ use crate::config::{Config, limit};
 use crate::declare::Declare;
 use crate::encoder::{Layer, Spec, Steps};
 use crate::error::Result;
-use crate::head::Pooling;
-use crate::ops::{Activation, EmbedTables, Epilogue, Norm, NormKind, Own, Parts};
+use crate::ops::{EmbedTables, Epilogue, Norm, NormKind, Own, Parts};
 use crate::program::Buf;
 use crate::task::{HeadStep, Outputs, Tasks};
 use crate::weights::Axis;
@@ -45,6 +44,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         trigrams: config.flag_or("trigram_input", true)?,
         networks: config.size_or("num_feedforward_networks", 4, limit::LAYERS)?,
     };
+    let embedding = config.size_or("embedding_size", 128, limit::HIDDEN)?;
     Ok(Spec {
         head_dim: head_dim(
             config,
@@ -53,25 +53,24 @@ pub fn spec(config: &Config) -> Result<Spec> {
             spec.heads,
         )?,
         norm_kind,
-        embedding: config.size_or("embedding_size", 128, limit::HIDDEN)?,
+        embedding,
         prefixes: &["", "mobilebert."],
-        tasks: tasks(config.flag_or("classifier_activation", true)?),
+        tasks: tasks(config, spec.tasks, embedding < spec.hidden)?,
         steps: Arc::new(steps),
         ..spec
     })
 }
 
-/// The heads of `MobileBertFor…`, but for masked tokens: its decoder is a product with two tensors side by side.
-fn tasks(pooler: bool) -> Tasks {
-    let pooler = pooler.then(|| HeadStep::activated("pooler.dense.weight", "pooler.dense.bias", Activation::Tanh));
-    let classifier = || HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels);
-    Tasks {
-        classify: [HeadStep::Pool(Pooling::Cls)].into_iter().chain(pooler).chain([classifier()]).collect(),
-        tag: vec![classifier()],
-        answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
-        fill: Vec::new(),
-        ..Tasks::default()
+/// BERT's heads, but for a pooler that may be linear, and a token table that may be narrower than the states.
+fn tasks(config: &Config, mut tasks: Tasks, narrow: bool) -> Result<Tasks> {
+    if !config.flag_or("classifier_activation", true)? {
+        // Then it gives the state itself.
+        tasks.classify.remove(1);
     }
+    if let Some(HeadStep::Dense { outputs, .. }) = tasks.fill.last_mut().filter(|_| narrow) {
+        *outputs = Outputs::VocabBeside("/cls.predictions.dense.weight");
+    }
+    Ok(tasks)
 }
 
 /// Layers on narrower rows.

@@ -53,7 +53,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
         layer.rotation = Some(if slides { local.clone() } else { full.clone() });
         (layer.before, layer.behind) = (slides.then_some(window), slides.then_some(window));
     }
-    Ok(Spec { prefixes: &["", "model.", "ultrabert."], tasks: tasks(config, spec.hidden)?, ..spec })
+    Ok(Spec { prefixes: &["", "model.", "ultrabert."], tasks: tasks(config)?, ..spec })
 }
 
 /// Which layers have a window, and its rows on either side of a token. Older files have a list of windows.
@@ -75,32 +75,28 @@ fn windows(config: &Config, layers: usize) -> Result<(Vec<bool>, usize)> {
     Ok((sliding(config, layers, |index| list[index] > 0)?, window))
 }
 
-fn tasks(config: &Config, hidden: usize) -> Result<Tasks> {
+fn tasks(config: &Config) -> Result<Tasks> {
     let pooling = match config.text_or("classifier_pooling", "cls")? {
         "cls" => Pooling::Cls,
         "mean" => Pooling::Mean,
         _ => return Err(config.unsupported("classifier_pooling")),
     };
     let scores = HeadStep::dense("/classifier.weight", "/classifier.bias", Outputs::Labels);
-    let wide = |weight| HeadStep::Dense {
-        weight,
-        bias: None,
-        outputs: Outputs::Hidden,
-        activation: Some(Activation::GeluTanh),
-    };
+    let dense =
+        |weight, outputs| HeadStep::Dense { weight, bias: None, outputs, activation: Some(Activation::GeluTanh) };
     let tied = config.flag_or("tie_word_embeddings", false)?;
-    let decoder = if tied { "embed_tokens.weight" } else { "/head.decoder.weight" };
+    let decoder = if tied { "embed_tokens.weight" } else { "/cls.weight" };
     let decoder = HeadStep::Dense { weight: decoder, bias: None, outputs: Outputs::Vocab, activation: None };
-    // A step has the width of the hidden state or none that it could name.
-    let fill = match config.size_or("prediction_head_size", 768, limit::INNER)? == hidden {
-        true => vec![wide("/head.linear1.weight"), wide("/head.linear2.weight"), decoder],
-        false => Vec::new(),
-    };
+    let width = config.size_or("prediction_head_size", 768, limit::INNER)?;
     Ok(Tasks {
         classify: vec![HeadStep::Pool(pooling), scores.clone()],
         tag: vec![scores],
         answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
-        fill,
+        fill: vec![
+            dense("/head.linear1.weight", Outputs::Columns(width)),
+            dense("/head.linear2.weight", Outputs::Hidden),
+            decoder,
+        ],
         ..Tasks::default()
     })
 }

@@ -220,8 +220,9 @@ impl Activation {
     /// By the name that `config.json` uses.
     pub fn parse(name: &str) -> Option<Self> {
         Some(match name {
-            "gelu" => Self::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "gelu" | "gelu_python" => Self::Gelu,
+            // One formula, written in several ways.
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => Self::GeluTanh,
             "quick_gelu" => Self::QuickGelu,
             "relu" => Self::Relu,
             "silu" | "swish" => Self::Silu,

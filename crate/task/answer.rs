@@ -96,10 +96,20 @@ impl Model {
     /// The columns of the head for every token of each input, special tokens included.
     pub fn answer_logits(&self, inputs: &[Input]) -> Result<Call<Vec<AnswerLogits>>> {
         let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
-        let job = self.head_job(Task::Answer, sequences.collect::<Result<_>>()?)?;
-        let column = |text: &[f32], column: usize| text.chunks_exact(2).map(|row| row[column]).collect();
+        let sequences = sequences.collect::<Result<Vec<_>>>()?;
+        let question = |sequence: &Sequence| self.parts.spec.tables.question(&sequence.ids).unwrap_or(0);
+        let questions: Vec<usize> = sequences.iter().map(question).collect();
+        let job = self.head_job(Task::Answer, sequences)?;
         Ok(Call::new(job, move |_, rows: Ragged| {
-            Ok(rows.texts().map(|text| [column(text, 0), column(text, 1)]).collect())
+            let logits = |(text, question): (&[f32], usize)| {
+                // Of a question that the class knows only the first token competes.
+                let taken = move |index: usize| if (1..question).contains(&index) { 1e6 } else { 0.0 };
+                let column = |column: usize| {
+                    text.chunks_exact(2).enumerate().map(|(index, row)| row[column] - taken(index)).collect()
+                };
+                [column(0), column(1)]
+            };
+            Ok(rows.texts().zip(questions).map(logits).collect())
         }))
     }
 }

@@ -156,6 +156,13 @@ pub enum HeadStep {
         /// None for the identity.
         activation: Option<Activation>,
     },
+    /// A product as wide as the hidden state, added to what the head was given.
+    Onto {
+        /// `[hidden, inputs]`
+        weight: &'static str,
+        /// `[hidden]`
+        bias: &'static str,
+    },
     /// A normalisation.
     Norm {
         /// `[width]`
@@ -176,12 +183,15 @@ pub enum Outputs {
     Hidden,
     /// As many as the embeddings.
     Embedding,
-    /// One.
-    One,
+    /// So many.
+    Columns(usize),
     /// One a label of `id2label`.
     Labels,
     /// One a token of the vocabulary.
     Vocab,
+    /// The same by a table that is narrower than the input, whose columns past it have weights in this tensor:
+    /// `[inputs - embedding, vocab]`.
+    VocabBeside(&'static str),
 }
 
 impl HeadStep {

@@ -28,11 +28,8 @@ CLASSES = {
     "answer": auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
     "fill": auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 }
-# These read with their decoders, join two tables to one, or have a layer of their own.
-WITHOUT = {
-    ("t5", "classify"), ("t5", "answer"), ("umt5", "classify"), ("umt5", "answer"), ("mobilebert", "fill"), ("ultrabert", "fill"),
-    ("big_bird", "answer"),
-}
+# These read with their decoders.
+WITHOUT = {("t5", "classify"), ("t5", "answer"), ("umt5", "classify"), ("umt5", "answer")}
 INPUTS = [
     ["The harbour is quiet.", None],
     ["Which boats sail before 7?", "The small boat sails at six, the large one at eight."],
@@ -48,8 +45,9 @@ def arguments_of(kind, task, config, encoding, head):
         head.bert.set_attention_type(config.attention_type)
     ids = torch.tensor([encoding.ids])
     arguments = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    # The tokenizers of the other kinds give no types.
-    if MODELS[kind][0] == PIECES and getattr(config, "type_vocab_size", 0) > 1:
+    # The tokenizers of the other kinds give no types, and one class makes its own.
+    types = MODELS[kind][0] == PIECES and getattr(config, "type_vocab_size", 0) > 1 and (kind, task) != ("big_bird", "answer")
+    if types:
         arguments["token_type_ids"] = torch.tensor([encoding.type_ids])
     if kind == "longformer" and task == "answer":
         # As the class has it where it finds its three separators, which a text without a pair lacks.
