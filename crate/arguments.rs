@@ -29,6 +29,7 @@ verbs
     sparse       {\"indices\": […], \"weights\": […], \"tokens\": […]}, heaviest first
     multi        {\"embedding\": [[…], …], \"tokens\": n}, a vector for every token that is compared
     info         what is known of the model, as JSON
+    bench        how fast it is here and where the time goes; reads nothing
 
 options
     --device auto|gpu|cpu   auto takes a GPU unless there is none, or only a software one
@@ -63,6 +64,10 @@ others
     --template TEXT         zero-shot: the claim, with {} for the label
     --multi-label           zero-shot: each label for itself
     --pool-factor N         multi: keep about one vector in N
+    --only A,B              bench: these of one-short, one-long, 32-short, 32-mixed, 16-long
+    --rounds N              bench: how often each is measured (7)
+    --threads N             bench: threads of the host
+    --json FILE             bench: the samples too
 ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -78,11 +83,12 @@ pub enum Verb {
     Sparse,
     Multi,
     Info,
+    Bench,
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 22] = {
-    use Verb::{Answer, Classify, Embed, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
+const ONLY: [(&str, &[Verb]); 26] = {
+    use Verb::{Answer, Bench, Classify, Embed, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
         ("--normalize", &[Embed]),
@@ -107,6 +113,10 @@ const ONLY: [(&str, &[Verb]); 22] = {
         ("--template", &[ZeroShot]),
         ("--multi-label", &[ZeroShot]),
         ("--pool-factor", &[Multi]),
+        ("--only", &[Bench]),
+        ("--rounds", &[Bench]),
+        ("--threads", &[Bench]),
+        ("--json", &[Bench]),
     ]
 };
 
@@ -115,7 +125,7 @@ impl Verb {
     fn task(self) -> Option<Task> {
         match self {
             Self::Info | Self::Rerank => None,
-            Self::Embed => Some(Task::Embed),
+            Self::Embed | Self::Bench => Some(Task::Embed),
             Self::Classify | Self::ZeroShot => Some(Task::Classify),
             Self::Tag => Some(Task::Tag),
             Self::Answer => Some(Task::Answer),
@@ -144,6 +154,10 @@ pub struct Arguments {
     pub rerank: RerankOptions,
     pub template: String,
     pub multi_label: bool,
+    pub only: Option<Vec<String>>,
+    pub rounds: usize,
+    pub threads: Option<usize>,
+    pub json: Option<PathBuf>,
 }
 
 /// Reads the arguments; none: help is asked for.
@@ -170,6 +184,10 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         rerank: RerankOptions::default(),
         template: "This example is {}.".into(),
         multi_label: false,
+        only: None,
+        rounds: 7,
+        threads: None,
+        json: None,
     };
     while let Some(flag) = arguments.next() {
         if let Some((_, verbs)) = ONLY.iter().find(|(name, _)| *name == flag)
@@ -247,6 +265,10 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--template" => parsed.template = value()?,
             "--multi-label" => parsed.multi_label = true,
             "--pool-factor" => parsed.multi.pool_factor = Some(number(value()?)?),
+            "--only" => parsed.only = Some(list(value()?)),
+            "--rounds" => parsed.rounds = number(value()?)?.max(1),
+            "--threads" => parsed.threads = Some(number(value()?)?.max(1)),
+            "--json" => parsed.json = Some(PathBuf::from(value()?)),
             "--quiet" => parsed.quiet = true,
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("there is no {flag}: try embedlet --help")),

@@ -82,7 +82,7 @@ impl Memory {
     }
 
     /// Makes the activations as large as a batch needs them.
-    fn reserve(&mut self, batch: &Batch, doing: &str) -> Result<()> {
+    pub(crate) fn reserve(&mut self, batch: &Batch, doing: &str) -> Result<()> {
         for (slot, shape) in self.slots.iter_mut().zip(&self.plan.slots) {
             let (needed, present) = (shape.rows.of(batch) * shape.stride, slot.len());
             if needed > present {

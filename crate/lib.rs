@@ -14,6 +14,8 @@
 
 pub mod arch;
 pub mod batch;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 pub mod computed;
 pub mod config;
 pub mod cpu;

@@ -4,11 +4,13 @@ mod arguments;
 
 use std::io::{BufRead, BufWriter, Write, stderr, stdin, stdout};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use arguments::{Arguments, HELP, Verb, parse};
+use embedlet::bench;
 use embedlet::gpu::Gpu;
 use embedlet::job::Call;
 use embedlet::model::{Device, Model};
@@ -33,6 +35,9 @@ fn run() -> Result<(), String> {
     let Some(arguments) = parse(std::env::args().skip(1))? else {
         return stdout().write_all(HELP.as_bytes()).map_err(|error| error.to_string());
     };
+    if arguments.verb == Verb::Bench {
+        return measure(&arguments);
+    }
     let model = load(&arguments)?;
     if arguments.verb == Verb::Info {
         let info = serde_json::to_string_pretty(&model.info()).map_err(|error| error.to_string())?;
@@ -63,6 +68,23 @@ fn run() -> Result<(), String> {
             let _ = writeln!(stderr(), "{done} lines");
         }
     }
+}
+
+/// Measures the model, and prints what was found.
+fn measure(arguments: &Arguments) -> Result<(), String> {
+    if let Some(threads) = arguments.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().map_err(|error| error.to_string())?;
+    }
+    let start = Instant::now();
+    let model = load(arguments)?;
+    let loaded = 1e3 * start.elapsed().as_secs_f64();
+    let report = bench::run(&model, loaded, arguments.only.as_deref(), arguments.rounds);
+    let report = report.map_err(|error| error.to_string())?;
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, print(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    writeln!(stdout(), "{report}").map_err(|error| error.to_string())
 }
 
 /// The device asked for. `auto` prefers a real GPU; a kernel that fails its self-check sends it to the CPU.
@@ -127,7 +149,7 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
     let inputs: Vec<Input> = lines.iter().map(Line::input).collect();
     let texts: Vec<String> = lines.iter().map(|line| line.text.clone()).collect();
     match arguments.verb {
-        Verb::Info => Ok(Vec::new()),
+        Verb::Info | Verb::Bench => Ok(Vec::new()),
         Verb::Embed => {
             let result = pollster::block_on(model.embed(&texts, &arguments.embed)?.run(model))?;
             let mut rows = result.data.chunks_exact(result.dimensions);

@@ -410,7 +410,7 @@ impl Model {
         Ok(name.and_then(|name| prompts.get(name)).map_or("", String::as_str))
     }
 
-    fn pooling(&self, options: &EmbedOptions) -> Result<PoolingParams> {
+    pub(crate) fn pooling(&self, options: &EmbedOptions) -> Result<PoolingParams> {
         let Parts { spec, sentence, .. } = &self.parts;
         let mut head = sentence.head.clone();
         if let Some(names) = &options.pooling {
@@ -528,7 +528,7 @@ impl Model {
 
 impl Parts {
     /// The tail that makes vectors of the last layer's output.
-    fn vectors(&self) -> TailId {
+    pub(crate) fn vectors(&self) -> TailId {
         self.tails.vectors[self.tails.vectors.len() - 1]
     }
 }

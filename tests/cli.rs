@@ -66,6 +66,36 @@ fn takes_bare_lines_and_options() {
     assert_eq!(floats(&two[0]).len(), 64);
 }
 
+/// What is counted of a model is exact; what is timed is only there.
+#[test]
+fn bench_counts_the_work_of_every_kernel() {
+    let folder = fixtures().join("models/bert-mean");
+    let file = std::env::temp_dir().join(format!("embedlet-bench-{}.json", std::process::id()));
+    for device in ["cpu", "gpu"] {
+        let arguments = ["bench", "--rounds", "1", "--only", "one-short", "--device", device, "--model"];
+        let output = run(&[&arguments[..], &[folder.to_str().unwrap(), "--json", file.to_str().unwrap()]].concat(), "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert!(report["peaks"]["flops"].as_f64().unwrap() > 0.0 && report["peaks"]["bytes"].as_f64().unwrap() > 0.0);
+        let cell = &report["cells"][0];
+        assert_eq!((&cell["name"], &cell["texts"]), (&Value::from("one short"), &Value::from(1)));
+        assert!(cell["samples"][0].as_f64().unwrap() > 0.0);
+        let tokens = cell["tokens"].as_f64().unwrap();
+        let kernels = cell["kernels"].as_array().unwrap();
+        let kernel = |name: &str| kernels.iter().find(|kernel| kernel["name"] == name).unwrap();
+        let steps: u64 = kernels.iter().map(|kernel| kernel["launches"].as_u64().unwrap()).sum();
+        let layers = kernel("attention 96 → 32")["launches"].as_u64().unwrap();
+        assert_eq!(steps, 7 * layers + 2);
+        let counted = |name: &str, count: &str| kernel(name)[count].as_f64().unwrap();
+        assert_eq!(counted("linear 32 → 96", "flops"), layers as f64 * 2.0 * tokens * 32.0 * 96.0);
+        assert_eq!(counted("attention 96 → 32", "flops"), layers as f64 * 4.0 * tokens * tokens * 32.0);
+        assert_eq!(counted("layer_norm 32 → 32", "bytes"), layers as f64 * 2.0 * 4.0 * 32.0 * (2.0 * tokens + 2.0));
+    }
+    std::fs::remove_file(file).unwrap();
+    let unknown = run(&["bench", "--only", "none", "--device", "cpu", "--model", folder.to_str().unwrap()], "");
+    assert!(!unknown.status.success());
+}
+
 /// The objects of other verbs, which scripts rely on.
 #[test]
 fn every_verb_has_its_shape() {

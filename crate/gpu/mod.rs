@@ -4,6 +4,8 @@
 //! pass, and one map. Nothing counts as a result unless the map succeeded and the device is still there:
 //! after a loss most calls appear to succeed.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod bench;
 mod check;
 #[cfg(target_arch = "wasm32")]
 mod web;
@@ -91,8 +93,15 @@ impl Gpu {
         };
         let no_adapter = |reason: String| Error::NoAdapter { reason };
         let adapter = instance.request_adapter(&options).await.map_err(|error| no_adapter(error.to_string()))?;
-        let descriptor =
-            wgpu::DeviceDescriptor { label: Some("embedlet"), required_limits: adapter.limits(), ..Default::default() };
+        // The benchmark's clock; in browsers it is too coarse.
+        let clock =
+            if cfg!(target_arch = "wasm32") { wgpu::Features::empty() } else { wgpu::Features::TIMESTAMP_QUERY };
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("embedlet"),
+            required_features: adapter.features() & clock,
+            required_limits: adapter.limits(),
+            ..Default::default()
+        };
         let (device, queue) =
             adapter.request_device(&descriptor).await.map_err(|error| no_adapter(error.to_string()))?;
         let lost = Arc::new(Mutex::new(None));

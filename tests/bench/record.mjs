@@ -36,14 +36,15 @@ function circumstances() {
   };
 }
 
-/** Ends a run: `name` is the section of docs/benchmarks.md that it belongs to. */
+/** Ends a run: `name` is the section of docs/benchmarks.md that it belongs to, `found.more` stands behind its tables. */
 export function finish(name, found, { json: file, write }) {
+  // What else a contender carries is of no use afterwards.
   const contenders = found.contenders.map(({ name, against, options, info, facts, results }) => ({ name, against, options, info, facts, results }));
-  const result = { ...circumstances(), ...found, cells: found.cells.map(({ list, ...cell }) => cell), contenders };
+  const result = { ...circumstances(), ...found, more: undefined, cells: found.cells.map(({ list, ...cell }) => cell), contenders };
   const adapter = contenders.map(({ info }) => info?.adapter).find(Boolean);
   const gpu = adapter && `GPU: ${[adapter.vendor, adapter.architecture, adapter.description].filter(Boolean).join(" ")}${adapter.software ? " (software)" : ""}`;
   const where = [result.date, `commit ${result.commit}`, result.machine, result.system, found.browser, gpu, found.note].filter(Boolean).join("; ");
-  const text = `${where}; ${found.rounds} rounds.\n\n${tables(result)}`;
+  const text = [`${where}; ${found.rounds} rounds.`, tables(result), found.more].filter(Boolean).join("\n\n");
   console.log(`\n${text}`);
   if (file) writeFileSync(file, `${JSON.stringify(result, null, 1)}\n`);
   if (write) replace(at("docs/benchmarks.md"), name, text);

@@ -43,6 +43,9 @@ Usage: cargo xtask <verb> [options]
               --browser-flags F  what Chromium is started with besides
               --json FILE      the samples too
               --write          put the tables into docs/benchmarks.md
+              --native         the command line beside ONNX Runtime instead, on the CPU, and on a GPU that is none of software;
+                               takes --only, --contenders, --rounds (5), --json, --write and
+              --threads N        of the host (all)
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
   help      Print this.
 
@@ -80,7 +83,8 @@ fn dispatch(args: &mut Args) -> Result<()> {
         "bench" => {
             let model = args.value("--model")?;
             let peer = args.value("--peer-model")?.or_else(|| std::env::var("EMBEDLET_PEER_MODEL").ok());
-            bench::bench(model.as_deref(), peer.as_deref(), &args.0)
+            let native = args.flag("--native");
+            bench::bench(native, model.as_deref(), peer.as_deref(), &args.0)
         }
         "test" => {
             let all = args.flag("--all");

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Result,
-    process::{command, io, npm, output, root, run},
+    process::{command, io, npm, output, root, run, target},
 };
 
 const OLDEST_NODE: u32 = 20;
@@ -72,6 +72,21 @@ pub fn python_with_pip() -> Result<&'static str> {
     } else {
         Err(format!("pip is missing: run `{python} -m ensurepip`, or install python3-pip"))
     }
+}
+
+/// The Python of an environment of its own under target/, with the packages that a file pins.
+pub fn venv(name: &str, requirements: &str) -> Result<PathBuf> {
+    let requirements = root().join(requirements);
+    let wanted = fs::read(&requirements).map_err(io("read", &requirements))?;
+    let venv = target().join(name);
+    let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    let installed = venv.join("installed.txt");
+    if !fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        run(command(self::python()?).args(["-m", "venv", "--clear"]).arg(&venv))?;
+        run(command(&python).args(["-m", "pip", "install", "--requirement"]).arg(&requirements))?;
+        fs::write(&installed, wanted).map_err(io("write", &installed))?;
+    }
+    Ok(python)
 }
 
 /// A Chromium or Chrome that starts, and the packages of tests/ that drive it.

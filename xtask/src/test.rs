@@ -64,7 +64,7 @@ pub fn test(all: bool) -> Result<()> {
     if all {
         step("install", || node_tests("tests/install"))?;
         let short = ["--contenders=embedlet", "--only=load,one-short", "--rounds=1"].map(String::from);
-        step("bench", || bench::measure(&browser, &model, None, &short))?;
+        step("bench", || bench::pages(&browser, &model, None, &short))?;
     }
     println!("\nAll passed in {:.0} s.", start.elapsed().as_secs_f32());
     Ok(())

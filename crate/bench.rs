@@ -1,0 +1,409 @@
+//! `embedlet bench`: how fast a model runs on this machine, where the time goes, and what share that is of what the device can
+//! do. Works and bytes are counted from the kernels' descriptions, times are measured.
+
+use std::fmt::{self, Display, Formatter};
+use std::hint::black_box;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{Batch, Room, Sequence, fitting};
+use crate::cpu::Memory;
+use crate::error::{Error, Result};
+use crate::model::{EmbedOptions, Model, Runner};
+use crate::platform::now_ms;
+use crate::program::{Buf, Op, Operand, Precision, Program, Rows, TailId};
+use crate::shader::{Const, Kernel};
+use crate::simd::F32x8;
+use crate::weights::Layout;
+
+/// A turn lasts at least so long: short calls are repeated.
+const TURN_MS: f64 = 100.0;
+/// How often the steps of a batch are timed.
+const PROFILES: usize = 5;
+/// Bytes that the host copies: more than caches hold.
+const COPY_BYTES: usize = 64 << 20;
+
+/// What a device does at most.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Peaks {
+    /// Additions and multiplications in f32 a second.
+    pub flops: f64,
+    /// Bytes read and written a second.
+    pub bytes: f64,
+    /// Seconds from one dispatch to the next that waits for it; 0 on the CPU.
+    pub launch: f64,
+}
+
+/// What [`run`] found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What it ran on.
+    pub device: String,
+    /// Threads of the host.
+    pub threads: usize,
+    /// Milliseconds until the model was loaded.
+    pub load: f64,
+    /// Milliseconds until the vector of one short text was there.
+    pub first: f64,
+    /// That vector.
+    pub vector: Vec<f32>,
+    /// Bytes of the parameters that every batch reads: all but tables.
+    pub matrices: f64,
+    /// What the device does at most, measured in the same run.
+    pub peaks: Peaks,
+    /// Cell by cell.
+    pub cells: Vec<Cell>,
+}
+
+/// Some texts and how long they took.
+#[derive(Debug, Clone, Serialize)]
+pub struct Cell {
+    /// Its name in `web/cells.json`.
+    pub name: String,
+    /// How many texts.
+    pub texts: usize,
+    /// Tokens of all of them, special tokens included.
+    pub tokens: usize,
+    /// Milliseconds of a call, tokenizer included, round by round.
+    pub samples: Vec<f64>,
+    /// Tokens of the batch whose kernels are below.
+    pub batch: usize,
+    /// Where the time of that batch goes, the longest first; empty where the device has no clock.
+    pub kernels: Vec<Kernels>,
+}
+
+/// Steps of one kernel on operands of one shape.
+#[derive(Debug, Clone, Serialize)]
+pub struct Kernels {
+    /// The kernel, and its columns in and out.
+    pub name: String,
+    /// How many there are.
+    pub launches: usize,
+    /// Milliseconds of all of them.
+    pub ms: f64,
+    /// Additions and multiplications of all of them; 0 where they are not counted.
+    pub flops: f64,
+    /// The least bytes that all of them can move: every operand once.
+    pub bytes: f64,
+}
+
+/// What is in `web/cells.json`.
+#[derive(Deserialize)]
+struct Given {
+    name: String,
+    texts: usize,
+    words: usize,
+    more: usize,
+}
+
+/// The cells with their texts: words of the demo page's sample one after another, `more` of them each time.
+fn cells() -> Vec<(String, Vec<String>)> {
+    #[derive(Deserialize)]
+    struct Passage {
+        text: String,
+    }
+    let passages: Vec<Passage> = serde_json::from_str(include_str!("../web/sample.json")).unwrap_or_default();
+    let given: Vec<Given> = serde_json::from_str(include_str!("../web/cells.json")).unwrap_or_default();
+    let words: Vec<&str> = passages.iter().flat_map(|passage| passage.text.split_whitespace()).collect();
+    let texts = |cell: &Given| {
+        let mut from = 0;
+        let text = |index| {
+            let count = cell.words + index * cell.more;
+            from += count;
+            words[from - count..from].join(" ")
+        };
+        (0..cell.texts).map(text).collect()
+    };
+    given.iter().map(|cell| (cell.name.clone(), texts(cell))).collect()
+}
+
+/// Measures the cells that `only` names, or all, `rounds` times each. The model took `load` milliseconds and has done nothing.
+pub fn run(model: &Model, load: f64, only: Option<&[String]>, rounds: usize) -> Result<Report> {
+    let mut cells = cells();
+    let short = cells.first().map_or_else(Vec::new, |(_, texts)| texts.clone());
+    if let Some(only) = only {
+        let names: Vec<String> = only.iter().map(|name| name.replace('-', " ")).collect();
+        if let Some(unknown) = names.iter().find(|name| !cells.iter().any(|cell| cell.0 == **name)) {
+            return Err(Error::argument(format!("there is no cell called {unknown}")));
+        }
+        cells.retain(|(name, _)| names.contains(name));
+    }
+    let start = now_ms();
+    let vector = embed(model, &short)?;
+    let first = load + now_ms() - start;
+    let info = model.info();
+    let peaks = match &model.runner {
+        Runner::Gpu(resident) => pollster::block_on(resident.gpu().peaks())?,
+        Runner::Cpu(..) => host_peaks(),
+    };
+    let (program, precision) = (&model.parts.program, stored(model));
+    let of_batch = |weight: &&crate::weights::Weight| !matches!(weight.layout, Layout::Table { .. });
+    Ok(Report {
+        device: info.adapter.map_or_else(|| "CPU".into(), |adapter| adapter.description),
+        threads: rayon::current_num_threads(),
+        load,
+        first,
+        vector,
+        matrices: program.weights.iter().filter(of_batch).map(|weight| weight.bytes(precision) as f64).sum(),
+        peaks,
+        cells: cells.into_iter().map(|(name, texts)| measure(model, name, &texts, rounds)).collect::<Result<_>>()?,
+    })
+}
+
+fn embed(model: &Model, texts: &[String]) -> Result<Vec<f32>> {
+    Ok(pollster::block_on(model.embed(texts, &EmbedOptions::default())?.run(model))?.data)
+}
+
+/// How the matrices lie where they are computed with.
+fn stored(model: &Model) -> Precision {
+    match &model.runner {
+        Runner::Gpu(resident) => resident.precision(),
+        Runner::Cpu(..) => Precision::F32,
+    }
+}
+
+fn measure(model: &Model, name: String, texts: &[String], rounds: usize) -> Result<Cell> {
+    // Once without a clock: caches fill, and batches find their size.
+    embed(model, texts)?;
+    let mut samples = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let (start, mut calls) = (now_ms(), 0.0);
+        while calls < 1.0 || now_ms() - start < TURN_MS {
+            embed(model, texts)?;
+            calls += 1.0;
+        }
+        samples.push((now_ms() - start) / calls);
+    }
+    let encodings = texts.iter().map(|text| model.tokenize(text)).collect::<Result<Vec<_>>>()?;
+    let sequences: Vec<Sequence> = encodings.iter().map(Sequence::from).collect();
+    let tokens = sequences.iter().map(|sequence| sequence.ids.len()).sum();
+    // One batch of as many of them as may be in one.
+    let (program, tail) = (&model.parts.program, model.parts.vectors());
+    let most = |rows| program.most(rows);
+    let room = Room { tokens: model.parts.budget, texts: most(Rows::Texts), picks: most(Rows::Picks) };
+    let count = fitting(&sequences, room).min(sequences.len());
+    let pooling = model.pooling(&EmbedOptions::default())?;
+    let batch = Batch::pack(&sequences[..count], &model.parts.spec.tables, &pooling);
+    let kernels = profile(model, tail, &batch)?;
+    Ok(Cell { name, texts: texts.len(), tokens, samples, batch: batch.tokens(), kernels })
+}
+
+/// Where the time of a batch goes: of every step the median of its times.
+fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
+    let program = &model.parts.program;
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); program.steps(tail).count()];
+    for _ in 0..PROFILES {
+        let round = match &model.runner {
+            Runner::Gpu(resident) => pollster::block_on(resident.times(tail, batch))?,
+            Runner::Cpu(memory, _) => Some(host_times(&mut memory.borrow_mut(), program, tail, batch)?),
+        };
+        let Some(round) = round else { return Ok(Vec::new()) };
+        times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
+    }
+    let mut all: Vec<Kernels> = Vec::new();
+    for (step, times) in program.steps(tail).zip(&times) {
+        let kernel = step.kernel();
+        let (name, ms) = (named(&kernel), median(times));
+        let (flops, bytes) = work(&kernel, program, stored(model), batch);
+        match all.iter_mut().find(|known| known.name == name) {
+            Some(known) => {
+                known.launches += 1;
+                known.ms += ms;
+                known.flops += flops;
+                known.bytes += bytes;
+            }
+            None => all.push(Kernels { name, launches: 1, ms, flops, bytes }),
+        }
+    }
+    all.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    Ok(all)
+}
+
+/// Milliseconds of every step on the host.
+fn host_times(memory: &mut Memory, program: &Program, tail: TailId, batch: &Batch) -> Result<Vec<f64>> {
+    memory.reserve(batch, "measuring")?;
+    let mut time = |op: &dyn Op| {
+        let start = now_ms();
+        op.run(batch, memory);
+        now_ms() - start
+    };
+    Ok(program.steps(tail).map(&mut time).collect())
+}
+
+/// A kernel and the columns that it reads and writes.
+fn named(kernel: &Kernel) -> String {
+    let columns = |found: fn(&Operand) -> Option<&Buf>| kernel.operands.iter().find_map(found).map(|buf| buf.width);
+    let reads = columns(|operand| if let Operand::Read(buf) = operand { Some(buf) } else { None });
+    let writes = columns(|operand| if let Operand::Write(buf) = operand { Some(buf) } else { None });
+    let column = |count: Option<usize>| count.map_or_else(String::new, |count| count.to_string());
+    format!("{} {} → {}", kernel.name, column(reads), column(writes))
+}
+
+/// Additions and multiplications of a step, and the least bytes that it moves: every operand once, of tables the rows of the
+/// batch. Counted are products with whole matrices and attention; what other steps compute is little, or depends on the texts.
+fn work(kernel: &Kernel, program: &Program, precision: Precision, batch: &Batch) -> (f64, f64) {
+    let (mut flops, mut bytes) = (0.0, 0.0);
+    let rows = kernel.activations().first().map_or(0, |x| x.rows.of(batch)) as f64;
+    for (index, operand) in kernel.operands.iter().enumerate() {
+        // What is bound twice is read once.
+        if kernel.operands[..index].contains(operand) {
+            continue;
+        }
+        bytes += match operand {
+            Operand::Read(buf) | Operand::Write(buf) => (4 * buf.rows.of(batch) * buf.stride) as f64,
+            Operand::Output => 4.0 * batch.texts() as f64 * f64::from(batch.pooling.dimensions),
+            Operand::Weight(id) => {
+                let weight = &program.weights[id.0];
+                let bytes = weight.bytes(precision) as f64;
+                let values = match weight.layout {
+                    Layout::Linear { inputs, outputs } => inputs.size() * outputs.size(),
+                    Layout::Conv { inputs, taps, outputs } => taps * inputs.size() * outputs.size(),
+                    _ => 0,
+                };
+                flops += 2.0 * rows * values as f64;
+                match weight.layout {
+                    Layout::Table { rows, .. } => bytes * (batch.tokens() as f64 / rows as f64).min(1.0),
+                    _ => bytes,
+                }
+            }
+        };
+    }
+    if kernel.name.ends_with("attention") {
+        // Two products with each key that a token sees.
+        let count = |wanted: &str| {
+            let found = kernel.consts.iter().find(|(name, _)| *name == wanted);
+            found.map_or(usize::MAX, |(_, value)| if let Const::Count(count) = value { *count } else { usize::MAX })
+        };
+        let (before, behind) = (count("BEFORE"), count("BEHIND"));
+        let seen = |token: usize| {
+            let first = token.saturating_sub(before).max(batch.from[token] as usize);
+            token.saturating_add(behind).saturating_add(1).min(batch.until[token] as usize).saturating_sub(first)
+        };
+        let width = kernel.operands.iter().find_map(|operand| match operand {
+            Operand::Write(out) => Some(out.stride),
+            _ => None,
+        });
+        flops += 4.0 * ((0..batch.tokens()).map(seen).sum::<usize>() * width.unwrap_or(0)) as f64;
+    }
+    (flops, bytes)
+}
+
+/// What the host does at most on all of its threads.
+fn host_peaks() -> Peaks {
+    const LOOPS: usize = 1 << 20;
+    const CHAINS: usize = 6;
+    let multiply = |_| {
+        let (m, c) = (F32x8::splat(black_box(0.999)), F32x8::splat(black_box(1e-3)));
+        // Named one by one so that each is in registers.
+        let mut chain0 = c;
+        let (mut chain1, mut chain2, mut chain3, mut chain4, mut chain5) = (c, c, c, c, c);
+        for _ in 0..LOOPS {
+            chain0 = c.mul_add(chain0, m);
+            chain1 = c.mul_add(chain1, m);
+            chain2 = c.mul_add(chain2, m);
+            chain3 = c.mul_add(chain3, m);
+            chain4 = c.mul_add(chain4, m);
+            chain5 = c.mul_add(chain5, m);
+        }
+        for chain in [chain0, chain1, chain2, chain3, chain4, chain5] {
+            let mut values = [0.0; 8];
+            chain.store(&mut values);
+            black_box(values);
+        }
+    };
+    let threads = rayon::current_num_threads();
+    let flops = (threads * LOOPS * CHAINS * 8 * 2) as f64;
+    let flops = flops / best(|| (0..threads).into_par_iter().for_each(multiply));
+    let (source, mut copy) = (vec![1.0f32; COPY_BYTES / 4], vec![0.0f32; COPY_BYTES / 4]);
+    let block = COPY_BYTES / 4 / threads;
+    let copied = best(|| {
+        copy.par_chunks_mut(block).zip(source.par_chunks(block)).for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&copy);
+    });
+    Peaks { flops, bytes: 2.0 * COPY_BYTES as f64 / copied, launch: 0.0 }
+}
+
+/// Seconds at best: of many short runs one is left alone by the rest of the machine.
+fn best(mut work: impl FnMut()) -> f64 {
+    let mut seconds = || {
+        let start = now_ms();
+        work();
+        (now_ms() - start) / 1e3
+    };
+    (0..30).map(|_| seconds()).fold(f64::INFINITY, f64::min)
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Peaks { flops, bytes, launch } = self.peaks;
+        let Self { device, threads, load, first, .. } = self;
+        writeln!(f, "{device}, {threads} host threads; loaded in {load:.0} ms, first vector after {first:.0} ms")?;
+        writeln!(f, "at most: {:.1} GFLOP/s, {:.1} GB/s, {:.1} µs a dispatch", flops / 1e9, bytes / 1e9, launch * 1e6)?;
+        let mut rows =
+            vec![["", "texts", "tokens", "ms", "lowest", "highest", "texts/s", "tokens/s"].map(String::from)];
+        for Cell { name, texts, tokens, samples, .. } in &self.cells {
+            let ms = median(samples);
+            let lowest = samples.iter().copied().fold(f64::INFINITY, f64::min);
+            let highest = samples.iter().copied().fold(0.0, f64::max);
+            let rates = [texts, tokens].map(|count| format!("{:.1}", 1e3 * *count as f64 / ms));
+            let [texts, tokens] = [texts, tokens].map(usize::to_string);
+            let [ms, lowest, highest] = [ms, lowest, highest].map(|ms| format!("{ms:.2}"));
+            let [texts_rate, tokens_rate] = rates;
+            rows.push([name.clone(), texts, tokens, ms, lowest, highest, texts_rate, tokens_rate]);
+        }
+        writeln!(f, "\n{}", table(&rows))?;
+        for cell in self.cells.iter().filter(|cell| !cell.kernels.is_empty()) {
+            let total: f64 = cell.kernels.iter().map(|kernels| kernels.ms).sum();
+            let launches: usize = cell.kernels.iter().map(|kernels| kernels.launches).sum();
+            let floor = 1e3 * (self.matrices / bytes + launches as f64 * launch);
+            writeln!(
+                f,
+                "{}: a batch of {} tokens, {total:.2} ms in {launches} steps; reading the matrices and starting the steps \
+                 would take {floor:.2} ms\n",
+                cell.name, cell.batch
+            )?;
+            let mut rows =
+                vec![["", "steps", "ms", "share", "GFLOP/s", "of peak", "GB/s", "of peak"].map(String::from)];
+            for Kernels { name, launches, ms, flops: done, bytes: moved } in &cell.kernels {
+                let [flop_rate, byte_rate] = [done, moved].map(|count| 1e3 * count / ms);
+                let share = |part: f64| format!("{:.0} %", 100.0 * part);
+                let giga = |rate: f64| format!("{:.1}", rate / 1e9);
+                let (computes, of_flops) = match *done > 0.0 {
+                    true => (giga(flop_rate), share(flop_rate / flops)),
+                    false => Default::default(),
+                };
+                let (launches, moves, of_bytes) = (launches.to_string(), giga(byte_rate), share(byte_rate / bytes));
+                let (ms, part) = (format!("{ms:.3}"), share(ms / total));
+                rows.push([name.clone(), launches, ms, part, computes, of_flops, moves, of_bytes]);
+            }
+            writeln!(f, "{}", table(&rows))?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows as a Markdown table whose columns line up; the first row is the head.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(text, width)| format!(" {text:<width$} |"));
+        format!("|{}\n", cells.collect::<String>())
+    };
+    let rule = widths.map(|width| format!("{}|", "-".repeat(width + 2))).concat();
+    let (head, rest) = rows.split_at(rows.len().min(1));
+    let lines = |rows: &[[String; N]]| rows.iter().map(line).collect::<String>();
+    format!("{}|{rule}\n{}", lines(head), lines(rest))
+}
