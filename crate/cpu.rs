@@ -155,7 +155,7 @@ fn out_of_memory(doing: &str) -> Error {
 }
 
 /// Calls `work(first_row, rows)` for blocks of whole rows of `out`, on all cores where there are threads.
-pub fn for_row_blocks(out: &mut [f32], stride: usize, block: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_row_blocks<T: Send>(out: &mut [T], stride: usize, block: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     let size = block * stride;
     #[cfg(not(target_arch = "wasm32"))]
     {

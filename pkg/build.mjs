@@ -55,7 +55,7 @@ function bundle(entry, outfile, options) {
 
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist);
-await copyFile(wasm, `${dist}embedlet_bg.wasm`);
+for (const name of ["embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]) await copyFile(`${src}wasm/${name}`, `${dist}${name}`);
 // The tarball carries the licences of the repository.
 for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(`${here}../${name}`, `${here}${name}`);
 // Not a module, so that it starts as either kind of worker and from a blob.

@@ -21,7 +21,7 @@ const { out } = values;
 const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
 
 const PAGE = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.json"];
-const PACKAGE = ["index.js", "worker.js", "embedlet_bg.wasm"]; // not inline.js: it carries the other two once more
+const PACKAGE = ["index.js", "worker.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });

@@ -11,6 +11,7 @@ use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::rotation::Turned;
 use crate::shader::{Const, Fragment, Grid, Kernel};
+use crate::simd::{F32x8, fours, tile};
 use crate::weights::Axis;
 
 /// Query rows of a workgroup.
@@ -263,44 +264,26 @@ impl Op for Attention {
             qkv
         });
         memory.write(self.out, |memory, out| {
-            let qkv = turned.as_deref().unwrap_or_else(|| memory.read(self.qkv));
-            let bias = heads.distances.map(|(bias, most)| (memory.weight(bias), most as i64));
-            let slopes = if heads.alibi && bias.is_none() { slopes(heads.count) } else { Vec::new() };
-            let part = |row: usize, index: usize| &qkv[row * token_width + index * head..][..head];
-            for_row_blocks(&mut out[..batch.tokens() * width], width, 16, |first, rows| {
-                let mut scores = Vec::new();
-                for (index, row) in rows.chunks_exact_mut(width).enumerate() {
-                    let token = first + index;
-                    let seen = heads.seen(batch, token);
-                    if let Sees::Leading(rest) = heads.sees
-                        && seen.iter().all(|seen| seen.rows.is_empty())
-                    {
-                        row.copy_from_slice(&memory.read(rest)[token * width..][..width]);
-                        continue;
+            let host = Host {
+                heads,
+                batch,
+                qkv: turned.as_deref().unwrap_or_else(|| memory.read(self.qkv)),
+                bias: heads.distances.map(|(bias, most)| (memory.weight(bias), most as i64)),
+                slopes: if heads.alibi && heads.distances.is_none() { slopes(heads.count) } else { Vec::new() },
+            };
+            let (keys, values) = (host.keys(), host.values());
+            for_row_blocks(&mut out[..batch.tokens() * width], width, LANES, |first, rows| {
+                let seen: Vec<_> = (first..first + rows.len() / width).map(|token| heads.seen(batch, token)).collect();
+                if let Some(parts) = parts(&seen) {
+                    for index in 0..heads.count {
+                        host.attend(index, first, &seen, &parts, &keys, &values, rows);
                     }
-                    for (index, out) in row.chunks_exact_mut(head).enumerate() {
-                        let q = part(token, index);
-                        let kv = heads.count + index / (heads.count / heads.kv);
-                        scores.clear();
-                        for Seen { rows: keys, gap, repeats } in &seen {
-                            let first = scores.len();
-                            // A key that counts n times has n times the exponential, whatever scores are multiplied by.
-                            let more = (*repeats as f32).ln() / batch.sharpness();
-                            scores.extend(keys.clone().map(|key| heads.scale * dot(q, part(key, kv)) + more));
-                            for (key, score) in keys.clone().zip(&mut scores[first..]) {
-                                let distance = (key + gap) as i64 - token as i64;
-                                match (bias, slopes.get(index)) {
-                                    (Some((bias, most)), _) => {
-                                        let row = (distance.clamp(-most, most) + most) as usize;
-                                        *score += bias[row * heads.count + index];
-                                    }
-                                    (None, Some(slope)) => *score -= slope * distance.unsigned_abs() as f32,
-                                    (None, None) => break,
-                                }
-                            }
-                        }
-                        let keys = seen.iter().flat_map(|seen| seen.rows.clone());
-                        mix(&mut scores, batch.sharpness(), keys.map(|key| part(key, kv + heads.kv)), out);
+                }
+                if let Sees::Leading(rest) = heads.sees {
+                    for (index, seen) in seen.iter().enumerate().filter(|(_, seen)| seen[0].rows.is_empty()) {
+                        debug_assert!(seen[1..].iter().all(|seen| seen.rows.is_empty()));
+                        let rest = &memory.read(rest)[(first + index) * width..][..width];
+                        rows[index * width..][..width].copy_from_slice(rest);
                     }
                 }
             });
@@ -308,16 +291,165 @@ impl Op for Attention {
     }
 }
 
-/// The sum of the values by the softmax of their scores, each of which is multiplied by `sharpness`.
-pub(super) fn mix<'a>(scores: &mut [f32], sharpness: f32, values: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
-    let highest = scores.iter().copied().fold(f32::MIN, f32::max);
-    scores.iter_mut().for_each(|score| *score = exp((*score - highest) * sharpness));
-    let total: f32 = scores.iter().sum();
-    out.fill(0.0);
-    for (value, score) in values.zip(scores) {
-        let weight = *score / total;
-        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+/// Queries of a tile.
+const LANES: usize = 8;
+
+/// What the rows of each part lie between, whichever query sees them; none where no query sees anything.
+fn parts(seen: &[[Seen; PARTS]]) -> Option<[Range<usize>; PARTS]> {
+    let parts = std::array::from_fn(|part| {
+        let some = || seen.iter().map(|seen| &seen[part].rows).filter(|rows| !rows.is_empty());
+        some().map(|rows| rows.start).min().unwrap_or(0)..some().map(|rows| rows.end).max().unwrap_or(0)
+    });
+    parts.iter().any(|rows: &Range<usize>| !rows.is_empty()).then_some(parts)
+}
+
+/// Attention on the host. Eight queries at a time are the columns of a product whose rows are keys, then of one whose rows are
+/// the columns of the values, so that scores and their softmax have a lane a query. Keys that another of the eight sees
+/// count nothing, exactly, so that the bits of a row do not depend on the rows beside it.
+struct Host<'a> {
+    heads: Heads,
+    batch: &'a Batch,
+    qkv: &'a [f32],
+    bias: Option<(&'a [f32], i64)>,
+    slopes: Vec<f32>,
+}
+
+impl Host<'_> {
+    /// Columns of a token.
+    fn width(&self) -> usize {
+        self.heads.qkv() * self.heads.stride()
     }
+
+    /// `[kv][tokens / 4][head][4]`
+    fn keys(&self) -> Vec<[f32; 4]> {
+        let head = self.heads.stride();
+        let size = self.batch.tokens().div_ceil(4) * head;
+        let mut packed = vec![[0.0; 4]; self.heads.kv * size];
+        let qkv = &self.qkv[..self.batch.tokens() * self.width()];
+        for_row_blocks(&mut packed, size, 1, |index, packed| {
+            let first = (self.heads.count + index) * head;
+            fours(qkv, self.width(), first..first + head, packed);
+        });
+        packed
+    }
+
+    /// `[kv][head / 4][tokens][4]`
+    fn values(&self) -> Vec<[f32; 4]> {
+        let (head, tokens) = (self.heads.stride(), self.batch.tokens());
+        let mut packed = vec![[0.0; 4]; self.heads.kv * head / 4 * tokens];
+        for_row_blocks(&mut packed, head / 4 * tokens, 1, |index, packed| {
+            let first = (self.heads.count + self.heads.kv + index) * head / 4;
+            for (four, packed) in packed.chunks_exact_mut(tokens).enumerate() {
+                for (packed, qkv) in packed.iter_mut().zip(self.qkv.chunks_exact(self.width())) {
+                    *packed = qkv.as_chunks().0[first + four];
+                }
+            }
+        });
+        packed
+    }
+
+    /// One head of the rows from `first`, of which each sees what `seen` says.
+    #[allow(clippy::too_many_arguments)]
+    fn attend(
+        &self,
+        index: usize,
+        first: usize,
+        seen: &[[Seen; PARTS]],
+        parts: &[Range<usize>; PARTS],
+        keys: &[[f32; 4]],
+        values: &[[f32; 4]],
+        out: &mut [f32],
+    ) {
+        let (heads, tokens) = (self.heads, self.batch.tokens());
+        let (head, kv, width) = (heads.stride(), index / (heads.count / heads.kv), out.len() / seen.len());
+        let mut queries = vec![[0.0; LANES]; head];
+        for lane in 0..seen.len() {
+            let query = &self.qkv[(first + lane) * self.width() + index * head..][..head];
+            queries.iter_mut().zip(query).for_each(|(queries, query)| queries[lane] = heads.scale * query);
+        }
+        let keys = &keys[kv * tokens.div_ceil(4) * head..][..tokens.div_ceil(4) * head];
+        let mut scores: Vec<[f32; LANES]> = Vec::with_capacity(parts.iter().map(ExactSizeIterator::len).sum());
+        for (part, rows) in parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            let begin = scores.len();
+            for four in rows.start / 4..rows.end.div_ceil(4) {
+                let sums = tile(&keys[four * head..][..head], &queries, [F32x8::splat(0.0); 4]);
+                let wanted = (4 * four..4 * four + 4).zip(sums).filter(|(key, _)| rows.contains(key));
+                scores.extend(wanted.map(|(_, sums)| sums.to_array()));
+            }
+            for (lane, seen) in seen.iter().enumerate() {
+                self.adjust(
+                    index,
+                    first + lane,
+                    &seen[part],
+                    rows,
+                    scores[begin..].iter_mut().map(|score| &mut score[lane]),
+                );
+            }
+        }
+        let totals = softmax(&mut scores, self.batch.sharpness());
+        for (four, values) in values[kv * head / 4 * tokens..][..head / 4 * tokens].chunks_exact(tokens).enumerate() {
+            let (mut sums, mut weights) = ([F32x8::splat(0.0); 4], scores.as_slice());
+            for rows in parts {
+                let (own, rest) = weights.split_at(rows.len());
+                sums = tile(&values[rows.clone()], own, sums);
+                weights = rest;
+            }
+            for (column, sums) in sums.map(F32x8::to_array).iter().enumerate() {
+                for (lane, out) in out.chunks_exact_mut(width).enumerate() {
+                    out[index * head + 4 * four + column] = sums[lane] / totals[lane];
+                }
+            }
+        }
+    }
+
+    /// What the `scores` of a query with the keys in `rows` have beside the product; those that it does not see count nothing.
+    fn adjust<'s>(
+        &self,
+        index: usize,
+        token: usize,
+        seen: &Seen,
+        rows: &Range<usize>,
+        scores: impl Iterator<Item = &'s mut f32>,
+    ) {
+        if *rows == seen.rows && seen.repeats == 1 && self.bias.is_none() && self.slopes.is_empty() {
+            return;
+        }
+        // A key that counts n times has n times the exponential, whatever scores are multiplied by.
+        let more = (seen.repeats as f32).ln() / self.batch.sharpness();
+        for (key, score) in rows.clone().zip(scores) {
+            if !seen.rows.contains(&key) {
+                *score = f32::NEG_INFINITY;
+                continue;
+            }
+            *score += more;
+            let distance = (key + seen.gap) as i64 - token as i64;
+            if let Some((bias, most)) = self.bias {
+                *score += bias[(distance.clamp(-most, most) + most) as usize * self.heads.count + index];
+            } else if let Some(slope) = self.slopes.get(index) {
+                *score -= slope * distance.unsigned_abs() as f32;
+            }
+        }
+    }
+}
+
+/// Makes the exponentials of scores, each multiplied by `sharpness`, relative to the highest of its lane. Returns their sums.
+fn softmax(scores: &mut [[f32; LANES]], sharpness: f32) -> [f32; LANES] {
+    let mut highest = [f32::MIN; LANES];
+    for score in &*scores {
+        // Not `f32::max`, which has a rule for NaN that no vector instruction has.
+        highest
+            .iter_mut()
+            .zip(score)
+            .for_each(|(highest, score)| *highest = if *score > *highest { *score } else { *highest });
+    }
+    let mut totals = [0.0; LANES];
+    for score in scores {
+        for lane in 0..LANES {
+            score[lane] = exp((score[lane] - highest[lane]) * sharpness);
+            totals[lane] += score[lane];
+        }
+    }
+    totals
 }
 
 /// What the scores of each head lose a row of distance: powers of `2^(-8/heads)`. Where their number is no power of two,
@@ -334,15 +466,4 @@ fn turn(head: &mut [f32], cos: &[f32], sin: &[f32]) {
     for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
-}
-
-/// Strides are multiples of four, so four lanes of sums lose nothing and vectorise.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; 4];
-    for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
-        for lane in 0..4 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }

@@ -1,7 +1,7 @@
 //! `y = residual + activation(conv(x) + b)` over neighbouring rows of a text, an odd number of them, zero where the text
 //! ends. Source: `torch.nn.Conv1d`.
 
-use super::linear::{Activation, add, product};
+use super::linear::{Activation, product};
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
@@ -73,8 +73,7 @@ impl Op for Conv {
                         near.copy_from_slice(&x[row * inputs..][..inputs]);
                     }
                 }
-                product(&near, self.taps * inputs, weight, rows, width);
-                add(rows, bias, width);
+                product(&near, self.taps * inputs, weight, bias, rows, width);
                 self.activation.apply(rows);
                 rows.iter_mut().zip(&residual[first * width..]).for_each(|(y, residual)| *y += residual);
             });

@@ -1,7 +1,8 @@
 //! `softmax(scale (q kᵀ + q Kᵀ + Q kᵀ)) v` for each head, where Q and K are the query and the key of the distance between
 //! the two tokens. Source: DeBERTa (arXiv 2006.03654) §3.1; the rest is as in [`Attention`](super::Attention).
 
-use super::attention::{Heads, QUERIES, TILE_ELEMENTS, dot, mix};
+use super::attention::{Heads, QUERIES, TILE_ELEMENTS};
+use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
@@ -103,4 +104,27 @@ impl Op for DisentangledAttention {
             });
         });
     }
+}
+
+/// The sum of the values by the softmax of their scores, each of which is multiplied by `sharpness`.
+fn mix<'a>(scores: &mut [f32], sharpness: f32, values: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
+    let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+    scores.iter_mut().for_each(|score| *score = exp((*score - highest) * sharpness));
+    let total: f32 = scores.iter().sum();
+    out.fill(0.0);
+    for (value, score) in values.zip(scores) {
+        let weight = *score / total;
+        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+    }
+}
+
+/// Strides are multiples of four, so four lanes of sums lose nothing and vectorise.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; 4];
+    for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
+        for lane in 0..4 {
+            lanes[lane] += a[lane] * b[lane];
+        }
+    }
+    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }

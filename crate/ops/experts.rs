@@ -103,7 +103,7 @@ impl Op for Experts {
                     };
                     let gathered: Vec<f32> = choices.iter().flat_map(row).copied().collect();
                     let mut made = vec![0.0; choices.len() * width];
-                    product(&gathered, inputs, weight, &mut made, width);
+                    product(&gathered, inputs, weight, &[], &mut made, width);
                     if let Some(activation) = self.activation {
                         activation.apply(&mut made);
                     }

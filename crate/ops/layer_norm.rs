@@ -138,20 +138,22 @@ fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, kind: NormKi
         return;
     }
     let width = row.len() as f32;
-    let mean = if kind != NormKind::Layer { 0.0 } else { sum(row.iter().copied()) / width };
-    let variance = sum(row.iter().map(|x| (x - mean) * (x - mean))) / width;
+    let mean = if kind != NormKind::Layer { 0.0 } else { sum(row, |x| x) / width };
+    let variance = sum(row, |x| (x - mean) * (x - mean)) / width;
     let scale = 1.0 / (variance + eps).sqrt();
     for ((x, gain), bias) in row.iter_mut().zip(gain).zip(bias) {
         *x = (*x - mean) * scale * (kind.gain() + gain) + bias;
     }
 }
 
-/// A sum in eight lanes: vectorises, and rounds less than one running sum.
-fn sum(values: impl ExactSizeIterator<Item = f32>) -> f32 {
+/// The sum of `f` of each value, in eight lanes: vectorises, and rounds less than one running sum.
+fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (eights, rest) = values.as_chunks::<8>();
     let mut lanes = [0.0; 8];
-    for (index, value) in values.enumerate() {
-        lanes[index % 8] += value;
+    for values in eights {
+        lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane += f(*value));
     }
+    lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += f(*value));
     lanes.iter().sum()
 }
 

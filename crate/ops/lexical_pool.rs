@@ -73,10 +73,10 @@ impl Op for LexicalPool {
                 for first in rows.clone().step_by(4) {
                     let count = (rows.end - first).min(4);
                     let scores = &mut scores[..count * width];
-                    product(&x[first * inputs..][..count * inputs], inputs, weight, scores, width);
+                    product(&x[first * inputs..][..count * inputs], inputs, weight, bias, scores, width);
                     for scores in scores.chunks_exact(width) {
-                        for ((pooled, score), bias) in pooled.iter_mut().zip(scores).zip(bias) {
-                            let score = (score + bias).max(0.0);
+                        for (pooled, score) in pooled.iter_mut().zip(scores) {
+                            let score = score.max(0.0);
                             *pooled = if self.lexical.sum { *pooled + logarithm(score) } else { pooled.max(score) };
                         }
                     }

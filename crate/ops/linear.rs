@@ -6,8 +6,11 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
-use crate::simd::F32x8;
+use crate::simd::{F32x8, fours, tile};
 use crate::weights::{PANEL, TILE};
+
+/// Rows that go through a product and its epilogue together: as many as amortise reading the weights, and still fit a cache.
+const BLOCK: usize = 32;
 
 /// An elementwise function by its name in PyTorch or transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,13 +135,12 @@ impl Op for Linear {
         let (inputs, width) = (self.x.stride, self.out.stride);
         memory.write(self.out, |memory, out| {
             let (x, weight, bias) = (memory.read(self.x), memory.weight(self.weight), memory.weight(self.bias));
-            for_row_blocks(&mut out[..self.x.rows.of(batch) * width], width, 16, |first, rows| {
+            for_row_blocks(&mut out[..self.x.rows.of(batch) * width], width, BLOCK, |first, rows| {
                 let x = &x[first * inputs..][..rows.len() / width * inputs];
                 if self.gated {
                     return self.run_gated(x, inputs, weight, bias, rows);
                 }
-                product(x, inputs, weight, rows, width);
-                add(rows, bias, width);
+                product(x, inputs, weight, bias, rows, width);
                 self.epilogue.apply(rows, first, width, memory);
             });
         });
@@ -153,8 +155,7 @@ impl Linear {
 
     fn run_gated(&self, x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], out: &mut [f32]) {
         let mut both = vec![0.0; 2 * out.len()];
-        product(x, inputs, weight, &mut both, self.columns());
-        add(&mut both, bias, self.columns());
+        product(x, inputs, weight, bias, &mut both, self.columns());
         let Epilogue::Activation(activation) = self.epilogue else { return };
         for (out, both) in out.as_chunks_mut::<4>().0.iter_mut().zip(both.as_chunks::<8>().0) {
             let (first, second) = both.split_at(4);
@@ -165,55 +166,22 @@ impl Linear {
     }
 }
 
-/// Adds the bias to every row of `width` columns.
-pub(super) fn add(rows: &mut [f32], bias: &[f32], width: usize) {
-    for row in rows.chunks_exact_mut(width) {
-        row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-    }
-}
-
-/// out = x Wᵀ, four rows by eight columns at a time: eight vector registers of sums, as many as x64 can spare.
-pub(super) fn product(x: &[f32], inputs: usize, weight: &[f32], out: &mut [f32], width: usize) {
-    for (panel, weight) in weight.chunks_exact(inputs * PANEL).enumerate() {
+/// out = x Wᵀ + b, `[rows, width]`. What a bias lacks is zero.
+pub(super) fn product(x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], out: &mut [f32], width: usize) {
+    let mut packed = vec![[0.0; 4]; (x.len() / inputs).div_ceil(4) * inputs];
+    fours(x, inputs, 0..inputs, &mut packed);
+    for (panel, weight) in weight.chunks_exact(inputs * PANEL).enumerate().take(width.div_ceil(PANEL)) {
         let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
-        if columns.is_empty() {
-            break;
-        }
-        let (weight, _) = weight.as_chunks();
-        for (x, out) in x.chunks(4 * inputs).zip(out.chunks_mut(4 * width)) {
-            let row = |row: usize| &x[row * inputs..][..inputs];
-            let mut store = |row: usize, sums: F32x8| {
-                let mut values = [0.0; PANEL];
-                sums.store(&mut values);
-                out[row * width..][columns.clone()].copy_from_slice(&values[..columns.len()]);
-            };
-            if x.len() == 4 * inputs {
-                let sums = four_rows([row(0), row(1), row(2), row(3)], weight);
-                (0..4).zip(sums).for_each(|(row, sums)| store(row, sums));
-            } else {
-                (0..x.len() / inputs).for_each(|index| store(index, one_row(row(index), weight)));
+        let mut start = [0.0; PANEL];
+        start.iter_mut().zip(bias.iter().skip(columns.start)).for_each(|(start, bias)| *start = *bias);
+        let start = F32x8::load(&start);
+        for (x, out) in packed.chunks_exact(inputs).zip(out.chunks_mut(4 * width)) {
+            let sums = tile(x, weight.as_chunks().0, [start; 4]);
+            for (out, sums) in out.chunks_exact_mut(width).zip(sums) {
+                out[columns.clone()].copy_from_slice(&sums.to_array()[..columns.len()]);
             }
         }
     }
-}
-
-/// The sums are named one by one so that each is a register at any optimisation level.
-fn four_rows([x0, x1, x2, x3]: [&[f32]; 4], weight: &[[f32; PANEL]]) -> [F32x8; 4] {
-    let mut sum0 = F32x8::splat(0.0);
-    let (mut sum1, mut sum2, mut sum3) = (sum0, sum0, sum0);
-    for ((((weight, x0), x1), x2), x3) in weight.iter().zip(x0).zip(x1).zip(x2).zip(x3) {
-        let weight = F32x8::load(weight);
-        sum0 = sum0.mul_add(F32x8::splat(*x0), weight);
-        sum1 = sum1.mul_add(F32x8::splat(*x1), weight);
-        sum2 = sum2.mul_add(F32x8::splat(*x2), weight);
-        sum3 = sum3.mul_add(F32x8::splat(*x3), weight);
-    }
-    [sum0, sum1, sum2, sum3]
-}
-
-fn one_row(x: &[f32], weight: &[[f32; PANEL]]) -> F32x8 {
-    let sum = |sum: F32x8, (weight, x): (&[f32; PANEL], &f32)| sum.mul_add(F32x8::splat(*x), F32x8::load(weight));
-    weight.iter().zip(x).fold(F32x8::splat(0.0), sum)
 }
 
 impl Activation {
@@ -245,7 +213,6 @@ impl Activation {
 
     /// Applies it to every value.
     pub fn apply(self, values: &mut [f32]) {
-        let map = |values: &mut [f32], f: fn(f32) -> f32| values.iter_mut().for_each(|x| *x = f(*x));
         match self {
             Self::Gelu => map(values, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2))),
             Self::GeluTanh => map(values, |x| {
@@ -258,6 +225,11 @@ impl Activation {
             Self::Tanh => map(values, tanh),
         }
     }
+}
+
+/// Generic, so that each function is inlined and its loop vectorised.
+fn map(values: &mut [f32], f: impl Fn(f32) -> f32) {
+    values.iter_mut().for_each(|x| *x = f(*x));
 }
 
 /// Abramowitz & Stegun 7.1.26, absolute error 5e-7 in f32: the same formula as the kernel.

@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { connect, type Entry } from "./connect.js";
 import { Encoder as Base, open } from "./encoder.js";
-import { compile } from "./instance.js";
+import { compile, hasRelaxedSimd } from "./instance.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
 export { Embeddings } from "./embeddings.js";
@@ -15,7 +15,7 @@ export type * from "./types.js";
 let wasm: Promise<WebAssembly.Module> | undefined;
 
 const entry: Entry = {
-  wasm: () => (wasm ??= readFile(new URL("./embedlet_bg.wasm", import.meta.url)).then(compile)),
+  wasm: () => (wasm ??= readFile(new URL(hasRelaxedSimd() ? "./embedlet_relaxed_bg.wasm" : "./embedlet_bg.wasm", import.meta.url)).then(compile)),
   workers: () => [],
   elseInline: true,
 };

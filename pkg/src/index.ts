@@ -2,6 +2,7 @@
 
 import { connect, workersAt, type Entry } from "./connect.js";
 import { Encoder as Base, open } from "./encoder.js";
+import { hasRelaxedSimd } from "./instance.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
 export { Embeddings } from "./embeddings.js";
@@ -10,9 +11,10 @@ export { MultiVectors, TokenVectors } from "./multi.js";
 export { Quantized, type Ranges } from "./quantize.js";
 export type * from "./types.js";
 
-// Bundlers find the two files by the literal form of these expressions.
+// Bundlers find the files by the literal form of these expressions.
 const entry: Entry = {
-  wasm: () => new URL("./embedlet_bg.wasm", import.meta.url).href,
+  wasm: () =>
+    (hasRelaxedSimd() ? new URL("./embedlet_relaxed_bg.wasm", import.meta.url) : new URL("./embedlet_bg.wasm", import.meta.url)).href,
   workers: () =>
     workersAt(new URL("./worker.js", import.meta.url).href, () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })),
   elseInline: false,

@@ -173,7 +173,7 @@ test("every way to run it gives the same vectors", { timeout: 120_000 }, async (
 test("from another origin the worker starts through a blob", { timeout: 60_000 }, async (t) => {
   const other = await site();
   t.after(() => other.close());
-  for (const file of ["index.js", "worker.js", "embedlet_bg.wasm"]) {
+  for (const file of ["index.js", "worker.js", "embedlet_relaxed_bg.wasm"]) {
     const type = file.endsWith(".js") ? "text/javascript" : "application/wasm";
     other.routes.set(`/pkg/${file}`, (_, response) => {
       response.writeHead(200, { "content-type": type, "access-control-allow-origin": "*" }).end(readFileSync(join(DIST, file)));
@@ -213,7 +213,7 @@ test("embedlet/inline runs on this thread where the policy refuses workers from 
 });
 
 test("what a page downloads before the model stays within 560 KB", (t) => {
-  const sizes = ["index.js", "worker.js", "embedlet_bg.wasm"].map((name) => {
+  const sizes = ["index.js", "worker.js", "embedlet_relaxed_bg.wasm"].map((name) => {
     const file = readFileSync(join(DIST, name));
     return [name, brotliCompressSync(file, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: file.length } }).length];
   });

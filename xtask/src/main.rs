@@ -8,6 +8,7 @@ mod fetch;
 mod golden;
 mod model;
 mod process;
+mod relaxed;
 mod remote;
 mod serve;
 mod setup;

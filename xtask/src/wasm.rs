@@ -7,13 +7,13 @@ use std::{fs, path::Path};
 use crate::{
     Result, fetch,
     process::{cargo, command, io, npm, root, run, target},
-    setup,
+    relaxed, setup,
 };
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// Smallest output, given exactly the instructions rustc was allowed to use (.cargo/config.toml adds the SIMD ones):
-/// without them wasm-opt refuses the file, with more it may write what an older browser lacks. Names and the like are
+/// Smallest output, given exactly the instructions rustc was allowed to use (.cargo/config.toml adds the SIMD ones), less
+/// relaxed SIMD: without them wasm-opt refuses the file, with more it may write what an older browser lacks. Names and the like are
 /// stripped here and not by cargo, because wasm-bindgen reads from one of those sections what it may use.
 const WASM_OPT: [&str; 11] = [
     "-Oz",
@@ -45,7 +45,8 @@ pub fn sizes(options: &[&str]) -> Result<()> {
     run(command("node").arg("xtask/sizes.mjs").args(options))
 }
 
-/// Writes the JavaScript glue and the optimised wasm into pkg/src/wasm, unless they were made from this same input.
+/// Writes the JavaScript glue and the optimised wasm, with relaxed SIMD and without, into pkg/src/wasm, unless they were made
+/// from this same input.
 fn bind(input: &Path) -> Result<()> {
     let out = root().join("pkg/src/wasm");
     let stamp = out.join("made-from");
@@ -68,9 +69,21 @@ fn bind(input: &Path) -> Result<()> {
         .and_then(|bindgen| bindgen.typescript(true).generate(&out))
         .map_err(|error| format!("wasm-bindgen failed on {}: {error:#}", input.display()))?;
 
-    let (wasm, small) = (out.join("embedlet_bg.wasm"), out.join("embedlet_bg.opt.wasm"));
-    let wasm_opt = root().join("pkg/node_modules/binaryen/bin/wasm-opt");
-    run(command("node").arg(wasm_opt).args(WASM_OPT).arg(&wasm).arg("-o").arg(&small))?;
-    fs::rename(&small, &wasm).map_err(io("replace", &wasm))?;
+    let (wasm, relaxed) = (out.join("embedlet_bg.wasm"), out.join("embedlet_relaxed_bg.wasm"));
+    fs::rename(&wasm, &relaxed).map_err(io("move", &wasm))?;
+    let compiled = fs::read(&relaxed).map_err(io("read", &relaxed))?;
+    fs::write(&wasm, relaxed::lower(&compiled)?).map_err(io("write", &wasm))?;
+    // Each takes a minute of one core.
+    std::thread::scope(|scope| {
+        let fast = scope.spawn(|| optimise(&relaxed, &["--enable-relaxed-simd"]));
+        let plain = optimise(&wasm, &[]);
+        fast.join().map_err(|_| "wasm-opt could not be waited for".to_owned())?.and(plain)
+    })?;
     fs::write(&stamp, made_from).map_err(io("write", &stamp))
+}
+
+/// Runs wasm-opt on a file in place. Without a feature it refuses a file that uses it.
+fn optimise(wasm: &Path, features: &[&str]) -> Result<()> {
+    let wasm_opt = root().join("pkg/node_modules/binaryen/bin/wasm-opt");
+    run(command("node").arg(wasm_opt).args(WASM_OPT).args(features).arg(wasm).arg("-o").arg(wasm))
 }
