@@ -85,24 +85,12 @@ impl F32x8 {
     }
 }
 
-/// Products that are summed before their sum is added to the others: rounds less than one running sum.
-const RUN: usize = 64;
-
-/// Adds to four rows of sums the products of four rows, `x: [k][4]`, with eight columns, `w: [k][8]`, in the order of k.
+/// Adds to four rows of sums the products of four rows, `x: [k][4]`, with eight columns, `w: [k][8]`, one after another in the
+/// order of k. Eight vector registers of sums are as many as x64 can spare; they are named one by one so that each is one at
+/// any optimisation level.
 #[inline]
 pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
-    x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
-        let [run0, run1, run2, run3] = run(x, w);
-        [sum0.add(run0), sum1.add(run1), sum2.add(run2), sum3.add(run3)]
-    })
-}
-
-/// Eight vector registers of sums are as many as x64 can spare; they are named one by one so that each is one at any
-/// optimisation level.
-#[inline]
-fn run(x: &[[f32; 4]], w: &[[f32; 8]]) -> [F32x8; 4] {
-    let mut sum0 = F32x8::splat(0.0);
-    let (mut sum1, mut sum2, mut sum3) = (sum0, sum0, sum0);
+    let [mut sum0, mut sum1, mut sum2, mut sum3] = sums;
     for (x, w) in x.iter().zip(w) {
         let w = F32x8::load(w);
         sum0 = sum0.mul_add(x[0], w);
@@ -111,6 +99,18 @@ fn run(x: &[[f32; 4]], w: &[[f32; 8]]) -> [F32x8; 4] {
         sum3 = sum3.mul_add(x[3], w);
     }
     [sum0, sum1, sum2, sum3]
+}
+
+/// Products that are summed before their sum is added to the others: rounds less than one running sum.
+const RUN: usize = 64;
+
+/// As [`tile`], for a k that is the same whatever the batch: the sums of runs of products are added.
+#[inline]
+pub fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
+    x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
+        let [run0, run1, run2, run3] = tile(x, w, [F32x8::splat(0.0); 4]);
+        [sum0.add(run0), sum1.add(run1), sum2.add(run2), sum3.add(run3)]
+    })
 }
 
 /// Rows as a [`tile`] takes them: some columns of `x: [rows, stride]` to `[rows / 4][columns][4]`. What the last four lack is
@@ -145,6 +145,7 @@ mod tests {
         assert_eq!(packed[3..], [[21.0, 26.0, 0.0, 0.0], [22.0, 27.0, 0.0, 0.0], [23.0, 28.0, 0.0, 0.0]]);
         let w: Vec<[f32; 8]> = (0..3).map(|k| std::array::from_fn(|column| (k * 8 + column) as f32)).collect();
         let sums = tile(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array);
+        assert_eq!(tile_in_runs(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array), sums);
         for (row, sums) in sums.iter().enumerate() {
             for (column, sum) in sums.iter().enumerate() {
                 let exact: f32 = (0..3).map(|k| x[row * stride + 1 + k] * w[k][column]).sum();

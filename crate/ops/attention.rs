@@ -11,7 +11,7 @@ use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::rotation::Turned;
 use crate::shader::{Const, Fragment, Grid, Kernel};
-use crate::simd::{F32x8, fours, tile};
+use crate::simd::{F32x8, fours, tile, tile_in_runs};
 use crate::weights::Axis;
 
 /// Query rows of a workgroup.
@@ -368,22 +368,21 @@ impl Host<'_> {
             queries.iter_mut().zip(query).for_each(|(queries, query)| queries[lane] = heads.scale * query);
         }
         let keys = &keys[kv * tokens.div_ceil(4) * head..][..tokens.div_ceil(4) * head];
-        let mut scores: Vec<[f32; LANES]> = Vec::with_capacity(parts.iter().map(ExactSizeIterator::len).sum());
-        for (part, rows) in parts.iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            let begin = scores.len();
+        let mut scores = vec![[0.0; LANES]; parts.iter().map(ExactSizeIterator::len).sum()];
+        let mut unused = scores.as_mut_slice();
+        for (part, rows) in parts.iter().enumerate() {
+            let own = unused.split_off_mut(..rows.len()).unwrap_or_default();
             for four in rows.start / 4..rows.end.div_ceil(4) {
-                let sums = tile(&keys[four * head..][..head], &queries, [F32x8::splat(0.0); 4]);
-                let wanted = (4 * four..4 * four + 4).zip(sums).filter(|(key, _)| rows.contains(key));
-                scores.extend(wanted.map(|(_, sums)| sums.to_array()));
+                let sums = tile_in_runs(&keys[four * head..][..head], &queries, [F32x8::splat(0.0); 4]);
+                for (key, sums) in (4 * four..).zip(sums) {
+                    // The first and the last four may reach beyond the rows.
+                    if let Some(score) = own.get_mut(key.wrapping_sub(rows.start)) {
+                        *score = sums.to_array();
+                    }
+                }
             }
             for (lane, seen) in seen.iter().enumerate() {
-                self.adjust(
-                    index,
-                    first + lane,
-                    &seen[part],
-                    rows,
-                    scores[begin..].iter_mut().map(|score| &mut score[lane]),
-                );
+                self.adjust(index, first + lane, &seen[part], rows, own.iter_mut().map(|score| &mut score[lane]));
             }
         }
         let totals = softmax(&mut scores, self.batch.sharpness());

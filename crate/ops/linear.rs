@@ -6,7 +6,7 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
-use crate::simd::{F32x8, fours, tile};
+use crate::simd::{F32x8, fours, tile_in_runs};
 use crate::weights::{PANEL, TILE};
 
 /// Rows that go through a product and its epilogue together: as many as amortise reading the weights, and still fit a cache.
@@ -176,7 +176,7 @@ pub(super) fn product(x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], ou
         start.iter_mut().zip(bias.iter().skip(columns.start)).for_each(|(start, bias)| *start = *bias);
         let start = F32x8::load(&start);
         for (x, out) in packed.chunks_exact(inputs).zip(out.chunks_mut(4 * width)) {
-            let sums = tile(x, weight.as_chunks().0, [start; 4]);
+            let sums = tile_in_runs(x, weight.as_chunks().0, [start; 4]);
             for (out, sums) in out.chunks_exact_mut(width).zip(sums) {
                 out[columns.clone()].copy_from_slice(&sums.to_array()[..columns.len()]);
             }
