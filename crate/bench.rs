@@ -294,22 +294,20 @@ fn host_peaks() -> Peaks {
     const LOOPS: usize = 1 << 20;
     const CHAINS: usize = 6;
     let multiply = |_| {
-        let (m, c) = (F32x8::splat(black_box(0.999)), F32x8::splat(black_box(1e-3)));
+        let (m, c) = (black_box(0.999), F32x8::splat(black_box(1e-3)));
         // Named one by one so that each is in registers.
         let mut chain0 = c;
         let (mut chain1, mut chain2, mut chain3, mut chain4, mut chain5) = (c, c, c, c, c);
         for _ in 0..LOOPS {
-            chain0 = c.mul_add(chain0, m);
-            chain1 = c.mul_add(chain1, m);
-            chain2 = c.mul_add(chain2, m);
-            chain3 = c.mul_add(chain3, m);
-            chain4 = c.mul_add(chain4, m);
-            chain5 = c.mul_add(chain5, m);
+            chain0 = c.mul_add(m, chain0);
+            chain1 = c.mul_add(m, chain1);
+            chain2 = c.mul_add(m, chain2);
+            chain3 = c.mul_add(m, chain3);
+            chain4 = c.mul_add(m, chain4);
+            chain5 = c.mul_add(m, chain5);
         }
         for chain in [chain0, chain1, chain2, chain3, chain4, chain5] {
-            let mut values = [0.0; 8];
-            chain.store(&mut values);
-            black_box(values);
+            black_box(chain.to_array());
         }
     };
     let threads = rayon::current_num_threads();

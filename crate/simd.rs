@@ -42,7 +42,7 @@ impl F32x8 {
 
     /// `self + a * b`, rounded twice.
     #[inline(always)]
-    fn mul_add(self, a: f32, b: Self) -> Self {
+    pub fn mul_add(self, a: f32, b: Self) -> Self {
         Self(std::array::from_fn(|lane| self.0[lane] + a * b.0[lane]))
     }
 }
@@ -78,7 +78,7 @@ impl F32x8 {
 
     /// `self + a * b`, rounded once or twice, as the engine's machine does it best.
     #[inline(always)]
-    fn mul_add(self, a: f32, b: Self) -> Self {
+    pub fn mul_add(self, a: f32, b: Self) -> Self {
         use core::arch::wasm32::{f32x4_relaxed_madd, f32x4_splat};
         let (a, [low, high], [b_low, b_high]) = (f32x4_splat(a), self.0, b.0);
         Self([f32x4_relaxed_madd(a, b_low, low), f32x4_relaxed_madd(a, b_high, high)])
