@@ -232,6 +232,26 @@ impl Batch {
         batch
     }
 
+    /// Rows that are no tokens, of texts that begin at `starts`, of which the last is the end; `columns` are wanted of the result.
+    pub fn of_rows(starts: &[usize], columns: usize) -> Self {
+        let first = starts.first().copied().unwrap_or(0);
+        let starts: Vec<u32> = starts.iter().map(|start| (start - first) as u32).collect();
+        let zeros = vec![0; starts.last().map_or(0, |rows| *rows as usize)];
+        Self {
+            ids: zeros.clone(),
+            positions: zeros.clone(),
+            type_ids: zeros.clone(),
+            from: zeros.clone(),
+            until: zeros.clone(),
+            also_from: zeros.clone(),
+            also_until: zeros,
+            pool_from: vec![0; starts.len().saturating_sub(1)],
+            starts,
+            picks: Vec::new(),
+            pooling: PoolingParams { dimensions: columns as u32, ..PoolingParams::default() },
+        }
+    }
+
     /// Rows of the packed matrices.
     pub fn tokens(&self) -> usize {
         self.ids.len()

@@ -2,11 +2,12 @@
 //! have their turn in between.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::batch::{Batch, PoolingParams, Room, Sequence, fitting};
 use crate::error::{Error, Result};
-use crate::model::{Model, Runner};
+use crate::model::Model;
 use crate::platform::now_ms;
 use crate::program::{Outcome, Rows, TailId};
 
@@ -30,14 +31,51 @@ pub struct Ragged {
 }
 
 impl Ragged {
+    /// So many rows of each text, of at least a column.
+    pub fn new(data: Vec<f32>, width: usize, counts: &[u32]) -> Result<Self> {
+        let mut starts = vec![0];
+        let ends = counts.iter().scan(0usize, |end, count| {
+            *end = end.saturating_add(*count as usize);
+            Some(*end)
+        });
+        starts.extend(ends);
+        match width > 0 && starts[counts.len()].checked_mul(width) == Some(data.len()) {
+            true => Ok(Self { data, width, starts }),
+            false => Err(Error::argument(format!("{} numbers are not the rows of these texts", data.len()))),
+        }
+    }
+
+    /// How many texts there are.
+    pub fn count(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// The values of neighbouring texts.
+    pub fn of(&self, texts: Range<usize>) -> &[f32] {
+        &self.data[self.starts[texts.start] * self.width..self.starts[texts.end] * self.width]
+    }
+
     /// The values of a text.
     pub fn text(&self, index: usize) -> &[f32] {
-        &self.data[self.starts[index] * self.width..self.starts[index + 1] * self.width]
+        self.of(index..index + 1)
     }
 
     /// Each text's values.
     pub fn texts(&self) -> impl Iterator<Item = &[f32]> {
-        (0..self.starts.len().saturating_sub(1)).map(|index| self.text(index))
+        (0..self.count()).map(|index| self.text(index))
+    }
+
+    /// All texts in runs of at most so many rows and texts, or one text each.
+    pub fn runs(&self, rows: usize, texts: usize) -> Vec<Range<usize>> {
+        let (mut runs, mut start) = (Vec::new(), 0);
+        for end in 1..=self.count() {
+            let fits = |end: usize| end - start <= texts && self.starts[end] - self.starts[start] <= rows;
+            if end == self.count() || !fits(end + 1) {
+                runs.push(start..end);
+                start = end;
+            }
+        }
+        runs
     }
 
     /// The rows of a text.
@@ -137,10 +175,7 @@ impl Job {
         let sequences = texts.iter().map(|index| &self.sequences[*index]);
         let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
         let start = now_ms();
-        let values = match &model.runner {
-            Runner::Gpu(resident) => resident.run(self.tail, &batch).await?,
-            Runner::Cpu(memory, _) => memory.borrow_mut().run(program, self.tail, &batch)?,
-        };
+        let values = model.runner.run(program, self.tail, &batch, Vec::new()).await?;
         let elapsed = (now_ms() - start).max(1.0);
         // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
         if 2 * batch.tokens() > tokens {
@@ -238,7 +273,7 @@ impl<T> Call<T> {
 
 /// Refuses what no right computation gives. A device that fails like this passed its self-check, so the
 /// texts or the weights are to blame, or the device changed its mind.
-fn finite(values: &[f32], text: usize) -> Result<()> {
+pub(crate) fn finite(values: &[f32], text: usize) -> Result<()> {
     match values.iter().all(|value| value.is_finite()) {
         true => Ok(()),
         false => Err(Error::NonFinite { text, reason: "NaN or infinity".into() }),

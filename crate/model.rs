@@ -11,12 +11,13 @@ use crate::cpu::Memory;
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::{Folder, Sentence};
-use crate::gpu::{Adapter, Gpu, Resident, SelfCheck, Upload};
+use crate::gpu::{Adapter, Gpu, SelfCheck, Upload};
 use crate::head::Pooling;
 use crate::job::{Call, Job};
 pub use crate::loader::Loader;
 use crate::ops::Sees;
 use crate::program::{Precision, Program, TailId};
+use crate::runner::Runner;
 use crate::tails::{Tails, TaskHead, pooling};
 use crate::task::{Function, Labels, Task};
 use crate::tokens::{Encoding, Tokens};
@@ -193,6 +194,7 @@ fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -
     let function = match wanted {
         // Candidates compete: the loss that it was trained with is over them.
         Task::UniEncoder => Function::Softmax,
+        Task::Multi => Function::None,
         _ => Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?,
     };
     let multi = sentence.multi.clone().unwrap_or_default();
@@ -205,11 +207,6 @@ pub struct Model {
     pub(crate) runner: Runner,
     /// Tokens of the next batch, from the time that the last one took.
     pub(crate) budget: RefCell<usize>,
-}
-
-pub(crate) enum Runner {
-    Gpu(Resident),
-    Cpu(RefCell<Memory>, Option<String>),
 }
 
 /// What is known of a loaded model.

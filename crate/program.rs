@@ -67,6 +67,15 @@ pub struct Buf {
 }
 
 impl Buf {
+    /// Whole rows of values that have no columns that only pad.
+    pub fn padded(&self, values: &[f32]) -> Vec<f32> {
+        let mut rows = vec![0.0; values.len() / self.width * self.stride];
+        for (row, values) in rows.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
+            row[..self.width].copy_from_slice(values);
+        }
+        rows
+    }
+
     /// Values of whole rows without the columns that only pad.
     pub fn unpadded(&self, values: &[f32]) -> Vec<f32> {
         values.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()

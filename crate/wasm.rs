@@ -12,7 +12,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 use crate::gpu::Gpu;
-use crate::job::Call;
+use crate::job::{Call, Ragged};
 use crate::model::{self, Device, EmbedOptions};
 use crate::program::Precision;
 use crate::task::{
@@ -198,6 +198,22 @@ impl Model {
         let request: Request = serde_json::from_str(request).map_err(argument)?;
         let call = request.call(&self.0).map_err(thrown)?;
         Ok(Job { call, model: self.0.clone() })
+    }
+
+    /// How well each document answers each query, `[queries, documents]`. `counts` are the vectors of each text.
+    #[wasm_bindgen(js_name = maxSim)]
+    pub async fn max_sim(
+        &self,
+        dimensions: usize,
+        queries: Vec<f32>,
+        query_counts: Vec<u32>,
+        documents: Vec<f32>,
+        counts: Vec<u32>,
+    ) -> Result<Float32Array, JsValue> {
+        let queries = Ragged::new(queries, dimensions, &query_counts).map_err(thrown)?;
+        let documents = Ragged::new(documents, dimensions, &counts).map_err(thrown)?;
+        let scores = self.0.max_sim(&queries, &documents).await.map_err(thrown)?;
+        Ok(Float32Array::from(scores.as_slice()))
     }
 
     /// The strings of the vocabulary by their ids, as JSON; null where an id has none.

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use embedlet::job::Ragged;
 use embedlet::model::{Kind, Model};
 use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::{
-    ClassifyOptions, Entity, FillOptions, Function, Input, LabelScore, Mask, MultiOptions, RerankOptions,
+    ClassifyOptions, Entity, FillOptions, Function, Input, LabelScore, Mask, MultiOptions, MultiVectors, RerankOptions,
     SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
 };
 use safetensors::SafeTensors;
@@ -392,18 +393,62 @@ fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
                 }
             }
             for (documents, key) in [(documents, "scores"), (vectors(Kind::Document, Some(2)), "pooled_scores")] {
+                let all = pollster::block_on(model.max_sim(&ragged(&queries), &ragged(&documents))).unwrap();
                 for (i, query) in queries.iter().enumerate() {
                     for (j, document) in documents.iter().enumerate() {
                         let expected = golden[key][i][j].as_f64().unwrap() as f32;
                         let found = max_sim(query, document).unwrap();
+                        let on_device = all[i * documents.len() + j];
                         assert!(
-                            (found - expected).abs() <= 10.0 * SCORES_MAX,
-                            "{name} {key} {i} {j}: {found} for {expected}"
+                            (found - expected).abs() <= 10.0 * SCORES_MAX && (found - on_device).abs() <= 1e-5 * found,
+                            "{name} {key} {i} {j}: {found} and {on_device} for {expected}"
                         );
                     }
                 }
             }
+            for (query, expected) in texts.iter().zip(golden["scores"].as_array().unwrap()) {
+                let found = run(&model, model.rerank(query, &texts, &RerankOptions::default()));
+                assert!(found.len() == texts.len() && found.is_sorted_by(|a, b| a.score >= b.score));
+                for ranked in found {
+                    let expected = expected[ranked.index].as_f64().unwrap() as f32;
+                    assert!((ranked.score - expected).abs() <= 10.0 * SCORES_MAX, "{name}: {ranked:?} for {expected}");
+                }
+            }
         }
+    }
+}
+
+fn ragged(texts: &[MultiVectors]) -> Ragged {
+    let counts: Vec<u32> = texts.iter().map(|text| text.rows().count() as u32).collect();
+    let data = texts.iter().flat_map(|text| text.data.clone()).collect();
+    Ragged::new(data, texts[0].dimensions, &counts).unwrap()
+}
+
+/// More documents than a batch holds, some without a vector, and a query without.
+#[test]
+fn compares_many_documents_on_the_device() {
+    let random = |count: usize, seed: usize, most: usize| {
+        let value = |index: usize| ((index * 2_654_435_761 + seed) % 1009) as f32 / 504.0 - 1.0;
+        let vectors = |text: usize| MultiVectors {
+            data: (0..text * 7 % most * 13).map(|index| value(index + 31 * text)).collect(),
+            dimensions: 13,
+            ..MultiVectors::default()
+        };
+        (0..count).map(vectors).collect::<Vec<_>>()
+    };
+    let (queries, documents) = (random(4, 1, 40), random(600, 2, 90));
+    for on in On::BOTH {
+        let (model, _) = task_model("colbert", on);
+        let found = pollster::block_on(model.max_sim(&ragged(&queries), &ragged(&documents))).unwrap();
+        let expected = queries.iter().flat_map(|query| documents.iter().map(|one| max_sim(query, one).unwrap()));
+        let expected: Vec<f32> = expected.collect();
+        assert!(max_abs(&found, &expected) < 5e-4 && expected.iter().any(|score| *score > 40.0));
+        let other = Ragged { width: 12, ..ragged(&queries[..1]) };
+        let error = pollster::block_on(model.max_sim(&other, &ragged(&documents))).unwrap_err();
+        assert_eq!(error.code(), "invalid-argument");
+    }
+    for (numbers, width, counts) in [(6, 2, &[1, 1][..]), (6, 0, &[]), (0, 3, &[u32::MAX, u32::MAX, 2])] {
+        assert_eq!(Ragged::new(vec![0.0; numbers], width, counts).unwrap_err().code(), "invalid-argument");
     }
 }
 

@@ -1,5 +1,5 @@
-//! A vector for every token, and how such texts are compared: ColBERT (arXiv 2004.12832), as the `MultiVectorEncoder` of
-//! sentence-transformers computes it; hierarchical token pooling after arXiv 2409.14683.
+//! A vector for every token: ColBERT (arXiv 2004.12832), as the `MultiVectorEncoder` of sentence-transformers computes it;
+//! hierarchical token pooling after arXiv 2409.14683.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -133,15 +133,13 @@ impl MultiVectors {
     }
 }
 
-/// How well a document answers a query: for every vector of the query its best dot product with one of the document's, summed.
-pub fn max_sim(query: &MultiVectors, document: &MultiVectors) -> Result<f32> {
-    if query.dimensions != document.dimensions {
-        let (a, b) = (query.dimensions, document.dimensions);
-        return Err(Error::argument(format!("vectors of {a} columns cannot be compared with vectors of {b}")));
-    }
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    let best = |row: &[f32]| document.rows().map(|other| dot(row, other)).fold(f32::NEG_INFINITY, f32::max);
-    Ok(if document.data.is_empty() { 0.0 } else { query.rows().map(best).sum() })
+/// A text that is to become vectors.
+pub(super) struct Prepared {
+    sequence: Sequence,
+    /// Of which of its tokens a vector is kept.
+    keep: Vec<bool>,
+    tokens: u32,
+    truncated: bool,
 }
 
 impl Model {
@@ -150,11 +148,16 @@ impl Model {
         if options.pool_factor == Some(0) {
             return Err(Error::argument("poolFactor must be at least 1"));
         }
+        self.multi_vectors(self.prepare_multi(texts, options.kind)?, options.pool_factor.unwrap_or(1))
+    }
+
+    /// Texts of a kind as the model reads them.
+    pub(super) fn prepare_multi(&self, texts: &[String], kind: Option<Kind>) -> Result<Vec<Prepared>> {
         let multi = &self.head(Task::Multi)?.multi;
-        let (query, tokens) = (options.kind == Some(Kind::Query), &self.parts.tokens);
-        let prompt = self.prompt(None, None, options.kind)?;
+        let (query, tokens) = (kind == Some(Kind::Query), &self.parts.tokens);
+        let prompt = self.prompt(None, None, kind)?;
         let expansion = multi.expansion.as_ref().filter(|_| query);
-        let limit = match (options.kind, expansion) {
+        let limit = match (kind, expansion) {
             (_, Some(expansion)) if expansion.fixed => Some(expansion.length),
             (Some(Kind::Query), Some(expansion)) => multi.query_length.map(|most| most.max(expansion.length)),
             (Some(Kind::Query), None) => multi.query_length,
@@ -175,8 +178,7 @@ impl Model {
             false => Vec::new(),
         };
         let keep_only = multi.keep_only.clone().filter(|_| !query);
-        let (mut sequences, mut kept, mut read) = (Vec::new(), Vec::new(), Vec::new());
-        for text in texts {
+        let prepare = |text: &String| {
             let encoding: Encoding = tokens.encode_cut(&format!("{prompt}{text}"), limit)?;
             let mut sequence = Sequence::from(&encoding);
             let real = sequence.ids.len();
@@ -189,25 +191,26 @@ impl Model {
                 keep.resize(length, !skipped.contains(&filler));
                 sequence.attended = (!expansion.attend).then_some(real as u32);
             }
-            read.push((real as u32, encoding.truncated));
-            kept.push(keep);
-            sequences.push(sequence);
-        }
-        let job = self.head_job(Task::Multi, sequences)?;
-        let (normalize, factor) = (multi.normalize, options.pool_factor.unwrap_or(1));
+            Ok(Prepared { sequence, keep, tokens: real as u32, truncated: encoding.truncated })
+        };
+        texts.iter().map(prepare).collect()
+    }
+
+    /// The vectors of such texts, about one of `factor`.
+    pub(super) fn multi_vectors(&self, mut texts: Vec<Prepared>, factor: usize) -> Result<Call<Vec<MultiVectors>>> {
+        let sequences = texts.iter_mut().map(|text| std::mem::take(&mut text.sequence)).collect();
+        let (job, normalize) = (self.head_job(Task::Multi, sequences)?, self.head(Task::Multi)?.multi.normalize);
         Ok(Call::new(job, move |_, rows| {
-            let mut found = Vec::with_capacity(kept.len());
-            for (index, (keep, (tokens, truncated))) in kept.iter().zip(read).enumerate() {
+            let vectors = |(index, Prepared { keep, tokens, truncated, .. }): (usize, Prepared)| {
                 let mut data = Vec::new();
-                for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| **keep) {
+                for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| *keep) {
                     let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
                     let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
                     data.extend(row.iter().map(|x| x * scale));
                 }
-                let vectors = MultiVectors { data, dimensions: rows.width, tokens, truncated };
-                found.push(pool_tokens(vectors, factor));
-            }
-            Ok(found)
+                pool_tokens(MultiVectors { data, dimensions: rows.width, tokens, truncated }, factor)
+            };
+            Ok(texts.into_iter().enumerate().map(vectors).collect())
         }))
     }
 }
@@ -260,16 +263,6 @@ mod tests {
 
     fn vectors(rows: &[[f32; 2]]) -> MultiVectors {
         MultiVectors { data: rows.concat(), dimensions: 2, ..MultiVectors::default() }
-    }
-
-    #[test]
-    fn max_sim_adds_the_best_of_every_query_vector() {
-        let query = vectors(&[[1.0, 0.0], [0.0, 1.0]]);
-        let document = vectors(&[[0.5, 0.25], [0.25, 0.75], [-1.0, -1.0]]);
-        assert_eq!(max_sim(&query, &document), Ok(1.25));
-        assert_eq!(max_sim(&query, &vectors(&[])), Ok(0.0));
-        let other = MultiVectors { dimensions: 3, ..vectors(&[]) };
-        assert_eq!(max_sim(&query, &other).unwrap_err().code(), "invalid-argument");
     }
 
     #[test]

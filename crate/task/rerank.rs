@@ -4,11 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Function, Input, Task};
+use super::{Function, Input, Task, max_sim};
 use crate::batch::Sequence;
 use crate::error::{Error, Result};
 use crate::job::Call;
-use crate::model::Model;
+use crate::model::{Kind, Model};
 use crate::tokens::Truncation;
 
 /// Options of one reranking.
@@ -18,7 +18,7 @@ pub struct RerankOptions {
     /// Keep the best so many documents. Default: all.
     pub top_k: Option<usize>,
     /// What makes scores of the logits of the documents. Default: of a cross-encoder as its configuration says, of a
-    /// Uni-Encoder a softmax.
+    /// Uni-Encoder a softmax, of late interaction nothing.
     pub function: Option<Function>,
 }
 
@@ -34,11 +34,20 @@ pub struct Ranked {
 impl Model {
     /// Orders documents by how well they answer a query, best first, by the head that the model was loaded with.
     pub fn rerank(&self, query: &str, documents: &[String], options: &RerankOptions) -> Result<Call<Vec<Ranked>>> {
-        let task = if self.task() == Task::UniEncoder { Task::UniEncoder } else { Task::Classify };
+        let task = self.task();
+        let task = if [Task::UniEncoder, Task::Multi].contains(&task) { task } else { Task::Classify };
         let head = self.head(task)?;
         let (function, top_k) = (options.function.unwrap_or(head.function), options.top_k.unwrap_or(usize::MAX));
         let sequences = match task {
             Task::UniEncoder => vec![self.beside(query, documents)?],
+            Task::Multi => {
+                let mut texts = self.prepare_multi(&[query.to_owned()], Some(Kind::Query))?;
+                texts.extend(self.prepare_multi(documents, Some(Kind::Document))?);
+                return Ok(self.multi_vectors(texts, 1)?.map(move |vectors| {
+                    let scores = vectors[1..].iter().map(|document| max_sim(&vectors[0], document));
+                    Ok(ranked(function.apply(scores.collect::<Result<Vec<_>>>()?.into_iter()), top_k))
+                }));
+            }
             _ if head.labels.count() != 1 => {
                 let reason = format!("reranking takes a head of one column; this one has {}", head.labels.count());
                 return Err(Error::argument(reason));

@@ -82,7 +82,7 @@ export class Encoder {
     return this.#json({ task: "zero-shot", texts: readTexts(texts), options: read }, options);
   }
 
-  /** Orders documents by how well they answer a query, best first, by the head of a cross-encoder or a Uni-Encoder. */
+  /** Orders documents by how well they answer a query, best first: by a cross-encoder, a Uni-Encoder, or late interaction. */
   async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
     const read = readTaskOptions("rerank", options, ["topK", "function"]);
     if (typeof query !== "string") throw invalid("The query must be a string.");
@@ -125,10 +125,19 @@ export class Encoder {
     return new MultiVectors(made.data, made.dimensions, made.counts);
   }
 
-  /** How well each document answers each query, by the best match of every query vector: `queries.count × documents.count` numbers. */
-  maxSim(queries: MultiVectors, documents: MultiVectors): Float32Array {
+  /**
+   * How well each document answers each query, by the best match of every query vector: `queries.count × documents.count`
+   * numbers. Many are compared on the model's device.
+   */
+  async maxSim(queries: MultiVectors, documents: MultiVectors, options: CallOptions = {}): Promise<Float32Array> {
+    readTaskOptions("maxSim", options, []);
     if (!(queries instanceof MultiVectors) || !(documents instanceof MultiVectors)) throw invalid("maxSim compares results of embedMulti.");
-    return maxSim(queries, documents);
+    const { signal, onEvent } = callOf(options);
+    return maxSim(queries, documents, async (vectors, done) => {
+      const scores = await this.#ask(signal, (host) => host.maxSim({ model: this.#model, ...vectors }, { signal }));
+      onEvent?.({ done, total: documents.count });
+      return scores;
+    });
   }
 
   async #nearest(texts: string | readonly string[], options: ClassifyOptions): Promise<LabelScore[][]> {

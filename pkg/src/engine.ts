@@ -2,7 +2,7 @@
 // Arguments have been checked and prompts named by the caller (encoder.ts); the arithmetic is the crate's.
 
 import { EmbedletError } from "./errors.js";
-import type { Glue, Job, Made, Model, Vectors } from "./glue.js";
+import type { Glue, Job, Made, MaxSimVectors, Model, Vectors } from "./glue.js";
 import { Instance, type WasmInput } from "./instance.js";
 import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
@@ -38,6 +38,10 @@ export interface AskRequest {
   request: string;
 }
 
+export interface MaxSimRequest extends MaxSimVectors {
+  model: number;
+}
+
 /** What goes along with a request. */
 export interface Call<Event = never> {
   signal?: AbortSignal | undefined;
@@ -49,6 +53,7 @@ export interface Host {
   load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded>;
   embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors>;
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made>;
+  maxSim(request: MaxSimRequest, call: Call): Promise<Float32Array<ArrayBuffer>>;
   vocabulary(model: number, call: Call): Promise<(string | null)[]>;
   tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens>;
   dispose(model: number): Promise<void>;
@@ -95,6 +100,10 @@ export class Engine implements Host {
 
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made> {
     return this.#run(request.model, call, (model) => model.ask(request.request));
+  }
+
+  maxSim({ model: name, dimensions, queries, queryCounts, documents, counts }: MaxSimRequest, { signal }: Call): Promise<Float32Array<ArrayBuffer>> {
+    return this.#queue(name, signal, ({ instance, model }) => instance.run(() => model.maxSim(dimensions, queries, queryCounts, documents, counts)));
   }
 
   vocabulary(name: number, { signal }: Call): Promise<(string | null)[]> {

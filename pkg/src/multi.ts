@@ -1,6 +1,7 @@
-// The result of embedMulti, and how two results are compared. Plain arithmetic on the caller's thread.
+// The result of embedMulti, and how two results are compared: on the caller's thread, or where the model is.
 
 import { EmbedletError } from "./errors.js";
+import type { MaxSimVectors } from "./glue.js";
 
 /** Vectors of the tokens of a list of texts, in the order of the texts. */
 export class MultiVectors {
@@ -31,19 +32,51 @@ export class MultiVectors {
   }
 }
 
-/** For every vector of a query its best dot product with one of the document's, summed. */
-export function maxSim(queries: MultiVectors, documents: MultiVectors): Float32Array {
+/** Multiplications from which on it is the device that compares: the way there takes longer than fewer of them. */
+const DEVICE_PRODUCTS = 1 << 24;
+/** Bytes of documents that are sent there at once, unless one document has more. */
+const PART_BYTES = 16 << 20;
+
+/** For every vector of a query its best dot product with one of the document's, summed. `onDevice` does the same. */
+export async function maxSim(
+  queries: MultiVectors,
+  documents: MultiVectors,
+  onDevice: (request: MaxSimVectors, done: number) => Promise<Float32Array>,
+): Promise<Float32Array> {
   const { dimensions } = queries;
-  if (dimensions !== documents.dimensions) {
+  if (queries.count > 0 && documents.count > 0 && dimensions !== documents.dimensions) {
     throw new EmbedletError("invalid-argument", `Vectors of ${dimensions} dimensions cannot be compared with vectors of ${documents.dimensions}.`);
   }
+  const products = (queries.data.length / dimensions) * documents.data.length;
+  if (!(products >= DEVICE_PRODUCTS)) return onHost(queries, documents);
   const scores = new Float32Array(queries.count * documents.count);
-  const rows = Array.from({ length: documents.count }, (_, index) => documents.vectors(index));
-  for (let i = 0; i < queries.count; i++) {
-    const query = queries.vectors(i);
-    for (const [j, document] of rows.entries()) scores[i * documents.count + j] = score(query, document, dimensions);
+  let row = 0;
+  for (let first = 0, last = 0; first < documents.count; first = last) {
+    let rows = 0;
+    do rows += documents.counts[last++]!;
+    while (last < documents.count && (rows + documents.counts[last]!) * dimensions * 4 <= PART_BYTES);
+    // Copied apart: a view is sent with all of the buffer behind it.
+    const data = documents.data.slice(row * dimensions, (row + rows) * dimensions);
+    const request = { dimensions, queries: queries.data, queryCounts: queries.counts, documents: data, counts: documents.counts.slice(first, last) };
+    const part = await onDevice(request, last);
+    for (let i = 0; i < queries.count; i++) scores.set(part.subarray(i * (last - first), (i + 1) * (last - first)), i * documents.count + first);
+    row += rows;
   }
   return scores;
+}
+
+function onHost(queries: MultiVectors, documents: MultiVectors): Float32Array {
+  const scores = new Float32Array(queries.count * documents.count);
+  const rows = rowsOf(documents);
+  for (const [i, query] of rowsOf(queries).entries()) {
+    for (const [j, document] of rows.entries()) scores[i * rows.length + j] = score(query, document, queries.dimensions);
+  }
+  return scores;
+}
+
+function rowsOf({ data, dimensions, counts }: MultiVectors): Float32Array[] {
+  let at = 0;
+  return Array.from(counts, (count) => data.subarray(at, (at += count * dimensions)));
 }
 
 function score(query: Float32Array, document: Float32Array, dimensions: number): number {

@@ -289,7 +289,15 @@ both("asks for tasks, and gives their results a form", async (Encoder) => {
   assert.deepEqual(await filtered((token, id) => token.length > 4 && id > 0), [1]);
   const multi = await encoder.embedMulti(["ab", "c"]);
   assert.deepEqual([multi.count, [...multi.counts], [...multi.vectors(0)], [...multi.vectors(1)]], [2, [2, 1], [97, 98], [99]]);
-  assert.deepEqual([...encoder.maxSim(multi, multi)], [97 * 98 + 98 * 98, 97 * 99 + 98 * 99, 98 * 99, 99 * 99]);
+  assert.deepEqual([...(await encoder.maxSim(multi, multi))], [97 * 98 + 98 * 98, 97 * 99 + 98 * 99, 98 * 99, 99 * 99]);
+  // Many are compared by the crate, so many bytes at a time.
+  const long = await encoder.embedMulti(["x".repeat(3e6), "x".repeat(1e6), "x".repeat(2e6)]);
+  const events = [];
+  const scores = await encoder.maxSim(await encoder.embedMulti(["abcd", "ef"]), long, { onProgress: (event) => events.push(event) });
+  assert.deepEqual([...scores], [4, 2].flatMap((query) => [3e6, 1e6, 2e6].map((count) => 1e7 * query + count)));
+  assert.deepEqual(events, [{ done: 2, total: 3 }, { done: 3, total: 3 }]);
+  await rejects(encoder.maxSim(multi, long, { topK: 1 }), "invalid-argument");
+  await rejects(encoder.maxSim(multi, [1]), "invalid-argument");
   assert.throws(() => multi.vectors(2), { code: "invalid-argument" });
   await rejects(encoder.tag("a", { agregation: "max" }), "invalid-argument");
   await rejects(encoder.classify([{ text: "a" }]), "invalid-argument");

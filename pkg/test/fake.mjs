@@ -100,6 +100,13 @@ function glueOf(crate) {
     vocabulary() {
       return JSON.stringify(["[MASK]", "apple", null, "pear"]);
     }
+    /** Says of each query and document how many vectors the one and the other have. */
+    async maxSim(dimensions, queries, queryCounts, documents, counts) {
+      const sum = (counts) => counts.reduce((sum, count) => sum + count, 0);
+      if (dimensions !== 1 || queries.length !== sum(queryCounts) || documents.length !== sum(counts)) throw crateError("invalid-argument");
+      crate.steps.push([...counts]);
+      return Float32Array.from([...queryCounts].flatMap((query) => [...counts].map((count) => 1e7 * query + count)));
+    }
     /** Answers with what was asked, or with a vector a character. */
     ask(text) {
       const request = JSON.parse(text);
