@@ -60,7 +60,7 @@ impl Sequence {
     }
 }
 
-/// A packed batch. All lists up to `starts` have one value a token.
+/// A packed batch. All lists up to `starts` have one value a token, or none where the rows are no tokens.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Rows of the token table.
@@ -234,22 +234,10 @@ impl Batch {
 
     /// Rows that are no tokens, of texts that begin at `starts`, of which the last is the end; `columns` are wanted of the result.
     pub fn of_rows(starts: &[usize], columns: usize) -> Self {
-        let first = starts.first().copied().unwrap_or(0);
-        let starts: Vec<u32> = starts.iter().map(|start| (start - first) as u32).collect();
-        let zeros = vec![0; starts.last().map_or(0, |rows| *rows as usize)];
-        Self {
-            ids: zeros.clone(),
-            positions: zeros.clone(),
-            type_ids: zeros.clone(),
-            from: zeros.clone(),
-            until: zeros.clone(),
-            also_from: zeros.clone(),
-            also_until: zeros,
-            pool_from: vec![0; starts.len().saturating_sub(1)],
-            starts,
-            picks: Vec::new(),
-            pooling: PoolingParams { dimensions: columns as u32, ..PoolingParams::default() },
-        }
+        let starts: Vec<u32> = starts.iter().map(|start| (start - starts[0]) as u32).collect();
+        let texts = starts.len() - 1;
+        let pooling = PoolingParams { dimensions: columns as u32, ..PoolingParams::default() };
+        Self { ids: vec![0; starts[texts] as usize], pool_from: vec![0; texts], starts, pooling, ..Self::default() }
     }
 
     /// Rows of the packed matrices.
@@ -287,7 +275,11 @@ impl Batch {
         frame[12] = self.sharpness().to_bits();
         let tokens = [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until];
         let beside = [&self.also_from, &self.also_until];
-        for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from, &self.picks]) {
+        for (index, list) in tokens.into_iter().chain(beside).enumerate() {
+            frame.extend(list);
+            frame.resize(FRAME_HEADER + (index + 1) * self.tokens(), 0);
+        }
+        for list in [&self.starts, &self.pool_from, &self.picks] {
             frame.extend(list);
         }
         frame

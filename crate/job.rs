@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::platform::now_ms;
 use crate::program::{Outcome, Rows, TailId};
+use crate::runner::Scan;
 
 /// Batches are sized so that one takes about this long: short enough for progress, abort, and a driver's
 /// watchdog, long enough to be worth a submit.
@@ -33,15 +34,14 @@ pub struct Ragged {
 impl Ragged {
     /// So many rows of each text, of at least a column.
     pub fn new(data: Vec<f32>, width: usize, counts: &[u32]) -> Result<Self> {
-        let mut starts = vec![0];
-        let ends = counts.iter().scan(0usize, |end, count| {
-            *end = end.saturating_add(*count as usize);
-            Some(*end)
-        });
-        starts.extend(ends);
-        match width > 0 && starts[counts.len()].checked_mul(width) == Some(data.len()) {
+        let (mut starts, mut end) = (vec![0], 0usize);
+        for count in counts {
+            end = end.saturating_add(*count as usize);
+            starts.push(end);
+        }
+        match width > 0 && end.checked_mul(width) == Some(data.len()) {
             true => Ok(Self { data, width, starts }),
-            false => Err(Error::argument(format!("{} numbers are not the rows of these texts", data.len()))),
+            false => Err(Error::argument("the numbers are not the rows of these texts")),
         }
     }
 
@@ -65,19 +65,6 @@ impl Ragged {
         (0..self.count()).map(|index| self.text(index))
     }
 
-    /// All texts in runs of at most so many rows and texts, or one text each.
-    pub fn runs(&self, rows: usize, texts: usize) -> Vec<Range<usize>> {
-        let (mut runs, mut start) = (Vec::new(), 0);
-        for end in 1..=self.count() {
-            let fits = |end: usize| end - start <= texts && self.starts[end] - self.starts[start] <= rows;
-            if end == self.count() || !fits(end + 1) {
-                runs.push(start..end);
-                start = end;
-            }
-        }
-        runs
-    }
-
     /// The rows of a text.
     pub fn rows(&self, index: usize) -> impl Iterator<Item = &[f32]> {
         self.text(index).chunks_exact(self.width.max(1))
@@ -86,7 +73,9 @@ impl Ragged {
 
 /// Sequences, and what is asked of the model for them.
 pub struct Job {
+    /// Empty where there are rows instead.
     sequences: Vec<Sequence>,
+    scan: Option<Scan>,
     /// Indices of `sequences`, longest first.
     order: Vec<usize>,
     done: usize,
@@ -131,7 +120,15 @@ impl Job {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
         let result = Ragged { data: Vec::new(), width, starts };
-        Ok(Self { sequences, order, done: 0, tail, pooling, result, each: None })
+        Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None })
+    }
+
+    /// A row of each text of a scan that is no query.
+    pub(crate) fn scan(scan: Scan) -> Self {
+        let order: Vec<usize> = (0..scan.texts.count() - scan.queries).collect();
+        let result = Ragged { data: Vec::new(), width: scan.queries, starts: (0..=order.len()).collect() };
+        let (sequences, pooling) = (Vec::new(), PoolingParams::default());
+        Self { sequences, scan: Some(scan), order, done: 0, tail: TailId(0), pooling, result, each: None }
     }
 
     /// Makes room for all rows.
@@ -167,27 +164,15 @@ impl Job {
         if self.each.is_none() {
             self.reserve()?;
         }
-        let rest = &self.order[self.done..];
-        let (program, tokens) = (&model.parts.program, *model.budget.borrow());
-        let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
-        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
-        let texts = &rest[..count];
-        let sequences = texts.iter().map(|index| &self.sequences[*index]);
-        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
-        let start = now_ms();
-        let values = model.runner.run(program, self.tail, &batch, Vec::new()).await?;
-        let elapsed = (now_ms() - start).max(1.0);
-        // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
-        if 2 * batch.tokens() > tokens {
-            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
-            let next = (ideal as usize).clamp(tokens / 2, tokens * 2);
-            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
-            *model.budget.borrow_mut() = next;
-        }
-        let vectors = matches!(program.tails[self.tail.0].result, Outcome::Vectors(_));
+        let (count, values) = match &mut self.scan {
+            Some(scan) => scan.step(&model.runner, self.done).await?,
+            None => self.batch(model).await?,
+        };
+        let outcome = model.parts.program.tails[self.tail.0].result;
+        let vectors = self.scan.is_none() && matches!(outcome, Outcome::Vectors(_));
         let Ragged { data, width, starts } = &mut self.result;
         let mut rest = values.as_slice();
-        for &text in texts {
+        for &text in &self.order[self.done..][..count] {
             let place = starts[text] * *width..starts[text + 1] * *width;
             let (own, next) = rest.split_at(place.len());
             rest = next;
@@ -202,6 +187,27 @@ impl Job {
         }
         self.done += count;
         Ok(())
+    }
+
+    /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
+    async fn batch(&self, model: &Model) -> Result<(usize, Vec<f32>)> {
+        let rest = &self.order[self.done..];
+        let (program, tokens) = (&model.parts.program, *model.budget.borrow());
+        let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
+        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
+        let sequences = rest[..count].iter().map(|index| &self.sequences[*index]);
+        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
+        let start = now_ms();
+        let values = model.runner.run(program, self.tail, &batch, None).await?;
+        let elapsed = (now_ms() - start).max(1.0);
+        // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
+        if 2 * batch.tokens() > tokens {
+            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
+            let next = (ideal as usize).clamp(tokens / 2, tokens * 2);
+            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
+            *model.budget.borrow_mut() = next;
+        }
+        Ok((count, values))
     }
 
     /// The rows, once every text is done.
@@ -273,7 +279,7 @@ impl<T> Call<T> {
 
 /// Refuses what no right computation gives. A device that fails like this passed its self-check, so the
 /// texts or the weights are to blame, or the device changed its mind.
-pub(crate) fn finite(values: &[f32], text: usize) -> Result<()> {
+fn finite(values: &[f32], text: usize) -> Result<()> {
     match values.iter().all(|value| value.is_finite()) {
         true => Ok(()),
         false => Err(Error::NonFinite { text, reason: "NaN or infinity".into() }),

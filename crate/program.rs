@@ -67,19 +67,20 @@ pub struct Buf {
 }
 
 impl Buf {
-    /// Whole rows of values that have no columns that only pad.
-    pub fn padded(&self, values: &[f32]) -> Vec<f32> {
-        let mut rows = vec![0.0; values.len() / self.width * self.stride];
-        for (row, values) in rows.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
-            row[..self.width].copy_from_slice(values);
-        }
-        rows
-    }
-
     /// Values of whole rows without the columns that only pad.
     pub fn unpadded(&self, values: &[f32]) -> Vec<f32> {
         values.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()
     }
+}
+
+/// Rows of `width` values, each followed by the zeros that a [`Buf`] has.
+pub fn padded(values: &[f32], width: usize) -> Vec<f32> {
+    let mut rows = Vec::new();
+    for row in values.chunks_exact(width.max(1)) {
+        rows.extend_from_slice(row);
+        rows.resize(rows.len().next_multiple_of(4), 0.0);
+    }
+    rows
 }
 
 /// A parameter of the model on the device, by its index into [`Program::weights`].

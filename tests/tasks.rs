@@ -393,12 +393,12 @@ fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
                 }
             }
             for (documents, key) in [(documents, "scores"), (vectors(Kind::Document, Some(2)), "pooled_scores")] {
-                let all = pollster::block_on(model.max_sim(&ragged(&queries), &ragged(&documents))).unwrap();
+                let all = compared(&model, &queries, &documents).data;
                 for (i, query) in queries.iter().enumerate() {
                     for (j, document) in documents.iter().enumerate() {
                         let expected = golden[key][i][j].as_f64().unwrap() as f32;
                         let found = max_sim(query, document).unwrap();
-                        let on_device = all[i * documents.len() + j];
+                        let on_device = all[j * queries.len() + i];
                         assert!(
                             (found - expected).abs() <= 10.0 * SCORES_MAX && (found - on_device).abs() <= 1e-5 * found,
                             "{name} {key} {i} {j}: {found} and {on_device} for {expected}"
@@ -418,10 +418,12 @@ fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
     }
 }
 
-fn ragged(texts: &[MultiVectors]) -> Ragged {
-    let counts: Vec<u32> = texts.iter().map(|text| text.rows().count() as u32).collect();
-    let data = texts.iter().flat_map(|text| text.data.clone()).collect();
-    Ragged::new(data, texts[0].dimensions, &counts).unwrap()
+/// Every document with every query, on the model's device.
+fn compared(model: &Model, queries: &[MultiVectors], documents: &[MultiVectors]) -> Ragged {
+    let texts = || queries.iter().chain(documents);
+    let counts: Vec<u32> = texts().map(|text| text.rows().count() as u32).collect();
+    let data = texts().flat_map(|text| text.data.clone()).collect();
+    run(model, model.max_sim(Ragged::new(data, queries[0].dimensions, &counts).unwrap(), queries.len()))
 }
 
 /// More documents than a batch holds, some without a vector, and a query without.
@@ -439,13 +441,17 @@ fn compares_many_documents_on_the_device() {
     let (queries, documents) = (random(4, 1, 40), random(600, 2, 90));
     for on in On::BOTH {
         let (model, _) = task_model("colbert", on);
-        let found = pollster::block_on(model.max_sim(&ragged(&queries), &ragged(&documents))).unwrap();
-        let expected = queries.iter().flat_map(|query| documents.iter().map(|one| max_sim(query, one).unwrap()));
+        let found = compared(&model, &queries, &documents);
+        let expected = documents.iter().flat_map(|one| queries.iter().map(|query| max_sim(query, one).unwrap()));
         let expected: Vec<f32> = expected.collect();
-        assert!(max_abs(&found, &expected) < 5e-4 && expected.iter().any(|score| *score > 40.0));
-        let other = Ragged { width: 12, ..ragged(&queries[..1]) };
-        let error = pollster::block_on(model.max_sim(&other, &ragged(&documents))).unwrap_err();
-        assert_eq!(error.code(), "invalid-argument");
+        assert!(
+            found.width == 4 && max_abs(&found.data, &expected) < 5e-4 && expected.iter().any(|score| *score > 40.0)
+        );
+        assert!(compared(&model, &queries, &[]).data.is_empty());
+        for queries in [0, 3] {
+            let texts = Ragged::new(vec![0.0; 26], 13, &[1, 1]).unwrap();
+            assert_eq!(model.max_sim(texts, queries).err().unwrap().code(), "invalid-argument");
+        }
     }
     for (numbers, width, counts) in [(6, 2, &[1, 1][..]), (6, 0, &[]), (0, 3, &[u32::MAX, u32::MAX, 2])] {
         assert_eq!(Ragged::new(vec![0.0; numbers], width, counts).unwrap_err().code(), "invalid-argument");

@@ -70,12 +70,18 @@ impl Op for MaxSim {
                 let document = &x[documents.start * stride..documents.end * stride];
                 for (score, bounds) in scores.iter_mut().zip(starts.windows(2)) {
                     let query = &queries[bounds[0] as usize * stride..bounds[1] as usize * stride];
-                    let best = |row: &[f32]| {
-                        document.chunks_exact(stride).map(|other| dot(row, other)).fold(f32::NEG_INFINITY, f32::max)
-                    };
-                    *score = if document.is_empty() { 0.0 } else { query.chunks_exact(stride).map(best).sum() };
+                    *score = late_interaction(query, document, stride);
                 }
             });
         });
     }
+}
+
+/// The score of a document for a query, both whole rows; a document without vectors matches nothing.
+pub fn late_interaction(query: &[f32], document: &[f32], stride: usize) -> f32 {
+    if document.is_empty() {
+        return 0.0;
+    }
+    let best = |row: &[f32]| document.chunks_exact(stride).map(|other| dot(row, other)).fold(f32::MIN, f32::max);
+    query.chunks_exact(stride).map(best).sum()
 }

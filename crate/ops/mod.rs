@@ -36,7 +36,7 @@ pub use join::{Join, Parts};
 pub use layer_norm::{LayerNorm, Norm, NormKind};
 pub use lexical_pool::{Lexical, LexicalPool};
 pub use linear::{Activation, Epilogue, Linear};
-pub use max_sim::{MaxSim, Queries};
+pub use max_sim::{MaxSim, Queries, late_interaction};
 pub use mix::Mix;
 pub use normalize::Normalize;
 pub use pool::Pool;

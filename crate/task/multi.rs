@@ -9,7 +9,7 @@ use crate::batch::Sequence;
 use crate::config::{Config, limit};
 use crate::error::{Error, Result};
 use crate::head::Dense;
-use crate::job::Call;
+use crate::job::{Call, Ragged};
 use crate::model::{Kind, Model};
 use crate::tokens::Encoding;
 
@@ -133,13 +133,13 @@ impl MultiVectors {
     }
 }
 
-/// A text that is to become vectors.
+/// Texts that are to become vectors.
+#[derive(Default)]
 pub(super) struct Prepared {
-    sequence: Sequence,
-    /// Of which of its tokens a vector is kept.
-    keep: Vec<bool>,
-    tokens: u32,
-    truncated: bool,
+    /// As the model reads them.
+    pub sequences: Vec<Sequence>,
+    /// Of which tokens of each a vector is kept, how many tokens it has, and whether some were cut off.
+    kept: Vec<(Vec<bool>, u32, bool)>,
 }
 
 impl Model {
@@ -148,11 +148,14 @@ impl Model {
         if options.pool_factor == Some(0) {
             return Err(Error::argument("poolFactor must be at least 1"));
         }
-        self.multi_vectors(self.prepare_multi(texts, options.kind)?, options.pool_factor.unwrap_or(1))
+        let (mut prepared, factor) = (Prepared::default(), options.pool_factor.unwrap_or(1));
+        self.prepare_multi(texts, options.kind, &mut prepared)?;
+        let job = self.head_job(Task::Multi, std::mem::take(&mut prepared.sequences))?;
+        Ok(Call::new(job, move |model, rows| model.multi_vectors(&rows, &prepared, factor)))
     }
 
-    /// Texts of a kind as the model reads them.
-    pub(super) fn prepare_multi(&self, texts: &[String], kind: Option<Kind>) -> Result<Vec<Prepared>> {
+    /// Adds texts of a kind.
+    pub(super) fn prepare_multi(&self, texts: &[String], kind: Option<Kind>, prepared: &mut Prepared) -> Result<()> {
         let multi = &self.head(Task::Multi)?.multi;
         let (query, tokens) = (kind == Some(Kind::Query), &self.parts.tokens);
         let prompt = self.prompt(None, None, kind)?;
@@ -178,8 +181,8 @@ impl Model {
             false => Vec::new(),
         };
         let keep_only = multi.keep_only.clone().filter(|_| !query);
-        let prepare = |text: &String| {
-            let encoding: Encoding = tokens.encode_cut(&format!("{prompt}{text}"), limit)?;
+        for text in texts {
+            let encoding: Encoding = tokens.encode_cut(&format!("{prompt}{text}"), limit, false)?;
             let mut sequence = Sequence::from(&encoding);
             let real = sequence.ids.len();
             let counts = |id: &u32| !skipped.contains(id) && keep_only.as_ref().is_none_or(|ids| ids.contains(id));
@@ -191,27 +194,27 @@ impl Model {
                 keep.resize(length, !skipped.contains(&filler));
                 sequence.attended = (!expansion.attend).then_some(real as u32);
             }
-            Ok(Prepared { sequence, keep, tokens: real as u32, truncated: encoding.truncated })
-        };
-        texts.iter().map(prepare).collect()
+            prepared.kept.push((keep, real as u32, encoding.truncated));
+            prepared.sequences.push(sequence);
+        }
+        Ok(())
     }
 
-    /// The vectors of such texts, about one of `factor`.
-    pub(super) fn multi_vectors(&self, mut texts: Vec<Prepared>, factor: usize) -> Result<Call<Vec<MultiVectors>>> {
-        let sequences = texts.iter_mut().map(|text| std::mem::take(&mut text.sequence)).collect();
-        let (job, normalize) = (self.head_job(Task::Multi, sequences)?, self.head(Task::Multi)?.multi.normalize);
-        Ok(Call::new(job, move |_, rows| {
-            let vectors = |(index, Prepared { keep, tokens, truncated, .. }): (usize, Prepared)| {
-                let mut data = Vec::new();
-                for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| *keep) {
-                    let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-                    let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
-                    data.extend(row.iter().map(|x| x * scale));
-                }
-                pool_tokens(MultiVectors { data, dimensions: rows.width, tokens, truncated }, factor)
-            };
-            Ok(texts.into_iter().enumerate().map(vectors).collect())
-        }))
+    /// The vectors of such texts from the rows of their tokens, about one vector of `factor`.
+    pub(super) fn multi_vectors(&self, rows: &Ragged, prepared: &Prepared, factor: usize) -> Result<Vec<MultiVectors>> {
+        let normalize = self.head(Task::Multi)?.multi.normalize;
+        let mut found = Vec::with_capacity(prepared.kept.len());
+        for (index, (keep, tokens, truncated)) in prepared.kept.iter().enumerate() {
+            let mut data = Vec::new();
+            for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| **keep) {
+                let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
+                data.extend(row.iter().map(|x| x * scale));
+            }
+            let vectors = MultiVectors { data, dimensions: rows.width, tokens: *tokens, truncated: *truncated };
+            found.push(pool_tokens(vectors, factor));
+        }
+        Ok(found)
     }
 }
 

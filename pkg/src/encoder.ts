@@ -10,11 +10,11 @@ import type { Connection } from "./connect.js";
 import { Embeddings, similarity } from "./embeddings.js";
 import type { Call, Host, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
-import type { Made } from "./glue.js";
+import type { Made, Vectors } from "./glue.js";
 import { maxSim, MultiVectors } from "./multi.js";
 import type { Quantized } from "./quantize.js";
 import type {
-  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EncoderInfo, Entity, FillOptions, HeadOptions, Input,
+  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress, EncoderInfo, Entity, FillOptions, HeadOptions, Input,
   LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, Tokens,
   ZeroShotOptions,
 } from "./types.js";
@@ -86,7 +86,7 @@ export class Encoder {
   async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
     const read = readTaskOptions("rerank", options, ["topK", "function"]);
     if (typeof query !== "string") throw invalid("The query must be a string.");
-    return this.#json({ task: "rerank", query, documents: readTexts(documents), options: read }, options);
+    return this.#json({ task: "rerank", query, documents: readTexts(documents), ...read }, options);
   }
 
   /** Finds the entities of each text. Long texts are read in windows. */
@@ -120,9 +120,8 @@ export class Encoder {
   /** A vector for every token of each text that takes part in comparisons (ColBERT); `maxSim` compares them. */
   async embedMulti(texts: string | readonly string[], options: MultiOptions = {}): Promise<MultiVectors> {
     const read = readTaskOptions("embedMulti", options, ["kind", "poolFactor"]);
-    const made = await this.#made({ task: "multi", texts: readTexts(texts), options: read }, options);
-    if ("json" in made || !made.counts) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
-    return new MultiVectors(made.data, made.dimensions, made.counts);
+    const { data, dimensions, counts } = vectorsOf(await this.#made({ task: "multi", texts: readTexts(texts), options: read }, options));
+    return new MultiVectors(data, dimensions, counts ?? new Uint32Array());
   }
 
   /**
@@ -133,10 +132,9 @@ export class Encoder {
     readTaskOptions("maxSim", options, []);
     if (!(queries instanceof MultiVectors) || !(documents instanceof MultiVectors)) throw invalid("maxSim compares results of embedMulti.");
     const { signal, onEvent } = callOf(options);
-    return maxSim(queries, documents, async (vectors, done) => {
-      const scores = await this.#ask(signal, (host) => host.maxSim({ model: this.#model, ...vectors }, { signal }));
-      onEvent?.({ done, total: documents.count });
-      return scores;
+    return maxSim(queries, documents, async (request, first) => {
+      const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.count })) };
+      return vectorsOf(await this.#ask(signal, (host) => host.maxSim({ model: this.#model, ...request }, call))).data;
     });
   }
 
@@ -242,6 +240,11 @@ export async function open<E>(
     connection.end(reason, undefined);
     throw error;
   }
+}
+
+function vectorsOf(made: Made): Vectors {
+  if ("json" in made) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
+  return made;
 }
 
 /** An exception of the caller's own callback is the caller's, not a failure of the call; after an abort nothing is reported. */

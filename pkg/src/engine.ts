@@ -2,7 +2,7 @@
 // Arguments have been checked and prompts named by the caller (encoder.ts); the arithmetic is the crate's.
 
 import { EmbedletError } from "./errors.js";
-import type { Glue, Job, Made, MaxSimVectors, Model, Vectors } from "./glue.js";
+import type { Glue, Job, Made, Model, Vectors } from "./glue.js";
 import { Instance, type WasmInput } from "./instance.js";
 import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
@@ -38,8 +38,13 @@ export interface AskRequest {
   request: string;
 }
 
-export interface MaxSimRequest extends MaxSimVectors {
+export interface MaxSimRequest {
   model: number;
+  /** The vectors of queries and then those of documents, and how many of each text. */
+  data: Float32Array;
+  dimensions: number;
+  counts: Uint32Array;
+  queries: number;
 }
 
 /** What goes along with a request. */
@@ -53,7 +58,7 @@ export interface Host {
   load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded>;
   embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors>;
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made>;
-  maxSim(request: MaxSimRequest, call: Call): Promise<Float32Array<ArrayBuffer>>;
+  maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made>;
   vocabulary(model: number, call: Call): Promise<(string | null)[]>;
   tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens>;
   dispose(model: number): Promise<void>;
@@ -102,8 +107,8 @@ export class Engine implements Host {
     return this.#run(request.model, call, (model) => model.ask(request.request));
   }
 
-  maxSim({ model: name, dimensions, queries, queryCounts, documents, counts }: MaxSimRequest, { signal }: Call): Promise<Float32Array<ArrayBuffer>> {
-    return this.#queue(name, signal, ({ instance, model }) => instance.run(() => model.maxSim(dimensions, queries, queryCounts, documents, counts)));
+  maxSim({ model: name, data, dimensions, counts, queries }: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
+    return this.#run(name, call, (model) => model.maxSim(data, dimensions, counts, queries));
   }
 
   vocabulary(name: number, { signal }: Call): Promise<(string | null)[]> {

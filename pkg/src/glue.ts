@@ -42,8 +42,8 @@ export interface Model {
   embed(texts: string[], options: string): Job;
   /** Any other task; `request` is what `Request` of crate/wasm.rs reads. */
   ask(request: string): Job;
-  /** A score for each query and document; `counts` are the vectors of each text. */
-  maxSim(dimensions: number, queries: Float32Array, queryCounts: Uint32Array, documents: Float32Array, counts: Uint32Array): Promise<Float32Array<ArrayBuffer>>;
+  /** Compares texts of so many vectors each, of which the first are queries: a row for each other, a column for each query. */
+  maxSim(data: Float32Array, dimensions: number, counts: Uint32Array, queries: number): Job;
   free(): void;
 }
 
@@ -68,14 +68,6 @@ export interface Vectors {
 
 export type Made = Vectors | { json: string };
 
-/** Vectors that are to be compared. */
-export interface MaxSimVectors {
-  dimensions: number;
-  queries: Float32Array;
-  queryCounts: Uint32Array;
-  documents: Float32Array;
-  counts: Uint32Array;
-}
 
 /** The generated module. */
 export interface Glue {

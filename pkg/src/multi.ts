@@ -1,7 +1,7 @@
 // The result of embedMulti, and how two results are compared: on the caller's thread, or where the model is.
 
 import { EmbedletError } from "./errors.js";
-import type { MaxSimVectors } from "./glue.js";
+import type { MaxSimRequest } from "./engine.js";
 
 /** Vectors of the tokens of a list of texts, in the order of the texts. */
 export class MultiVectors {
@@ -37,11 +37,11 @@ const DEVICE_PRODUCTS = 1 << 24;
 /** Bytes of documents that are sent there at once, unless one document has more. */
 const PART_BYTES = 16 << 20;
 
-/** For every vector of a query its best dot product with one of the document's, summed. `onDevice` does the same. */
+/** For every vector of a query its best dot product with one of the document's, summed. `onDevice` does the same, a row a document. */
 export async function maxSim(
   queries: MultiVectors,
   documents: MultiVectors,
-  onDevice: (request: MaxSimVectors, done: number) => Promise<Float32Array>,
+  onDevice: (request: Omit<MaxSimRequest, "model">, first: number) => Promise<Float32Array>,
 ): Promise<Float32Array> {
   const { dimensions } = queries;
   if (queries.count > 0 && documents.count > 0 && dimensions !== documents.dimensions) {
@@ -55,11 +55,12 @@ export async function maxSim(
     let rows = 0;
     do rows += documents.counts[last++]!;
     while (last < documents.count && (rows + documents.counts[last]!) * dimensions * 4 <= PART_BYTES);
-    // Copied apart: a view is sent with all of the buffer behind it.
-    const data = documents.data.slice(row * dimensions, (row + rows) * dimensions);
-    const request = { dimensions, queries: queries.data, queryCounts: queries.counts, documents: data, counts: documents.counts.slice(first, last) };
-    const part = await onDevice(request, last);
-    for (let i = 0; i < queries.count; i++) scores.set(part.subarray(i * (last - first), (i + 1) * (last - first)), i * documents.count + first);
+    const data = new Float32Array(queries.data.length + rows * dimensions);
+    data.set(queries.data);
+    data.set(documents.data.subarray(row * dimensions, (row + rows) * dimensions), queries.data.length);
+    const counts = Uint32Array.from([...queries.counts, ...documents.counts.subarray(first, last)]);
+    const part = await onDevice({ data, dimensions, counts, queries: queries.count }, first);
+    for (const [at, score] of part.entries()) scores[(at % queries.count) * documents.count + first + Math.floor(at / queries.count)] = score;
     row += rows;
   }
   return scores;

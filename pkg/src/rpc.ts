@@ -35,7 +35,8 @@ export function serve(port: Port, host: Host): void {
     try {
       // The other end is `Remote` of the same release: it says so in "hello".
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
-      port.postMessage({ id, result } satisfies Reply, buffersOf(result));
+      const made = method === "embed" || method === "ask" || method === "maxSim";
+      port.postMessage({ id, result } satisfies Reply, made ? buffersOf(result as Made) : []);
     } catch (error) {
       port.postMessage({ id, error: failureOf(error, abort.signal) } satisfies Reply);
     } finally {
@@ -73,7 +74,7 @@ export class Remote implements Host {
     return this.#request("ask", request, call);
   }
 
-  maxSim(request: MaxSimRequest, call: Call): Promise<Float32Array<ArrayBuffer>> {
+  maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
     return this.#request("maxSim", request, call);
   }
 
@@ -126,10 +127,10 @@ export class Remote implements Host {
   }
 }
 
-/** The memory of a result, which is an array of numbers or may have some as properties. */
-function buffersOf(result: unknown): Transferable[] {
-  if (ArrayBuffer.isView(result)) return [result.buffer as ArrayBuffer];
-  return typeof result === "object" && result !== null ? Object.values(result).filter(ArrayBuffer.isView).map((view) => view.buffer as ArrayBuffer) : [];
+function buffersOf(made: Made): Transferable[] {
+  if ("json" in made) return [];
+  const { data, tokens, truncated, counts } = made;
+  return [data.buffer, tokens.buffer, truncated.buffer, ...(counts ? [counts.buffer] : [])];
 }
 
 /** Errors lose their class on the way, and a cause may be anything: only its text travels. */

@@ -100,12 +100,10 @@ function glueOf(crate) {
     vocabulary() {
       return JSON.stringify(["[MASK]", "apple", null, "pear"]);
     }
-    /** Says of each query and document how many vectors the one and the other have. */
-    async maxSim(dimensions, queries, queryCounts, documents, counts) {
-      const sum = (counts) => counts.reduce((sum, count) => sum + count, 0);
-      if (dimensions !== 1 || queries.length !== sum(queryCounts) || documents.length !== sum(counts)) throw crateError("invalid-argument");
-      crate.steps.push([...counts]);
-      return Float32Array.from([...queryCounts].flatMap((query) => [...counts].map((count) => 1e7 * query + count)));
+    /** Says of each document and query how many vectors the one and the other have. */
+    maxSim(data, dimensions, counts, queries) {
+      if (dimensions !== 1 || data.length !== counts.reduce((sum, count) => sum + count, 0)) throw crateError("invalid-argument");
+      return new Job([...counts.subarray(queries)], { task: "max-sim", queryCounts: [...counts.subarray(0, queries)] });
     }
     /** Answers with what was asked, or with a vector a character. */
     ask(text) {
@@ -135,6 +133,10 @@ function glueOf(crate) {
         const data = Float32Array.from(this.texts.join(""), (c) => c.charCodeAt(0));
         const counts = Uint32Array.from(this.texts, (text) => text.length);
         return { data, dimensions: 1, counts, tokens: counts.slice(), truncated: new Uint8Array(this.total) };
+      }
+      if (this.options.task === "max-sim") {
+        const data = Float32Array.from(this.texts.flatMap((count) => this.options.queryCounts.map((query) => 1e7 * query + count)));
+        return { data, dimensions: this.options.queryCounts.length, tokens: new Uint32Array(), truncated: new Uint8Array() };
       }
       if (this.options.task) return { json: JSON.stringify([this.options]) };
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
