@@ -60,7 +60,7 @@ others
     --no-answer             answer: an empty answer takes part
     --targets A,B           fill: only these tokens
     --function NAME         classify, rerank: softmax, sigmoid or none, what makes scores of logits
-    --task NAME             rerank: the head that is loaded, classify or uni-encoder; without it as the folder says
+    --task NAME             rerank: the head that is loaded, classify, multi or uni-encoder; without it as the folder says
     --template TEXT         zero-shot: the claim, with {} for the label
     --multi-label           zero-shot: each label for itself
     --pool-factor N         multi: keep about one vector in N

@@ -60,7 +60,7 @@ impl Sequence {
     }
 }
 
-/// A packed batch. All lists up to `starts` have one value a token.
+/// A packed batch. All lists up to `starts` have one value a token, or none where the rows are no tokens.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// Rows of the token table.
@@ -248,6 +248,14 @@ impl Batch {
         batch
     }
 
+    /// Rows that are no tokens, of texts that begin at `starts`, of which the last is the end; `columns` are wanted of the result.
+    pub fn of_rows(starts: &[usize], columns: usize) -> Self {
+        let starts: Vec<u32> = starts.iter().map(|start| (start - starts[0]) as u32).collect();
+        let texts = starts.len() - 1;
+        let pooling = PoolingParams { dimensions: columns as u32, ..PoolingParams::default() };
+        Self { ids: vec![0; starts[texts] as usize], pool_from: vec![0; texts], starts, pooling, ..Self::default() }
+    }
+
     /// Rows of the packed matrices.
     pub fn tokens(&self) -> usize {
         self.ids.len()
@@ -284,7 +292,11 @@ impl Batch {
         frame[13] = self.pooling.adapter.unwrap_or(u32::MAX);
         let tokens = [&self.ids, &self.positions, &self.type_ids, &self.from, &self.until];
         let beside = [&self.also_from, &self.also_until];
-        for list in tokens.into_iter().chain(beside).chain([&self.starts, &self.pool_from, &self.picks]) {
+        for (index, list) in tokens.into_iter().chain(beside).enumerate() {
+            frame.extend(list);
+            frame.resize(FRAME_HEADER + (index + 1) * self.tokens(), 0);
+        }
+        for list in [&self.starts, &self.pool_from, &self.picks] {
             frame.extend(list);
         }
         frame

@@ -2,13 +2,15 @@
 //! have their turn in between.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use crate::batch::{Batch, PoolingParams, Room, Sequence, fitting};
 use crate::error::{Error, Result};
-use crate::model::{Model, Runner};
+use crate::model::Model;
 use crate::platform::now_ms;
 use crate::program::{Outcome, Rows, TailId};
+use crate::runner::Scan;
 
 /// Batches are sized so that one takes about this long: short enough for progress, abort, and a driver's
 /// watchdog, long enough to be worth a submit.
@@ -30,14 +32,37 @@ pub struct Ragged {
 }
 
 impl Ragged {
+    /// So many rows of each text, of at least a column.
+    pub fn new(data: Vec<f32>, width: usize, counts: &[u32]) -> Result<Self> {
+        let (mut starts, mut end) = (vec![0], 0usize);
+        for count in counts {
+            end = end.saturating_add(*count as usize);
+            starts.push(end);
+        }
+        match width > 0 && end.checked_mul(width) == Some(data.len()) {
+            true => Ok(Self { data, width, starts }),
+            false => Err(Error::argument("the numbers are not the rows of these texts")),
+        }
+    }
+
+    /// How many texts there are.
+    pub fn count(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// The values of neighbouring texts.
+    pub fn of(&self, texts: Range<usize>) -> &[f32] {
+        &self.data[self.starts[texts.start] * self.width..self.starts[texts.end] * self.width]
+    }
+
     /// The values of a text.
     pub fn text(&self, index: usize) -> &[f32] {
-        &self.data[self.starts[index] * self.width..self.starts[index + 1] * self.width]
+        self.of(index..index + 1)
     }
 
     /// Each text's values.
     pub fn texts(&self) -> impl Iterator<Item = &[f32]> {
-        (0..self.starts.len().saturating_sub(1)).map(|index| self.text(index))
+        (0..self.count()).map(|index| self.text(index))
     }
 
     /// The rows of a text.
@@ -48,7 +73,9 @@ impl Ragged {
 
 /// Sequences, and what is asked of the model for them.
 pub struct Job {
+    /// Empty where there are rows instead.
     sequences: Vec<Sequence>,
+    scan: Option<Scan>,
     /// Indices of `sequences`, longest first.
     order: Vec<usize>,
     done: usize,
@@ -93,7 +120,15 @@ impl Job {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
         let result = Ragged { data: Vec::new(), width, starts };
-        Ok(Self { sequences, order, done: 0, tail, pooling, result, each: None })
+        Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None })
+    }
+
+    /// A row of each text of a scan that is no query.
+    pub(crate) fn scan(scan: Scan) -> Self {
+        let order: Vec<usize> = (0..scan.texts.count() - scan.queries).collect();
+        let result = Ragged { data: Vec::new(), width: scan.queries, starts: (0..=order.len()).collect() };
+        let (sequences, pooling) = (Vec::new(), PoolingParams::default());
+        Self { sequences, scan: Some(scan), order, done: 0, tail: TailId(0), pooling, result, each: None }
     }
 
     /// Makes room for all rows.
@@ -129,30 +164,15 @@ impl Job {
         if self.each.is_none() {
             self.reserve()?;
         }
-        let rest = &self.order[self.done..];
-        let (program, tokens) = (&model.parts.program, *model.budget.borrow());
-        let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
-        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
-        let texts = &rest[..count];
-        let sequences = texts.iter().map(|index| &self.sequences[*index]);
-        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
-        let start = now_ms();
-        let values = match &model.runner {
-            Runner::Gpu(resident) => resident.run(self.tail, &batch).await?,
-            Runner::Cpu(memory, _) => memory.borrow_mut().run(program, self.tail, &batch)?,
+        let (count, values) = match &mut self.scan {
+            Some(scan) => scan.step(&model.runner, self.done).await?,
+            None => self.batch(model).await?,
         };
-        let elapsed = (now_ms() - start).max(1.0);
-        // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
-        if 2 * batch.tokens() > tokens {
-            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
-            let next = (ideal as usize).clamp(tokens / 2, tokens * 2);
-            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
-            *model.budget.borrow_mut() = next;
-        }
-        let vectors = matches!(program.tails[self.tail.0].result, Outcome::Vectors(_));
+        let outcome = model.parts.program.tails[self.tail.0].result;
+        let vectors = self.scan.is_none() && matches!(outcome, Outcome::Vectors(_));
         let Ragged { data, width, starts } = &mut self.result;
         let mut rest = values.as_slice();
-        for &text in texts {
+        for &text in &self.order[self.done..][..count] {
             let place = starts[text] * *width..starts[text + 1] * *width;
             let (own, next) = rest.split_at(place.len());
             rest = next;
@@ -167,6 +187,27 @@ impl Job {
         }
         self.done += count;
         Ok(())
+    }
+
+    /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
+    async fn batch(&self, model: &Model) -> Result<(usize, Vec<f32>)> {
+        let rest = &self.order[self.done..];
+        let (program, tokens) = (&model.parts.program, *model.budget.borrow());
+        let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
+        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
+        let sequences = rest[..count].iter().map(|index| &self.sequences[*index]);
+        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
+        let start = now_ms();
+        let values = model.runner.run(program, self.tail, &batch, None).await?;
+        let elapsed = (now_ms() - start).max(1.0);
+        // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
+        if 2 * batch.tokens() > tokens {
+            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
+            let next = (ideal as usize).clamp(tokens / 2, tokens * 2);
+            let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
+            *model.budget.borrow_mut() = next;
+        }
+        Ok((count, values))
     }
 
     /// The rows, once every text is done.

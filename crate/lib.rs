@@ -35,6 +35,7 @@ pub mod ops;
 mod platform;
 pub mod program;
 pub mod rotation;
+mod runner;
 pub mod shader;
 pub mod shards;
 mod simd;

@@ -7,20 +7,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{PoolingParams, Sequence};
-use crate::cpu::Memory;
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::{Folder, Sentence};
-use crate::gpu::{Adapter, Gpu, Resident, SelfCheck, Upload};
+use crate::gpu::{Adapter, SelfCheck};
 use crate::head::Pooling;
 use crate::job::{Call, Job};
 pub use crate::loader::Loader;
 use crate::ops::Sees;
 use crate::program::{Precision, Program, TailId};
+pub use crate::runner::Device;
+use crate::runner::{Runner, Target};
 use crate::tails::{Tails, TaskHead, pooling};
 use crate::task::{Function, Labels, Task};
 use crate::tokens::{Encoding, Tokens};
-use crate::weights::{Reader, Sink};
+use crate::weights::Reader;
 
 /// Tokens of the first batch, before anything was measured.
 const FIRST_TOKENS: usize = 256;
@@ -31,24 +32,11 @@ const CANDIDATES: usize = 8;
 /// Most bytes of the activations on a GPU, and on the CPU, where they are wasm memory.
 const ACTIVATION_BYTES: (usize, usize) = (96 << 20, 16 << 20);
 
-/// Where a model is to run.
-pub enum Device {
-    /// On this GPU.
-    Gpu(Arc<Gpu>),
-    /// On the host; the reason, where a GPU would have been preferred.
-    Cpu(Option<String>),
-}
-
 /// A model whose program is recorded and whose weights are still to be read.
 pub(crate) struct Plan {
     reader: Reader,
     target: Target,
     parts: Parts,
-}
-
-enum Target {
-    Gpu(Box<Upload>),
-    Cpu(Box<Memory>, Option<String>),
 }
 
 /// What loader and model share.
@@ -124,13 +112,7 @@ impl Plan {
         let candidates = if beside { CANDIDATES * max_tokens } else { 0 };
         let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(max_tokens);
         let program = Arc::new(program);
-        let target = match device {
-            Device::Gpu(gpu) => Target::Gpu(Box::new(Upload::new(gpu, program.clone(), budget, precision))),
-            Device::Cpu(reason) => {
-                let memory = Memory::new(&program, precision.unwrap_or(Precision::F32))?;
-                Target::Cpu(Box::new(memory), reason)
-            }
-        };
+        let target = Target::new(device, &program, budget, precision)?;
         let reader = Reader::new(&program.weights, spec.prefixes);
         let parts =
             Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, program, tails, head, budget };
@@ -149,11 +131,7 @@ impl Plan {
 
     /// Takes the next bytes of the weight file, in chunks of any size.
     pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        let sink: &mut dyn Sink = match &mut self.target {
-            Target::Gpu(upload) => upload.as_mut(),
-            Target::Cpu(memory, _) => memory.as_mut(),
-        };
-        self.reader.push(chunk, sink)
+        self.reader.push(chunk, self.target.sink())
     }
 
     /// Ends the weight file; its length and hash must be right.
@@ -166,13 +144,7 @@ impl Plan {
         if let Some(path) = self.reader.files().first() {
             return Err(Error::MissingFile { path: path.clone() });
         }
-        let runner = match self.target {
-            Target::Gpu(upload) => Runner::Gpu(upload.finish().await?),
-            Target::Cpu(mut memory, reason) => {
-                memory.setup(&self.parts.program)?;
-                Runner::Cpu(RefCell::new(*memory), reason)
-            }
-        };
+        let runner = self.target.finish(&self.parts.program).await?;
         let budget = RefCell::new(FIRST_TOKENS.min(self.parts.budget));
         Ok(Model { parts: self.parts, runner, budget })
     }
@@ -197,6 +169,7 @@ fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -
     let function = match wanted {
         // Candidates compete: the loss that it was trained with is over them.
         Task::UniEncoder => Function::Softmax,
+        Task::Multi => Function::None,
         _ => Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?,
     };
     let multi = sentence.multi.clone().unwrap_or_default();
@@ -209,11 +182,6 @@ pub struct Model {
     pub(crate) runner: Runner,
     /// Tokens of the next batch, from the time that the last one took.
     pub(crate) budget: RefCell<usize>,
-}
-
-pub(crate) enum Runner {
-    Gpu(Resident),
-    Cpu(RefCell<Memory>, Option<String>),
 }
 
 /// What is known of a loaded model.

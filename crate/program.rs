@@ -73,6 +73,16 @@ impl Buf {
     }
 }
 
+/// Rows of `width` values, each followed by the zeros that a [`Buf`] has.
+pub fn padded(values: &[f32], width: usize) -> Vec<f32> {
+    let mut rows = Vec::new();
+    for row in values.chunks_exact(width.max(1)) {
+        rows.extend_from_slice(row);
+        rows.resize(rows.len().next_multiple_of(4), 0.0);
+    }
+    rows
+}
+
 /// A parameter of the model on the device, by its index into [`Program::weights`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightId(pub usize);

@@ -12,12 +12,12 @@ use wasm_bindgen::prelude::*;
 
 use crate::error::Error;
 use crate::gpu::Gpu;
-use crate::job::Call;
+use crate::job::{Call, Ragged};
 use crate::model::{self, Device, EmbedOptions, Embeddings};
 use crate::program::Precision;
 use crate::task::{
-    AnswerOptions, ClassifyOptions, FillOptions, Input, MultiOptions, MultiVectors, RerankOptions, SparseOptions,
-    TagOptions, Task, ZeroShotOptions,
+    AnswerOptions, ClassifyOptions, FillOptions, Function, Input, MultiOptions, MultiVectors, RerankOptions,
+    SparseOptions, TagOptions, Task, ZeroShotOptions,
 };
 use crate::tokens::Encoding;
 
@@ -211,6 +211,18 @@ impl Model {
         Ok(Job { call, model: self.0.clone() })
     }
 
+    /// Prepares the comparison of texts of so many vectors each; the first are queries. Gives a row for each other.
+    #[wasm_bindgen(js_name = maxSim)]
+    pub fn max_sim(&self, data: Vec<f32>, dimensions: usize, counts: &[u32], queries: usize) -> Result<Job, JsValue> {
+        let texts = Ragged::new(data, dimensions, counts);
+        let call = texts.and_then(|texts| self.0.max_sim(texts, queries)).map_err(thrown)?;
+        let made = |scores: Ragged| {
+            let (data, dimensions) = (scores.data, scores.width);
+            Ok(Made::Embeddings(model::Embeddings { data, dimensions, ..Default::default() }))
+        };
+        Ok(Job { call: call.map(made), model: self.0.clone() })
+    }
+
     /// The strings of the vocabulary by their ids, as JSON; null where an id has none.
     pub fn vocabulary(&self) -> Result<String, JsValue> {
         json(&self.0.vocabulary())
@@ -315,7 +327,7 @@ impl Job {
 enum Request {
     Classify { inputs: Vec<Input>, options: ClassifyOptions },
     ZeroShot { texts: Vec<String>, options: ZeroShotOptions },
-    Rerank { query: String, documents: Vec<String>, options: RerankOptions },
+    Rerank { query: String, documents: Vec<String>, top_k: Option<usize>, function: Option<Function> },
     Tag { texts: Vec<String>, options: TagOptions },
     Answer { inputs: Vec<Input>, options: AnswerOptions },
     Fill { texts: Vec<String>, options: FillOptions },
@@ -331,7 +343,9 @@ impl Request {
         Ok(match self {
             Self::Classify { inputs, options } => as_json(model.classify(&inputs, &options)?),
             Self::ZeroShot { texts, options } => as_json(model.zero_shot(&texts, &options)?),
-            Self::Rerank { query, documents, options } => as_json(model.rerank(&query, &documents, &options)?),
+            Self::Rerank { query, documents, top_k, function } => {
+                as_json(model.rerank(&query, &documents, &RerankOptions { top_k, function })?)
+            }
             Self::Tag { texts, options } => {
                 let call = model.tag(&texts, &options)?;
                 as_json(call.map(move |mut all| {

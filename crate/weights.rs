@@ -70,7 +70,7 @@ impl Weight {
     }
 
     /// Writes what is computed and not read.
-    fn compute(&self, id: WeightId, sink: &mut dyn Sink) -> Result<()> {
+    pub(crate) fn compute(&self, id: WeightId, sink: &mut dyn Sink) -> Result<()> {
         self.computed.as_ref().map_or(Ok(()), |computed| computed.write(self.layout, id, sink))
     }
 

@@ -234,6 +234,21 @@ fn attention() {
 }
 
 #[test]
+fn max_sim() {
+    for width in [1, 4, 9, 128, 131] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        // The check asks for half of the columns, rounded up.
+        for starts in [&[0, 1][..], &[0, 32], &[0, 0, 33, 35, 100], &[0, 31, 64, 97, 98, 99]] {
+            let queries = p.queries(starts, width);
+            p.max_sim(x, queries);
+            check(&format!("width {width}, queries from {starts:?}"), &p);
+            p.ops.clear();
+        }
+    }
+}
+
+#[test]
 fn disentangled_attention() {
     for (heads, head_dim) in [(1, 4), (2, 9), (3, 16), (2, 64), (1, 256)] {
         let mut p = Program::default();

@@ -132,6 +132,8 @@ fn every_operation(width: usize) -> Program {
     let parts = p.experts(first, true, routes, w, width, None);
     let bias = vector(&mut p, width);
     p.mix(parts, routes, bias, x);
+    let queries = p.queries(&[0, 3, 5], width);
+    p.max_sim(x, queries);
     let pooled = p.pool(x, 2);
     p.normalize(pooled);
     p.pool_and_normalize(x);

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use embedlet::job::Ragged;
 use embedlet::model::{Kind, Model};
 use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::{
-    ClassifyOptions, Entity, FillOptions, Function, Input, LabelScore, Mask, MultiOptions, RerankOptions,
+    ClassifyOptions, Entity, FillOptions, Function, Input, LabelScore, Mask, MultiOptions, MultiVectors, RerankOptions,
     SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
 };
 use safetensors::SafeTensors;
@@ -395,18 +396,68 @@ fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
                 }
             }
             for (documents, key) in [(documents, "scores"), (vectors(Kind::Document, Some(2)), "pooled_scores")] {
+                let all = compared(&model, &queries, &documents).data;
                 for (i, query) in queries.iter().enumerate() {
                     for (j, document) in documents.iter().enumerate() {
                         let expected = golden[key][i][j].as_f64().unwrap() as f32;
                         let found = max_sim(query, document).unwrap();
+                        let on_device = all[j * queries.len() + i];
                         assert!(
-                            (found - expected).abs() <= 10.0 * SCORES_MAX,
-                            "{name} {key} {i} {j}: {found} for {expected}"
+                            (found - expected).abs() <= 10.0 * SCORES_MAX && (found - on_device).abs() <= 1e-5 * found,
+                            "{name} {key} {i} {j}: {found} and {on_device} for {expected}"
                         );
                     }
                 }
             }
+            for (query, expected) in texts.iter().zip(golden["scores"].as_array().unwrap()) {
+                let found = run(&model, model.rerank(query, &texts, &RerankOptions::default()));
+                assert!(found.len() == texts.len() && found.is_sorted_by(|a, b| a.score >= b.score));
+                for ranked in found {
+                    let expected = expected[ranked.index].as_f64().unwrap() as f32;
+                    assert!((ranked.score - expected).abs() <= 10.0 * SCORES_MAX, "{name}: {ranked:?} for {expected}");
+                }
+            }
         }
+    }
+}
+
+/// Every document with every query, on the model's device.
+fn compared(model: &Model, queries: &[MultiVectors], documents: &[MultiVectors]) -> Ragged {
+    let texts = || queries.iter().chain(documents);
+    let counts: Vec<u32> = texts().map(|text| text.rows().count() as u32).collect();
+    let data = texts().flat_map(|text| text.data.clone()).collect();
+    run(model, model.max_sim(Ragged::new(data, queries[0].dimensions, &counts).unwrap(), queries.len()))
+}
+
+/// More documents than a batch holds, some without a vector, and a query without.
+#[test]
+fn compares_many_documents_on_the_device() {
+    let random = |count: usize, seed: usize, most: usize| {
+        let value = |index: usize| ((index * 2_654_435_761 + seed) % 1009) as f32 / 504.0 - 1.0;
+        let vectors = |text: usize| MultiVectors {
+            data: (0..text * 7 % most * 13).map(|index| value(index + 31 * text)).collect(),
+            dimensions: 13,
+            ..MultiVectors::default()
+        };
+        (0..count).map(vectors).collect::<Vec<_>>()
+    };
+    let (queries, documents) = (random(4, 1, 40), random(600, 2, 90));
+    for on in On::BOTH {
+        let (model, _) = task_model("colbert", on);
+        let found = compared(&model, &queries, &documents);
+        let expected = documents.iter().flat_map(|one| queries.iter().map(|query| max_sim(query, one).unwrap()));
+        let expected: Vec<f32> = expected.collect();
+        assert!(
+            found.width == 4 && max_abs(&found.data, &expected) < 5e-4 && expected.iter().any(|score| *score > 40.0)
+        );
+        assert!(compared(&model, &queries, &[]).data.is_empty());
+        for queries in [0, 3] {
+            let texts = Ragged::new(vec![0.0; 26], 13, &[1, 1]).unwrap();
+            assert_eq!(model.max_sim(texts, queries).err().unwrap().code(), "invalid-argument");
+        }
+    }
+    for (numbers, width, counts) in [(6, 2, &[1, 1][..]), (6, 0, &[]), (0, 3, &[u32::MAX, u32::MAX, 2])] {
+        assert_eq!(Ragged::new(vec![0.0; numbers], width, counts).unwrap_err().code(), "invalid-argument");
     }
 }
 

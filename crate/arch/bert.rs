@@ -66,9 +66,10 @@ pub const DEFAULTS: Defaults = Defaults {
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let mut spec = family(config, &DEFAULTS)?;
+    spec.prefixes = &["", "bert.", "bert.bert."];
     spec.tasks.uni_encoder =
         vec![HeadStep::Pool(Pooling::Mean), HeadStep::dense("/fc.weight", "/fc.bias", Outputs::Columns(1))];
-    Ok(Spec { prefixes: &["", "bert.", "bert.bert."], ..spec })
+    Ok(spec)
 }
 
 /// A pooler in front of the classifier, and a transformed state in front of the token table.

@@ -23,7 +23,7 @@ pub use check::{SelfCheck, compare_all};
 
 use crate::batch::{Batch, frame_words};
 use crate::error::{Error, Result};
-use crate::program::{Operand, Outcome, Precision, Program, Rows, TailId, WeightId};
+use crate::program::{Buf, Operand, Outcome, Precision, Program, Rows, TailId, WeightId};
 use crate::shader::{Grid, Kernel};
 use crate::weights::Sink;
 
@@ -478,7 +478,7 @@ impl Resident {
         let plan = program.plan();
         let slot = |slot: &crate::program::Slot| {
             let bytes = upload.rows(slot.rows) * slot.stride as u64 * 4;
-            gpu.buffer("activation", bytes, Usage::STORAGE | Usage::COPY_SRC)
+            gpu.buffer("activation", bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST)
         };
         let slots: Vec<_> = plan.slots.iter().map(slot).collect();
         let frame = gpu.buffer("frame", 4 * frame_words(upload.tokens) as u64, Usage::STORAGE | Usage::COPY_DST);
@@ -507,8 +507,13 @@ impl Resident {
     }
 
     /// The device that it lives on.
-    pub fn gpu(&self) -> &Gpu {
+    pub fn gpu(&self) -> &Arc<Gpu> {
         &self.gpu
+    }
+
+    /// Gives an activation that no step writes its values.
+    pub fn set(&self, buf: Buf, values: &[f32]) {
+        self.gpu.queue.write_buffer(&self.slots[self.slot_of[buf.id]], 0, bytemuck::cast_slice(values));
     }
 
     /// How its matrices are stored.

@@ -8,6 +8,7 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::dot;
 
 /// The queries and keys of positions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -116,15 +117,4 @@ fn mix<'a>(scores: &mut [f32], sharpness: f32, values: impl Iterator<Item = &'a 
         let weight = *score / total;
         out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
     }
-}
-
-/// Strides are multiples of four, so four lanes of sums lose nothing and vectorise.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; 4];
-    for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
-        for lane in 0..4 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }

@@ -1,5 +1,5 @@
-//! A vector for every token, and how such texts are compared: ColBERT (arXiv 2004.12832), as the `MultiVectorEncoder` of
-//! sentence-transformers computes it; hierarchical token pooling after arXiv 2409.14683.
+//! A vector for every token: ColBERT (arXiv 2004.12832), as the `MultiVectorEncoder` of sentence-transformers computes it;
+//! hierarchical token pooling after arXiv 2409.14683.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::batch::Sequence;
 use crate::config::{Config, limit};
 use crate::error::{Error, Result};
 use crate::head::Dense;
-use crate::job::Call;
+use crate::job::{Call, Ragged};
 use crate::model::{Kind, Model};
 use crate::tokens::Encoding;
 
@@ -133,15 +133,13 @@ impl MultiVectors {
     }
 }
 
-/// How well a document answers a query: for every vector of the query its best dot product with one of the document's, summed.
-pub fn max_sim(query: &MultiVectors, document: &MultiVectors) -> Result<f32> {
-    if query.dimensions != document.dimensions {
-        let (a, b) = (query.dimensions, document.dimensions);
-        return Err(Error::argument(format!("vectors of {a} columns cannot be compared with vectors of {b}")));
-    }
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    let best = |row: &[f32]| document.rows().map(|other| dot(row, other)).fold(f32::NEG_INFINITY, f32::max);
-    Ok(if document.data.is_empty() { 0.0 } else { query.rows().map(best).sum() })
+/// Texts that are to become vectors.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// As the model reads them.
+    pub sequences: Vec<Sequence>,
+    /// Of which tokens of each a vector is kept, how many tokens it has, and whether some were cut off.
+    kept: Vec<(Vec<bool>, u32, bool)>,
 }
 
 impl Model {
@@ -150,11 +148,19 @@ impl Model {
         if options.pool_factor == Some(0) {
             return Err(Error::argument("poolFactor must be at least 1"));
         }
+        let (mut prepared, factor) = (Prepared::default(), options.pool_factor.unwrap_or(1));
+        self.prepare_multi(texts, options.kind, &mut prepared)?;
+        let job = self.head_job(Task::Multi, std::mem::take(&mut prepared.sequences))?;
+        Ok(Call::new(job, move |model, rows| model.multi_vectors(&rows, &prepared, factor)))
+    }
+
+    /// Adds texts of a kind.
+    pub(super) fn prepare_multi(&self, texts: &[String], kind: Option<Kind>, prepared: &mut Prepared) -> Result<()> {
         let multi = &self.head(Task::Multi)?.multi;
-        let (query, tokens) = (options.kind == Some(Kind::Query), &self.parts.tokens);
-        let prompt = self.prompt(None, None, options.kind)?;
+        let (query, tokens) = (kind == Some(Kind::Query), &self.parts.tokens);
+        let prompt = self.prompt(None, None, kind)?;
         let expansion = multi.expansion.as_ref().filter(|_| query);
-        let limit = match (options.kind, expansion) {
+        let limit = match (kind, expansion) {
             (_, Some(expansion)) if expansion.fixed => Some(expansion.length),
             (Some(Kind::Query), Some(expansion)) => multi.query_length.map(|most| most.max(expansion.length)),
             (Some(Kind::Query), None) => multi.query_length,
@@ -175,9 +181,8 @@ impl Model {
             false => Vec::new(),
         };
         let keep_only = multi.keep_only.clone().filter(|_| !query);
-        let (mut sequences, mut kept, mut read) = (Vec::new(), Vec::new(), Vec::new());
         for text in texts {
-            let encoding: Encoding = tokens.encode_cut(&format!("{prompt}{text}"), limit)?;
+            let encoding: Encoding = tokens.encode_cut(&format!("{prompt}{text}"), limit, false)?;
             let mut sequence = Sequence::from(&encoding);
             let real = sequence.ids.len();
             let counts = |id: &u32| !skipped.contains(id) && keep_only.as_ref().is_none_or(|ids| ids.contains(id));
@@ -189,26 +194,27 @@ impl Model {
                 keep.resize(length, !skipped.contains(&filler));
                 sequence.attended = (!expansion.attend).then_some(real as u32);
             }
-            read.push((real as u32, encoding.truncated));
-            kept.push(keep);
-            sequences.push(sequence);
+            prepared.kept.push((keep, real as u32, encoding.truncated));
+            prepared.sequences.push(sequence);
         }
-        let job = self.head_job(Task::Multi, sequences)?;
-        let (normalize, factor) = (multi.normalize, options.pool_factor.unwrap_or(1));
-        Ok(Call::new(job, move |_, rows| {
-            let mut found = Vec::with_capacity(kept.len());
-            for (index, (keep, (tokens, truncated))) in kept.iter().zip(read).enumerate() {
-                let mut data = Vec::new();
-                for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| **keep) {
-                    let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-                    let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
-                    data.extend(row.iter().map(|x| x * scale));
-                }
-                let vectors = MultiVectors { data, dimensions: rows.width, tokens, truncated };
-                found.push(pool_tokens(vectors, factor));
+        Ok(())
+    }
+
+    /// The vectors of such texts from the rows of their tokens, about one vector of `factor`.
+    pub(super) fn multi_vectors(&self, rows: &Ragged, prepared: &Prepared, factor: usize) -> Result<Vec<MultiVectors>> {
+        let normalize = self.head(Task::Multi)?.multi.normalize;
+        let mut found = Vec::with_capacity(prepared.kept.len());
+        for (index, (keep, tokens, truncated)) in prepared.kept.iter().enumerate() {
+            let mut data = Vec::new();
+            for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| **keep) {
+                let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
+                data.extend(row.iter().map(|x| x * scale));
             }
-            Ok(found)
-        }))
+            let vectors = MultiVectors { data, dimensions: rows.width, tokens: *tokens, truncated: *truncated };
+            found.push(pool_tokens(vectors, factor));
+        }
+        Ok(found)
     }
 }
 
@@ -260,16 +266,6 @@ mod tests {
 
     fn vectors(rows: &[[f32; 2]]) -> MultiVectors {
         MultiVectors { data: rows.concat(), dimensions: 2, ..MultiVectors::default() }
-    }
-
-    #[test]
-    fn max_sim_adds_the_best_of_every_query_vector() {
-        let query = vectors(&[[1.0, 0.0], [0.0, 1.0]]);
-        let document = vectors(&[[0.5, 0.25], [0.25, 0.75], [-1.0, -1.0]]);
-        assert_eq!(max_sim(&query, &document), Ok(1.25));
-        assert_eq!(max_sim(&query, &vectors(&[])), Ok(0.0));
-        let other = MultiVectors { dimensions: 3, ..vectors(&[]) };
-        assert_eq!(max_sim(&query, &other).unwrap_err().code(), "invalid-argument");
     }
 
     #[test]

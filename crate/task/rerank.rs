@@ -2,23 +2,23 @@
 //! `CrossEncoder` of sentence-transformers does; by late interaction; or by a Uni-Encoder (arXiv 2106.01263), which reads the
 //! query once and all documents beside it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Function, Input, Task};
+use super::multi::Prepared;
+use super::{Function, Input, Task, max_sim};
 use crate::batch::Sequence;
 use crate::error::{Error, Result};
 use crate::job::Call;
-use crate::model::Model;
+use crate::model::{Kind, Model};
 use crate::tokens::Truncation;
 
 /// Options of one reranking.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RerankOptions {
     /// Keep the best so many documents. Default: all.
     pub top_k: Option<usize>,
     /// What makes scores of the logits of the documents. Default: of a cross-encoder as its configuration says, of a
-    /// Uni-Encoder a softmax.
+    /// Uni-Encoder a softmax, of late interaction nothing.
     pub function: Option<Function>,
 }
 
@@ -34,24 +34,48 @@ pub struct Ranked {
 impl Model {
     /// Orders documents by how well they answer a query, best first, by the head that the model was loaded with.
     pub fn rerank(&self, query: &str, documents: &[String], options: &RerankOptions) -> Result<Call<Vec<Ranked>>> {
-        let task = if self.task() == Task::UniEncoder { Task::UniEncoder } else { Task::Classify };
+        let task = self.task();
+        let task = if matches!(task, Task::UniEncoder | Task::Multi) { task } else { Task::Classify };
         let head = self.head(task)?;
         let (function, top_k) = (options.function.unwrap_or(head.function), options.top_k.unwrap_or(usize::MAX));
-        let sequences = match task {
-            Task::UniEncoder => vec![self.beside(query, documents)?],
+        let mut prepared = Prepared::default();
+        match task {
+            Task::UniEncoder => prepared.sequences.push(self.beside(query, documents)?),
+            Task::Multi => {
+                self.prepare_multi(&[query.to_owned()], Some(Kind::Query), &mut prepared)?;
+                self.prepare_multi(documents, Some(Kind::Document), &mut prepared)?;
+            }
             _ if head.labels.count() != 1 => {
                 let reason = format!("reranking takes a head of one column; this one has {}", head.labels.count());
                 return Err(Error::argument(reason));
             }
             _ => {
-                let pair = |document: &String| self.sequence(&Input::pair(query, document), Truncation::LongestFirst);
-                documents.iter().map(pair).collect::<Result<_>>()?
+                for document in documents {
+                    let pair = Input::pair(query, document);
+                    prepared.sequences.push(self.sequence(&pair, Truncation::LongestFirst)?);
+                }
             }
-        };
-        Ok(Call::new(self.head_job(task, sequences)?, move |_, rows| {
-            // The first row of a Uni-Encoder is that of the query.
-            let logits = &rows.data[usize::from(task == Task::UniEncoder)..];
-            Ok(ranked(function.apply(logits.iter().copied()), top_k))
+        }
+        let job = self.head_job(task, std::mem::take(&mut prepared.sequences))?;
+        Ok(Call::new(job, move |model, mut rows| {
+            match task {
+                Task::Multi => {
+                    let vectors = model.multi_vectors(&rows, &prepared, 1)?;
+                    rows.data.clear();
+                    for document in &vectors[1..] {
+                        rows.data.push(max_sim(&vectors[0], document)?);
+                    }
+                }
+                // The query has a row too.
+                Task::UniEncoder => drop(rows.data.remove(0)),
+                _ => {}
+            }
+            let scores = function.apply(rows.data.iter().copied());
+            let mut ranked: Vec<_> =
+                scores.into_iter().enumerate().map(|(index, score)| Ranked { index, score }).collect();
+            ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+            ranked.truncate(top_k);
+            Ok(ranked)
         }))
     }
 
@@ -59,20 +83,12 @@ impl Model {
     /// too long is kept, and documents are of the second token type.
     fn beside(&self, query: &str, documents: &[String]) -> Result<Sequence> {
         let (tokens, room) = (&self.parts.tokens, self.parts.max_tokens / 2);
-        let mut sequence = Sequence::from(&tokens.encode_end(query, room)?);
+        let mut sequence = Sequence::from(&tokens.encode_cut(query, room, true)?);
         for document in documents {
             sequence.branches.push(sequence.ids.len() as u32);
-            sequence.ids.extend(tokens.encode_end(document, room)?.ids);
+            sequence.ids.extend(tokens.encode_cut(document, room, true)?.ids);
         }
         sequence.type_ids.resize(sequence.ids.len(), u32::from(self.parts.spec.tables.types > 1));
         Ok(sequence)
     }
-}
-
-/// The best of them, best first.
-fn ranked(scores: Vec<f32>, top_k: usize) -> Vec<Ranked> {
-    let mut ranked: Vec<_> = scores.into_iter().enumerate().map(|(index, score)| Ranked { index, score }).collect();
-    ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
-    ranked.truncate(top_k);
-    ranked
 }

@@ -99,25 +99,17 @@ impl Tokens {
 
     /// Tokenizes a text, cut to the limit.
     pub fn encode(&self, text: &str) -> Result<Encoding> {
-        self.encode_cut(text, self.max_tokens)
+        self.encode_cut(text, self.max_tokens, false)
     }
 
-    /// Tokenizes a text, cut to `max_tokens` in all.
-    pub fn encode_cut(&self, text: &str, max_tokens: usize) -> Result<Encoding> {
+    /// Tokenizes a text, cut to `max_tokens` in all; `left` cuts its front off, whatever `tokenizer_config.json` says.
+    pub fn encode_cut(&self, text: &str, max_tokens: usize, left: bool) -> Result<Encoding> {
         let frame = &self.post.frame.single;
         let room = max_tokens.saturating_sub(special_tokens(frame));
         // One more than there is room for tells that something was cut off.
-        let mut encoding = self.tokenize(text, room.saturating_add(1))?;
-        let truncated = cut_to(&mut encoding, room, self.cut);
-        Ok(framed(frame, [&encoding], truncated))
-    }
-
-    /// The same where the front of a long text is cut off, whatever `tokenizer_config.json` says.
-    pub fn encode_end(&self, text: &str, max_tokens: usize) -> Result<Encoding> {
-        let frame = &self.post.frame.single;
-        let mut encoding = self.tokenize(text, usize::MAX)?;
-        let room = max_tokens.saturating_sub(special_tokens(frame));
-        let truncated = cut_to(&mut encoding, room, TruncationDirection::Left);
+        let limit = if left { usize::MAX } else { room.saturating_add(1) };
+        let mut encoding = self.tokenize(text, limit)?;
+        let truncated = cut_to(&mut encoding, room, if left { TruncationDirection::Left } else { self.cut });
         Ok(framed(frame, [&encoding], truncated))
     }
 

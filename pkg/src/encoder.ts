@@ -14,9 +14,9 @@ import type { Made, Vectors } from "./glue.js";
 import { maxSim, MultiVectors, TokenVectors } from "./multi.js";
 import type { Quantized } from "./quantize.js";
 import type {
-  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EncoderInfo, Entity, FillOptions, HeadOptions, Input,
-  LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector,
-  TagOptions, TokenOptions, Tokens, VectorOptions, ZeroShotOptions,
+  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress, EncoderInfo, Entity, FillOptions,
+  HeadOptions, Input, LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored,
+  SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens, VectorOptions, ZeroShotOptions,
 } from "./types.js";
 
 type Texts = string | readonly string[];
@@ -89,11 +89,11 @@ export class Encoder {
     return this.#json({ task: "zero-shot", texts: readTexts(texts), options: read }, options);
   }
 
-  /** Orders documents by how well they answer a query, best first, by the head of a cross-encoder or a Uni-Encoder. */
+  /** Orders documents by how well they answer a query, best first: by a cross-encoder, a Uni-Encoder, or late interaction. */
   async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
     const read = readTaskOptions("rerank", options, ["topK", "function"]);
     if (typeof query !== "string") throw invalid("The query must be a string.");
-    return this.#json({ task: "rerank", query, documents: readTexts(documents), options: read }, options);
+    return this.#json({ task: "rerank", query, documents: readTexts(documents), ...read }, options);
   }
 
   /** Finds the entities of each text. Long texts are read in windows. */
@@ -127,15 +127,21 @@ export class Encoder {
   /** A vector for every token of each text that takes part in comparisons (ColBERT); `maxSim` compares them. */
   async embedMulti(texts: Texts, options: MultiOptions = {}): Promise<MultiVectors> {
     const read = readTaskOptions("embedMulti", options, ["kind", "poolFactor"]);
-    const made = await this.#made({ task: "multi", texts: readTexts(texts), options: read }, options);
-    if ("json" in made) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
-    return new MultiVectors(made);
+    return new MultiVectors(vectorsOf(await this.#made({ task: "multi", texts: readTexts(texts), options: read }, options)));
   }
 
-  /** How well each document answers each query, by the best match of every query vector: `queries.count × documents.count` numbers. */
-  maxSim(queries: MultiVectors, documents: MultiVectors): Float32Array {
+  /**
+   * How well each document answers each query, by the best match of every query vector: `queries.count × documents.count`
+   * numbers. Many are compared on the model's device.
+   */
+  async maxSim(queries: MultiVectors, documents: MultiVectors, options: CallOptions = {}): Promise<Float32Array> {
+    readTaskOptions("maxSim", options, []);
     if (!(queries instanceof MultiVectors) || !(documents instanceof MultiVectors)) throw invalid("maxSim compares results of embedMulti.");
-    return maxSim(queries, documents);
+    const { signal, onEvent } = callOf(options);
+    return maxSim(queries, documents, async (request, first) => {
+      const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.count })) };
+      return vectorsOf(await this.#ask(signal, (host) => host.maxSim({ model: this.#model, ...request }, call))).data;
+    });
   }
 
   async #nearest(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]> {
@@ -242,6 +248,11 @@ export async function open<E>(
     connection.end(reason, undefined);
     throw error;
   }
+}
+
+function vectorsOf(made: Made): Vectors {
+  if ("json" in made) throw new EmbedletError("runtime-crashed", "The library gave no vectors.");
+  return made;
 }
 
 /** An exception of the caller's own callback is the caller's, not a failure of the call; after an abort nothing is reported. */

@@ -38,6 +38,15 @@ export interface AskRequest {
   request: string;
 }
 
+export interface MaxSimRequest {
+  model: number;
+  /** The vectors of queries and then those of documents, and how many of each text. */
+  data: Float32Array;
+  dimensions: number;
+  counts: Uint32Array;
+  queries: number;
+}
+
 /** What goes along with a request. */
 export interface Call<Event = never> {
   signal?: AbortSignal | undefined;
@@ -49,6 +58,7 @@ export interface Host {
   load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded>;
   embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors>;
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made>;
+  maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made>;
   vocabulary(model: number, call: Call): Promise<(string | null)[]>;
   tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens>;
   dispose(model: number): Promise<void>;
@@ -95,6 +105,10 @@ export class Engine implements Host {
 
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made> {
     return this.#run(request.model, call, (model) => model.ask(request.request));
+  }
+
+  maxSim({ model: name, data, dimensions, counts, queries }: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
+    return this.#run(name, call, (model) => model.maxSim(data, dimensions, counts, queries));
   }
 
   vocabulary(name: number, { signal }: Call): Promise<(string | null)[]> {

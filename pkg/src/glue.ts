@@ -42,6 +42,8 @@ export interface Model {
   embed(texts: string[], options: string): Job;
   /** Any other task; `request` is what `Request` of crate/wasm.rs reads. */
   ask(request: string): Job;
+  /** Compares texts of so many vectors each, of which the first are queries: a row for each other, a column for each query. */
+  maxSim(data: Float32Array, dimensions: number, counts: Uint32Array, queries: number): Job;
   free(): void;
 }
 
@@ -66,6 +68,7 @@ export interface Vectors {
 }
 
 export type Made = Vectors | { json: string };
+
 
 /** The generated module. */
 export interface Glue {

@@ -1,6 +1,7 @@
-// Results in which a text has several vectors, and how two of them are compared. Plain arithmetic on the caller's thread.
+// Results in which a text has several vectors, and how two of them are compared: on the caller's thread, or where the model is.
 
 import { EmbedletError } from "./errors.js";
+import type { MaxSimRequest } from "./engine.js";
 import type { Vectors } from "./glue.js";
 import type { Tokens } from "./types.js";
 
@@ -58,19 +59,52 @@ export class TokenVectors extends MultiVectors {
   }
 }
 
-/** For every vector of a query its best dot product with one of the document's, summed. */
-export function maxSim(queries: MultiVectors, documents: MultiVectors): Float32Array {
+/** Multiplications from which on it is the device that compares: the way there takes longer than fewer of them. */
+const DEVICE_PRODUCTS = 1 << 24;
+/** Bytes of documents that are sent there at once, unless one document has more. */
+const PART_BYTES = 16 << 20;
+
+/** For every vector of a query its best dot product with one of the document's, summed. `onDevice` does the same, a row a document. */
+export async function maxSim(
+  queries: MultiVectors,
+  documents: MultiVectors,
+  onDevice: (request: Omit<MaxSimRequest, "model">, first: number) => Promise<Float32Array>,
+): Promise<Float32Array> {
   const { dimensions } = queries;
-  if (dimensions !== documents.dimensions) {
+  if (queries.count > 0 && documents.count > 0 && dimensions !== documents.dimensions) {
     throw new EmbedletError("invalid-argument", `Vectors of ${dimensions} dimensions cannot be compared with vectors of ${documents.dimensions}.`);
   }
+  const products = (queries.data.length / dimensions) * documents.data.length;
+  if (!(products >= DEVICE_PRODUCTS)) return onHost(queries, documents);
   const scores = new Float32Array(queries.count * documents.count);
-  const rows = Array.from({ length: documents.count }, (_, index) => documents.vectors(index));
-  for (let i = 0; i < queries.count; i++) {
-    const query = queries.vectors(i);
-    for (const [j, document] of rows.entries()) scores[i * documents.count + j] = score(query, document, dimensions);
+  let row = 0;
+  for (let first = 0, last = 0; first < documents.count; first = last) {
+    let rows = 0;
+    do rows += documents.counts[last++]!;
+    while (last < documents.count && (rows + documents.counts[last]!) * dimensions * 4 <= PART_BYTES);
+    const data = new Float32Array(queries.data.length + rows * dimensions);
+    data.set(queries.data);
+    data.set(documents.data.subarray(row * dimensions, (row + rows) * dimensions), queries.data.length);
+    const counts = Uint32Array.from([...queries.counts, ...documents.counts.subarray(first, last)]);
+    const part = await onDevice({ data, dimensions, counts, queries: queries.count }, first);
+    for (const [at, score] of part.entries()) scores[(at % queries.count) * documents.count + first + Math.floor(at / queries.count)] = score;
+    row += rows;
   }
   return scores;
+}
+
+function onHost(queries: MultiVectors, documents: MultiVectors): Float32Array {
+  const scores = new Float32Array(queries.count * documents.count);
+  const rows = rowsOf(documents);
+  for (const [i, query] of rowsOf(queries).entries()) {
+    for (const [j, document] of rows.entries()) scores[i * rows.length + j] = score(query, document, queries.dimensions);
+  }
+  return scores;
+}
+
+function rowsOf({ data, dimensions, counts }: MultiVectors): Float32Array[] {
+  let at = 0;
+  return Array.from(counts, (count) => data.subarray(at, (at += count * dimensions)));
 }
 
 function score(query: Float32Array, document: Float32Array, dimensions: number): number {

@@ -1,7 +1,7 @@
 // Requests, answers and events between the page and the engine in a worker, over anything that posts messages.
 // Both ends offer `Host`, so that the caller cannot tell where the engine runs. Vectors are transferred, not copied.
 
-import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest } from "./engine.js";
+import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import type { EmbedProgress, ErrorCode, LoadProgress, Tokens } from "./types.js";
@@ -35,7 +35,8 @@ export function serve(port: Port, host: Host): void {
     try {
       // The other end is `Remote` of the same release: it says so in "hello".
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
-      port.postMessage({ id, result } satisfies Reply, method === "embed" || method === "ask" ? buffersOf(result as Made) : []);
+      const made = method === "embed" || method === "ask" || method === "maxSim";
+      port.postMessage({ id, result } satisfies Reply, made ? buffersOf(result as Made) : []);
     } catch (error) {
       port.postMessage({ id, error: failureOf(error, abort.signal) } satisfies Reply);
     } finally {
@@ -71,6 +72,10 @@ export class Remote implements Host {
 
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made> {
     return this.#request("ask", request, call);
+  }
+
+  maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
+    return this.#request("maxSim", request, call);
   }
 
   vocabulary(model: number, call: Call): Promise<(string | null)[]> {

@@ -178,7 +178,7 @@ export interface ZeroShotOptions extends CallOptions {
 export interface RerankOptions extends CallOptions {
   /** Keeps the best so many documents. Default: all. */
   topK?: number;
-  /** What makes scores of logits. Default: of a cross-encoder as its configuration says, of a Uni-Encoder a softmax. */
+  /** What makes scores of logits. Default: of a cross-encoder as its configuration says, of a Uni-Encoder a softmax, of late interaction nothing. */
   function?: "softmax" | "sigmoid" | "none";
 }
 

@@ -295,13 +295,21 @@ both("asks for tasks, and gives their results a form", async (Encoder) => {
   const encoder = await Encoder.load(files(), { task: "fill" });
   const [asked] = await encoder.classify([{ text: "a", pair: "b" }], { topK: 2, labels: ["x"] });
   assert.deepEqual(asked, { task: "classify", inputs: [{ text: "a", pair: "b" }], options: { topK: 2, labels: ["x"] } });
-  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"], options: {} });
+  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"] });
   const filtered = async (filter) => (await encoder.fill("[MASK]", { filter }))[0].options.ids;
   assert.deepEqual(await filtered(/^[ap]/g), [1, 3]);
   assert.deepEqual(await filtered((token, id) => token.length > 4 && id > 0), [1]);
   const multi = await encoder.embedMulti(["ab", "c"]);
   assert.deepEqual([multi.count, [...multi.counts], [...multi.vectors(0)], [...multi.vectors(1)]], [2, [2, 1], [97, 98], [99]]);
-  assert.deepEqual([...encoder.maxSim(multi, multi)], [97 * 98 + 98 * 98, 97 * 99 + 98 * 99, 98 * 99, 99 * 99]);
+  assert.deepEqual([...(await encoder.maxSim(multi, multi))], [97 * 98 + 98 * 98, 97 * 99 + 98 * 99, 98 * 99, 99 * 99]);
+  // Many are compared by the crate, so many bytes at a time.
+  const long = await encoder.embedMulti(["x".repeat(3e6), "x".repeat(1e6), "x".repeat(2e6)]);
+  const events = [];
+  const scores = await encoder.maxSim(await encoder.embedMulti(["abcd", "ef"]), long, { onProgress: (event) => events.push(event) });
+  assert.deepEqual([...scores], [4, 2].flatMap((query) => [3e6, 1e6, 2e6].map((count) => 1e7 * query + count)));
+  assert.deepEqual(events, [1, 2, 3].map((done) => ({ done, total: 3 })));
+  await rejects(encoder.maxSim(multi, long, { topK: 1 }), "invalid-argument");
+  await rejects(encoder.maxSim(multi, [1]), "invalid-argument");
   assert.deepEqual([multi.truncated(0), multi.truncated(1)], [false, false]);
   for (const at of ["vectors", "truncated"]) assert.throws(() => multi[at](2), { code: "invalid-argument" });
   await rejects(encoder.tag("a", { agregation: "max" }), "invalid-argument");

@@ -100,6 +100,11 @@ function glueOf(crate) {
     vocabulary() {
       return JSON.stringify(["[MASK]", "apple", null, "pear"]);
     }
+    /** Says of each document and query how many vectors the one and the other have. */
+    maxSim(data, dimensions, counts, queries) {
+      if (dimensions !== 1 || data.length !== counts.reduce((sum, count) => sum + count, 0)) throw crateError("invalid-argument");
+      return new Job([...counts.subarray(queries)], { task: "max-sim", queryCounts: [...counts.subarray(0, queries)] });
+    }
     /** Answers with what was asked, or with a vector a character. */
     ask(text) {
       const request = JSON.parse(text);
@@ -125,6 +130,10 @@ function glueOf(crate) {
     finish() {
       this.free();
       if (this.options.task === "multi") return ofTokens(this.texts);
+      if (this.options.task === "max-sim") {
+        const data = Float32Array.from(this.texts.flatMap((count) => this.options.queryCounts.map((query) => 1e7 * query + count)));
+        return { data, dimensions: this.options.queryCounts.length, tokens: new Uint32Array(), truncated: new Uint8Array() };
+      }
       if (this.options.task) return { json: JSON.stringify([this.options]) };
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
       const texts = this.texts.map((text) => prefix + text);

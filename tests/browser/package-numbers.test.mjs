@@ -293,11 +293,30 @@ for (const device of DEVICES) {
         const encoder = await embedlet.Encoder.load(new URL("/golden/tasks/colbert", location.href), { device, precision: "f32" });
         const queries = await encoder.embedMulti(texts, { kind: "query" });
         const documents = await encoder.embedMulti(texts, { kind: "document" });
-        const scores = [...encoder.maxSim(queries, documents)];
+        const scores = [...(await encoder.maxSim(queries, documents))];
+        const ranked = await encoder.rerank(texts[1], texts);
+        // As many as are compared on the device: these queries and documents over and over.
+        const repeat = ({ data, dimensions, counts, constructor }, times) =>
+          new constructor(Float32Array.from({ length: times * data.length }, (_, i) => data[i % data.length]), dimensions,
+            Uint32Array.from({ length: times * counts.length }, (_, i) => counts[i % counts.length]));
+        const [some, many] = [repeat(queries, 20), repeat(documents, 300)];
+        const all = await encoder.maxSim(some, many);
+        let worst = 0;
+        for (let i = 0; i < some.count; i++) {
+          for (let j = 0; j < many.count; j++) {
+            const wanted = scores[(i % queries.count) * documents.count + (j % documents.count)];
+            worst = Math.max(worst, Math.abs(all[i * many.count + j] / wanted - 1));
+          }
+        }
+        const products = some.data.length * many.data.length / some.dimensions;
         encoder.dispose();
-        return scores;
+        return { scores, ranked, worst, products };
       }, [device, texts]);
-      scores.flat().forEach((wanted, k) => assert.ok(Math.abs(found[k] - wanted) <= 1e-3, `${found[k]} for ${wanted}`));
+      scores.flat().forEach((wanted, k) => assert.ok(Math.abs(found.scores[k] - wanted) <= 1e-3, `${found.scores[k]} for ${wanted}`));
+      assert.deepEqual(found.ranked.map(({ index }) => index), texts.map((_, k) => k).sort((a, b) => scores[1][b] - scores[1][a]));
+      found.ranked.forEach(({ index, score }) => assert.ok(Math.abs(score - scores[1][index]) <= 1e-3));
+      assert.ok(found.products > 1 << 24, `${found.products} products are left to the caller's thread`);
+      assert.ok(found.worst <= 1e-5, `relative difference ${found.worst}`);
     });
 
     await page.close();
