@@ -16,9 +16,10 @@ use crate::job::Call;
 use crate::model::{self, Device, EmbedOptions};
 use crate::program::Precision;
 use crate::task::{
-    AnswerOptions, ClassifyOptions, FillOptions, Input, MultiOptions, MultiVectors, SparseOptions, TagOptions, Task,
-    ZeroShotOptions,
+    AnswerOptions, ClassifyOptions, Example, FillOptions, Input, MultiOptions, MultiVectors, SparseOptions, TagOptions,
+    Task, TrainedHead, ZeroShotOptions,
 };
+use crate::train::TrainOptions;
 
 thread_local! {
     static GPU: RefCell<Option<Arc<Gpu>>> = const { RefCell::new(None) };
@@ -193,10 +194,10 @@ impl Model {
         Ok(Job { call: call.map(|embeddings| Ok(Made::Embeddings(embeddings))), model: self.0.clone() })
     }
 
-    /// Prepares a call of another task; `request` is a [`Request`] as JSON.
-    pub fn ask(&self, request: &str) -> Result<Job, JsValue> {
+    /// Prepares a call of another task; `request` is a [`Request`] as JSON, `head` the file of a trained head.
+    pub fn ask(&self, request: &str, head: Option<Vec<u8>>) -> Result<Job, JsValue> {
         let request: Request = serde_json::from_str(request).map_err(argument)?;
-        let call = request.call(&self.0).map_err(thrown)?;
+        let call = request.call(&self.0, &head.unwrap_or_default()).map_err(thrown)?;
         Ok(Job { call, model: self.0.clone() })
     }
 
@@ -217,6 +218,7 @@ pub struct Job {
 enum Made {
     Embeddings(model::Embeddings),
     Vectors(Vec<MultiVectors>),
+    Head(TrainedHead),
     Json(String),
 }
 
@@ -239,7 +241,8 @@ impl Job {
         self.call.job().total()
     }
 
-    /// `{ data, dimensions, tokens, truncated }` of vectors, with `counts` where a text has several, or `{ json }`.
+    /// `{ data, dimensions, tokens, truncated }` of vectors, with `counts` where a text has several, or `{ json }`, with the
+    /// file of a trained head as `head`.
     pub fn finish(self) -> Result<Object, JsValue> {
         let object = Object::new();
         let set = |name: &str, value: JsValue| Reflect::set(&object, &name.into(), &value).map(|_| ());
@@ -262,6 +265,10 @@ impl Job {
                 set("tokens", Uint32Array::from(tokens.as_slice()).into())?;
                 set("truncated", Uint8Array::from(truncated.as_slice()).into())?;
             }
+            Made::Head(head) => {
+                set("json", json(&head.about)?.into())?;
+                set("head", Uint8Array::from(head.save().map_err(thrown)?.as_slice()).into())?;
+            }
             Made::Json(text) => set("json", text.into())?,
         }
         Ok(object)
@@ -280,10 +287,13 @@ enum Request {
     Fill { texts: Vec<String>, options: FillOptions },
     Sparse { texts: Vec<String>, options: SparseOptions },
     Multi { texts: Vec<String>, options: MultiOptions },
+    TrainHead { examples: Vec<Example>, options: TrainOptions, embed: EmbedOptions },
+    LoadHead,
+    ClassifyBy { texts: Vec<String>, options: ClassifyOptions },
 }
 
 impl Request {
-    fn call(self, model: &model::Model) -> Result<Call<Made>, Error> {
+    fn call(self, model: &model::Model, head: &[u8]) -> Result<Call<Made>, Error> {
         fn as_json<T: Serialize + 'static>(call: Call<T>) -> Call<Made> {
             let text = |error: serde_json::Error| Error::argument(error.to_string());
             call.map(move |made| serde_json::to_string(&made).map(Made::Json).map_err(text))
@@ -323,6 +333,13 @@ impl Request {
             Self::Sparse { texts, options } => as_json(model.embed_sparse(&texts, &options)?),
             Self::Multi { texts, options } => {
                 model.embed_multi(&texts, &options)?.map(|vectors| Ok(Made::Vectors(vectors)))
+            }
+            Self::TrainHead { examples, options, embed } => {
+                model.train_head(&examples, &options, &embed)?.map(|head| Ok(Made::Head(head)))
+            }
+            Self::LoadHead => model.load_head(head)?.map(|head| Ok(Made::Head(head))),
+            Self::ClassifyBy { texts, options } => {
+                as_json(model.classify_by(TrainedHead::read(head)?, &texts, &options)?)
             }
         })
     }

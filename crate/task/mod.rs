@@ -7,6 +7,7 @@ mod labels;
 mod multi;
 mod sparse;
 mod tag;
+mod trained;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ pub use labels::{LabelScore, Labels};
 pub use multi::{Expansion, MultiOptions, MultiVector, MultiVectors, max_sim};
 pub use sparse::{SparseOptions, SparseVector};
 pub use tag::{Aggregation, Entity, TagOptions};
+pub use trained::{About, Example, TrainedHead};
 
 /// What a model is loaded for. Vectors can be had of any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,7 +41,7 @@ export interface Model {
   vocabulary(): Json<(string | null)[]>;
   embed(texts: string[], options: string): Job;
   /** Any other task; `request` is what `Request` of crate/wasm.rs reads. */
-  ask(request: string): Job;
+  ask(request: string, head?: Uint8Array): Job;
   free(): void;
 }
 
@@ -55,7 +55,7 @@ export interface Job {
   free(): void;
 }
 
-/** What a call gives: vectors, several a text where there are `counts`, or JSON. */
+/** What a call gives: vectors, several a text where there are `counts`, or JSON, with the file of a head that was trained. */
 export interface Vectors {
   data: Float32Array<ArrayBuffer>;
   dimensions: number;
@@ -64,7 +64,7 @@ export interface Vectors {
   counts?: Uint32Array<ArrayBuffer>;
 }
 
-export type Made = Vectors | { json: string };
+export type Made = Vectors | { json: string; head?: Uint8Array<ArrayBuffer> };
 
 /** The generated module. */
 export interface Glue {

@@ -100,10 +100,11 @@ function glueOf(crate) {
     vocabulary() {
       return JSON.stringify(["[MASK]", "apple", null, "pear"]);
     }
-    /** Answers with what was asked, or with a vector a character. */
-    ask(text) {
+    /** Answers with what was asked, or with a vector a character. A head is the number of examples it was trained on. */
+    ask(text, head) {
       const request = JSON.parse(text);
-      return new Job(request.texts ?? request.inputs ?? request.documents, request);
+      if (head) request.head = [...head];
+      return new Job(request.texts ?? request.inputs ?? request.documents ?? request.examples ?? [""], request);
     }
   }
 
@@ -129,6 +130,11 @@ function glueOf(crate) {
         const counts = Uint32Array.from(this.texts, (text) => text.length);
         return { data, dimensions: 1, counts, tokens: counts.slice(), truncated: new Uint8Array(this.total) };
       }
+      if (this.options.task === "train-head") {
+        const about = { labels: ["a"], method: "logistic", regularization: 1, accuracy: 0.5 };
+        return { json: JSON.stringify({ ...about, asked: this.options }), head: Uint8Array.of(this.total) };
+      }
+      if (this.options.task === "load-head") return { json: JSON.stringify({ labels: ["b"] }), head: Uint8Array.from(this.options.head) };
       if (this.options.task) return { json: JSON.stringify([this.options]) };
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
       const texts = this.texts.map((text) => prefix + text);
