@@ -84,10 +84,20 @@ pub struct Job {
     result: Ragged,
     /// Takes the values of each text as they come; then they are not collected.
     each: Option<Each>,
+    work: Option<Work>,
+    worked: usize,
 }
 
 /// Gets a text's index and its values, row after row.
 type Each = Box<dyn FnMut(&Model, usize, &[f32]) -> Result<()>>;
+
+/// Work on the rows once they are all there.
+struct Work {
+    /// How many units it has.
+    units: usize,
+    /// Does a little of it, and says how many units are done.
+    step: Box<dyn FnMut(&Ragged) -> usize>,
+}
 
 impl Job {
     /// The rows that a tail makes of these sequences. `pooling` counts for vectors alone.
@@ -120,7 +130,7 @@ impl Job {
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
         let result = Ragged { data: Vec::new(), width, starts };
-        Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None })
+        Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 })
     }
 
     /// A row of each text of a scan that is no query.
@@ -128,7 +138,8 @@ impl Job {
         let order: Vec<usize> = (0..scan.texts.count() - scan.queries).collect();
         let result = Ragged { data: Vec::new(), width: scan.queries, starts: (0..=order.len()).collect() };
         let (sequences, pooling) = (Vec::new(), PoolingParams::default());
-        Self { sequences, scan: Some(scan), order, done: 0, tail: TailId(0), pooling, result, each: None }
+        let tail = TailId(0);
+        Self { sequences, scan: Some(scan), order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 }
     }
 
     /// Makes room for all rows.
@@ -141,14 +152,19 @@ impl Job {
         Ok(())
     }
 
-    /// Texts finished.
-    pub fn done(&self) -> usize {
-        self.done
+    /// Adds work of `units` on all rows. `step` does a little of it, and says how many units are done.
+    pub fn and_then(&mut self, units: usize, step: impl FnMut(&Ragged) -> usize + 'static) {
+        self.work = Some(Work { units, step: Box::new(step) });
     }
 
-    /// Texts in all.
+    /// Texts finished, and units of the work on their rows.
+    pub fn done(&self) -> usize {
+        self.done + self.worked
+    }
+
+    /// Texts in all, and units of the work on their rows.
     pub fn total(&self) -> usize {
-        self.order.len()
+        self.order.len() + self.work.as_ref().map_or(0, |work| work.units)
     }
 
     /// Columns of the result.
@@ -156,9 +172,16 @@ impl Job {
         self.result.width
     }
 
-    /// Runs one batch.
+    /// Runs one batch, or works on the rows for about as long.
     pub async fn step(&mut self, model: &Model) -> Result<()> {
         if self.done == self.order.len() {
+            let start = now_ms();
+            while let Some(work) = self.work.as_mut().filter(|work| self.worked < work.units) {
+                self.worked = (work.step)(&self.result);
+                if now_ms() - start > BATCH_MS {
+                    break;
+                }
+            }
             return Ok(());
         }
         if self.each.is_none() {
@@ -212,7 +235,7 @@ impl Job {
 
     /// The rows, once every text is done.
     pub fn finish(self) -> Result<Ragged> {
-        match self.done == self.order.len() {
+        match self.done() == self.total() {
             true => Ok(self.result),
             false => Err(Error::argument("the job is not complete")),
         }

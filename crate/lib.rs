@@ -42,6 +42,7 @@ mod simd;
 pub mod tails;
 pub mod task;
 pub mod tokens;
+pub mod train;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 pub mod weights;

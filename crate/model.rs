@@ -41,7 +41,7 @@ pub(crate) struct Plan {
 
 /// What loader and model share.
 pub(crate) struct Parts {
-    architecture: String,
+    pub(crate) architecture: String,
     pub(crate) spec: Spec,
     sentence: Sentence,
     pub(crate) tokens: Tokens,
@@ -231,7 +231,7 @@ pub struct Info {
 }
 
 /// What kind of text is embedded, where a model distinguishes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Looks for documents.
@@ -241,7 +241,7 @@ pub enum Kind {
 }
 
 /// Options of one embedding call.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct EmbedOptions {
     /// Text put in front of each text.
@@ -268,7 +268,7 @@ pub struct EmbedOptions {
 }
 
 /// One name or several.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Names {
     /// `"mean"`

@@ -16,10 +16,11 @@ use crate::job::{Call, Ragged};
 use crate::model::{self, Device, EmbedOptions, Embeddings};
 use crate::program::Precision;
 use crate::task::{
-    AnswerOptions, ClassifyOptions, FillOptions, Function, Input, MultiOptions, MultiVectors, RerankOptions,
-    SparseOptions, TagOptions, Task, ZeroShotOptions,
+    AnswerOptions, ClassifyOptions, Example, FillOptions, Function, Input, MultiOptions, MultiVectors, RerankOptions,
+    SparseOptions, TagOptions, Task, TrainedHead, ZeroShotOptions,
 };
 use crate::tokens::Encoding;
+use crate::train::TrainOptions;
 
 thread_local! {
     static GPU: RefCell<Option<Arc<Gpu>>> = const { RefCell::new(None) };
@@ -204,10 +205,10 @@ impl Model {
         Ok(Job { call, model: self.0.clone() })
     }
 
-    /// Prepares a call of another task; `request` is a [`Request`] as JSON.
-    pub fn ask(&self, request: &str) -> Result<Job, JsValue> {
+    /// Prepares a call of another task; `request` is a [`Request`] as JSON, `head` the file of a trained head.
+    pub fn ask(&self, request: &str, head: Option<Vec<u8>>) -> Result<Job, JsValue> {
         let request: Request = serde_json::from_str(request).map_err(argument)?;
-        let call = request.call(&self.0).map_err(thrown)?;
+        let call = request.call(&self.0, &head.unwrap_or_default()).map_err(thrown)?;
         Ok(Job { call, model: self.0.clone() })
     }
 
@@ -239,6 +240,7 @@ pub struct Job {
 /// What a call makes.
 enum Made {
     Vectors(Vectors),
+    Head(TrainedHead),
     Json(String),
 }
 
@@ -297,7 +299,7 @@ impl Job {
     }
 
     /// `{ data, dimensions, tokens, truncated }` of vectors, with `counts` where a text has several and `details` where it is
-    /// said what they are of, or `{ json }`.
+    /// said what they are of, or `{ json }`, with the file of a trained head as `head`.
     pub fn finish(self) -> Result<Object, JsValue> {
         let object = Object::new();
         let set = |name: &str, value: JsValue| Reflect::set(&object, &name.into(), &value).map(|_| ());
@@ -314,6 +316,10 @@ impl Job {
                 if let Some(details) = vectors.details {
                     set("details", details.into())?;
                 }
+            }
+            Made::Head(head) => {
+                set("json", json(&head.about)?.into())?;
+                set("head", Uint8Array::from(head.save().map_err(thrown)?.as_slice()).into())?;
             }
             Made::Json(text) => set("json", text.into())?,
         }
@@ -333,10 +339,13 @@ enum Request {
     Fill { texts: Vec<String>, options: FillOptions },
     Sparse { texts: Vec<String>, options: SparseOptions },
     Multi { texts: Vec<String>, options: MultiOptions },
+    TrainHead { examples: Vec<Example>, options: TrainOptions, embed: EmbedOptions },
+    LoadHead,
+    ClassifyBy { texts: Vec<String>, options: ClassifyOptions },
 }
 
 impl Request {
-    fn call(self, model: &model::Model) -> Result<Call<Made>, Error> {
+    fn call(self, model: &model::Model, head: &[u8]) -> Result<Call<Made>, Error> {
         fn as_json<T: Serialize + 'static>(call: Call<T>) -> Call<Made> {
             call.map(|made| text_of(&made).map(Made::Json))
         }
@@ -377,6 +386,13 @@ impl Request {
             Self::Sparse { texts, options } => as_json(model.embed_sparse(&texts, &options)?),
             Self::Multi { texts, options } => {
                 model.embed_multi(&texts, &options)?.map(|texts| Ok(Made::Vectors(Vectors::of_texts(&texts))))
+            }
+            Self::TrainHead { examples, options, embed } => {
+                model.train_head(&examples, &options, &embed)?.map(|head| Ok(Made::Head(head)))
+            }
+            Self::LoadHead => model.load_head(head)?.map(|head| Ok(Made::Head(head))),
+            Self::ClassifyBy { texts, options } => {
+                as_json(model.classify_by(TrainedHead::read(head)?, &texts, &options)?)
             }
         })
     }

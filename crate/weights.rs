@@ -293,7 +293,7 @@ pub(crate) fn table_shape(path: &str, bytes: &[u8]) -> Result<Option<(usize, usi
 }
 
 /// Moves bytes of the header from `chunk`, returns what is behind it.
-fn take_header<'a>(path: &str, header: &mut Vec<u8>, mut chunk: &'a [u8]) -> Result<&'a [u8]> {
+pub(crate) fn take_header<'a>(path: &str, header: &mut Vec<u8>, mut chunk: &'a [u8]) -> Result<&'a [u8]> {
     let mut take_until = |header: &mut Vec<u8>, length: usize| {
         let taken = length.saturating_sub(header.len()).min(chunk.len());
         header.extend_from_slice(&chunk[..taken]);

@@ -12,3 +12,4 @@ mod support;
 mod tasks;
 mod tidy;
 mod tokens;
+mod training;

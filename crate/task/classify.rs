@@ -100,31 +100,45 @@ fn default_template() -> String {
     "This example is {}.".into()
 }
 
+/// What makes a classification of a head's columns.
+pub(crate) struct Scorer {
+    /// The columns that take part, and their labels.
+    columns: Vec<(usize, String)>,
+    function: Function,
+    top_k: usize,
+}
+
+impl Scorer {
+    /// Of a head with these labels and, where none is asked for, this function.
+    pub fn new(labels: &Labels, function: Function, options: &ClassifyOptions) -> Result<Self> {
+        let columns = match &options.labels {
+            Some(names) if names.is_empty() => return Err(Error::argument("labels must name at least one")),
+            Some(names) => labels.columns(names)?.into_iter().zip(names.clone()).collect(),
+            None => labels.0.iter().cloned().enumerate().collect(),
+        };
+        let (function, top_k) = (options.function.unwrap_or(function), options.top_k.unwrap_or(usize::MAX));
+        Ok(Self { columns, function, top_k })
+    }
+
+    /// Of one row of the head.
+    pub fn classification(&self, logits: &[f32]) -> Classification {
+        let scores = self.function.apply(self.columns.iter().map(|(column, _)| logits[*column]));
+        let label = |((_, label), score): (&(usize, String), f32)| LabelScore { label: label.clone(), score };
+        let mut scores: Vec<LabelScore> = self.columns.iter().zip(scores).map(label).collect();
+        scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+        scores.truncate(self.top_k);
+        Classification { logits: logits.to_vec(), scores }
+    }
+}
+
 impl Model {
     /// Scores the labels of the model's head for each input.
     pub fn classify(&self, inputs: &[Input], options: &ClassifyOptions) -> Result<Call<Vec<Classification>>> {
         let head = self.head(Task::Classify)?;
-        let function = options.function.unwrap_or(head.function);
-        let columns = match &options.labels {
-            Some(names) if names.is_empty() => return Err(Error::argument("labels must name at least one")),
-            Some(names) => head.labels.columns(names)?,
-            None => (0..head.labels.count()).collect(),
-        };
-        let top_k = options.top_k.unwrap_or(usize::MAX);
+        let scorer = Scorer::new(&head.labels, head.function, options)?;
         let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
         let job = self.head_job(Task::Classify, sequences.collect::<Result<_>>()?)?;
-        Ok(Call::new(job, move |model, rows| {
-            let labels = &model.head(Task::Classify)?.labels;
-            let classification = |logits: &[f32]| {
-                let scores = function.apply(columns.iter().map(|column| logits[*column]));
-                let label = |(column, score): (&usize, f32)| LabelScore { label: labels.0[*column].clone(), score };
-                let mut scores: Vec<LabelScore> = columns.iter().zip(scores).map(label).collect();
-                scores.sort_by(|a, b| b.score.total_cmp(&a.score));
-                scores.truncate(top_k);
-                Classification { logits: logits.to_vec(), scores }
-            };
-            Ok(rows.texts().map(classification).collect())
-        }))
+        Ok(Call::new(job, move |_, rows| Ok(rows.texts().map(|row| scorer.classification(row)).collect())))
     }
 
     /// Scores labels that the model was not trained for, by a head for natural language inference: how far a text entails the

@@ -9,6 +9,7 @@ mod multi;
 mod rerank;
 mod sparse;
 mod tag;
+mod trained;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub use multi::{Expansion, MultiOptions, MultiVector, MultiVectors};
 pub use rerank::{Ranked, RerankOptions};
 pub use sparse::{SparseOptions, SparseVector};
 pub use tag::{Aggregation, Entity, TagOptions};
+pub use trained::{About, Example, TrainedHead};
 
 /// What a model is loaded for. Vectors can be had of any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

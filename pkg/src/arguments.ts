@@ -3,7 +3,9 @@
 
 import type { SourceSpec } from "./source.js";
 import { EmbedletError } from "./errors.js";
-import type { CallOptions, ClassifyOptions, EmbedOptions, EncoderInfo, FileBytes, Input, LoadOptions, ModelSource } from "./types.js";
+import type {
+  CallOptions, ClassifyOptions, EmbedOptions, EncoderInfo, Example, Examples, FileBytes, Input, LoadOptions, ModelSource, TrainOptions,
+} from "./types.js";
 
 const HUB = "https://huggingface.co";
 const HUB_ID = /^(?!\.)[\w.-]+\/[\w.-]+$/;
@@ -98,8 +100,8 @@ const EMBED_OPTIONS = [
   "signal", "onProgress",
 ] as const satisfies (keyof EmbedOptions)[];
 
-/** Gives the JSON of the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
-export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): string {
+/** Gives the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
+export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): object {
   checkNames("embed", options, EMBED_OPTIONS);
   const { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens } = options;
   if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
@@ -113,7 +115,7 @@ export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?
   if (tokens && options.output !== undefined) throw invalid("`tokens: true` gives f32 vectors, without `output`.");
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
-  return JSON.stringify({ prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens, kind });
+  return { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens, kind };
 }
 
 export function readTexts(texts: string | readonly string[]): string[] {
@@ -144,14 +146,43 @@ export function readTaskOptions<Options extends CallOptions>(method: string, opt
 export function readClassifyOptions(options: ClassifyOptions) {
   const { labels, temperature = 0.05, topK, ...embed } = options;
   if (typeof labels !== "object" || labels === null) throw invalid("`labels` must be an object from label to examples.");
-  const examples = Object.entries(labels).flatMap(([label, texts]) => {
-    if (!Array.isArray(texts) || texts.length === 0) throw invalid(`Label "${label}" needs at least one example text.`);
-    return readTexts(texts).map((text) => ({ label, text }));
-  });
+  const examples = readExamples(labels);
   if (examples.length === 0) throw invalid("`labels` must have at least one label.");
   if (!(temperature > 0 && temperature < Infinity)) throw invalid("`temperature` must be a positive number.");
   if (topK !== undefined && !isCount(topK)) throw invalid("`topK` must be a positive whole number.");
   return { examples, temperature, topK, embed };
+}
+
+/** Texts and their labels, from a list or by label. */
+export function readExamples(examples: Examples): Example[] {
+  if (!Array.isArray(examples)) {
+    return Object.entries((examples ?? {}) as Record<string, readonly string[]>).flatMap(([label, texts]) => {
+      if (!Array.isArray(texts) || texts.length === 0) throw invalid(`Label "${label}" needs at least one example text.`);
+      return readTexts(texts).map((text) => ({ text, label }));
+    });
+  }
+  return (examples as readonly Example[]).map((example, i) => {
+    const { text, label } = example ?? {};
+    if (typeof text !== "string" || typeof label !== "string") throw invalid(`Example ${i} must be an object of two strings, \`text\` and \`label\`.`);
+    return { text, label };
+  });
+}
+
+/** The options of `trainHead`, apart into those of the training and those of `embed`. */
+export function readTrainOptions(options: TrainOptions, info: EncoderInfo) {
+  const { method, regularization, folds, ...embed } = options;
+  const embedding = EMBED_OPTIONS.filter((name) => name !== "output" && name !== "ranges");
+  checkNames("trainHead", options, ["method", "regularization", "folds", ...embedding]);
+  // JSON would make of other numbers none at all.
+  if (regularization !== undefined && !Number.isFinite(regularization)) throw invalid("`regularization` must be a number.");
+  if (folds !== undefined && !isCount(folds)) throw invalid("`folds` must be a positive whole number.");
+  return { options: { method, regularization, folds }, embed: readEmbedOptions(embed, info) };
+}
+
+/** The bytes of a head that was saved. */
+export async function readHead(file: FileBytes): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = bytesOf("the head", file);
+  return bytes instanceof Blob ? new Uint8Array(await bytes.arrayBuffer()) : bytes;
 }
 
 function isCount(value: unknown): boolean {

@@ -1,12 +1,7 @@
 // Labels by example: each text takes every label's nearest example, and a softmax over the labels.
 
 import { similarity, type Embeddings } from "./embeddings.js";
-import type { LabelScore } from "./types.js";
-
-export interface Example {
-  label: string;
-  text: string;
-}
+import type { Example, LabelScore } from "./types.js";
 
 /** The labels of each text, best first. `vectors` are those of `examples`, in the same order. */
 export function nearestLabels(texts: Embeddings, examples: readonly Example[], vectors: Embeddings, temperature: number, topK?: number): LabelScore[][] {

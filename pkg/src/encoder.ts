@@ -3,7 +3,8 @@
 // The public class: checks arguments, sends the work to the engine, and gives results their form. No arithmetic of models.
 
 import {
-  checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readInputs, readIntegrity, readSource, readTaskOptions, readTexts,
+  checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readExamples, readHead, readInputs, readIntegrity, readSource,
+  readTaskOptions, readTexts, readTrainOptions,
 } from "./arguments.js";
 import { nearestLabels } from "./classify.js";
 import type { Connection } from "./connect.js";
@@ -11,12 +12,13 @@ import { Embeddings, similarity } from "./embeddings.js";
 import type { Call, Host, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
+import { TrainedHead } from "./head.js";
 import { maxSim, MultiVectors, TokenVectors } from "./multi.js";
 import type { Quantized } from "./quantize.js";
 import type {
-  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress, EncoderInfo, Entity, FillOptions,
-  HeadOptions, Input, LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored,
-  SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens, VectorOptions, ZeroShotOptions,
+  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress, EncoderInfo, Entity, Examples, FileBytes,
+  FillOptions, HeadOptions, Input, LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored,
+  SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens, TrainOptions, VectorOptions, ZeroShotOptions,
 } from "./types.js";
 
 type Texts = string | readonly string[];
@@ -73,7 +75,7 @@ export class Encoder {
 
   /**
    * Scores labels. With `labels` as an object from label to examples, any model can: each text takes every label's nearest
-   * example, best first. Otherwise by the head of the checkpoint, which also takes pairs of texts.
+   * example, best first. Otherwise by the head of the checkpoint, which also takes pairs of texts. See also `trainHead`.
    */
   async classify(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]>;
   async classify(inputs: Input | readonly Input[], options?: HeadOptions): Promise<Classification[]>;
@@ -81,6 +83,19 @@ export class Encoder {
     if (options.labels !== undefined && !Array.isArray(options.labels)) return this.#nearest(inputs as Texts, options as ClassifyOptions);
     const read = readTaskOptions("classify", options as HeadOptions, ["labels", "topK", "function"]);
     return this.#json({ task: "classify", inputs: readInputs(inputs), options: read }, options);
+  }
+
+  /**
+   * Trains a classifier on the vectors of labelled texts, two a label or more; with eight it is worth using. Any model can.
+   * Nothing leaves the page, and the same examples give the same head.
+   */
+  async trainHead(examples: Examples, options: TrainOptions = {}): Promise<TrainedHead> {
+    return this.#head({ task: "train-head", examples: readExamples(examples), ...readTrainOptions(options, this.info) }, options);
+  }
+
+  /** Takes a head that `save` gave, if it was trained with this model. */
+  async loadHead(file: FileBytes, options: Pick<CallOptions, "signal"> = {}): Promise<TrainedHead> {
+    return this.#head({ task: "load-head" }, options, await readHead(file));
   }
 
   /** Scores labels that the model was not trained for, by a head of natural language inference. */
@@ -183,17 +198,28 @@ export class Encoder {
   }
 
   async #vectors(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Vectors> {
-    const request = { model: this.#model, texts: readTexts(texts), options: readEmbedOptions(options, this.info, kind) };
+    const request = { model: this.#model, texts: readTexts(texts), options: JSON.stringify(readEmbedOptions(options, this.info, kind)) };
     return this.#ask(options.signal, (host) => host.embed(request, callOf(options)));
   }
 
-  async #made(request: object, options: CallOptions): Promise<Made> {
-    const asked = { model: this.#model, request: JSON.stringify(request) };
+  async #head(request: object, options: CallOptions, file?: Uint8Array<ArrayBuffer>): Promise<TrainedHead> {
+    const made = await this.#made(request, options, file);
+    if (!("json" in made) || !made.head) throw new EmbedletError("runtime-crashed", "The library gave no head.");
+    const { json, head } = made;
+    const classify = async (texts: string | readonly string[], options: HeadOptions = {}): Promise<Classification[]> => {
+      const read = readTaskOptions("classify", options, ["labels", "topK", "function"]);
+      return this.#json({ task: "classify-by", texts: readTexts(texts), options: read }, options, head);
+    };
+    return new TrainedHead(JSON.parse(json), head, classify);
+  }
+
+  async #made(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<Made> {
+    const asked = { model: this.#model, request: JSON.stringify(request), head };
     return this.#ask(options.signal, (host) => host.ask(asked, callOf(options)));
   }
 
-  async #json<T>(request: object, options: CallOptions): Promise<T> {
-    const made = await this.#made(request, options);
+  async #json<T>(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<T> {
+    const made = await this.#made(request, options, head);
     if (!("json" in made)) throw new EmbedletError("runtime-crashed", "The library gave no result.");
     return JSON.parse(made.json) as T;
   }

@@ -36,6 +36,8 @@ export interface AskRequest {
   model: number;
   /** JSON of the task and its options, as the crate reads them. */
   request: string;
+  /** The file of a trained head, for tasks that need one. */
+  head?: Uint8Array<ArrayBuffer> | undefined;
 }
 
 export interface MaxSimRequest {
@@ -104,7 +106,7 @@ export class Engine implements Host {
   }
 
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made> {
-    return this.#run(request.model, call, (model) => model.ask(request.request));
+    return this.#run(request.model, call, (model) => model.ask(request.request, request.head));
   }
 
   maxSim({ model: name, data, dimensions, counts, queries }: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {

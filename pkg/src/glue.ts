@@ -41,7 +41,7 @@ export interface Model {
   vocabulary(): Json<(string | null)[]>;
   embed(texts: string[], options: string): Job;
   /** Any other task; `request` is what `Request` of crate/wasm.rs reads. */
-  ask(request: string): Job;
+  ask(request: string, head?: Uint8Array): Job;
   /** Compares texts of so many vectors each, of which the first are queries: a row for each other, a column for each query. */
   maxSim(data: Float32Array, dimensions: number, counts: Uint32Array, queries: number): Job;
   free(): void;
@@ -57,7 +57,10 @@ export interface Job {
   free(): void;
 }
 
-/** What a call gives: vectors, several a text where there are `counts`, which `details` tells apart, or JSON. */
+/**
+ * What a call gives: vectors, several a text where there are `counts`, which `details` tells apart, or JSON, with the file of a
+ * head that was trained.
+ */
 export interface Vectors {
   data: Float32Array<ArrayBuffer>;
   dimensions: number;
@@ -67,7 +70,7 @@ export interface Vectors {
   details?: Json<Tokens[]>;
 }
 
-export type Made = Vectors | { json: string };
+export type Made = Vectors | { json: string; head?: Uint8Array<ArrayBuffer> };
 
 
 /** The generated module. */

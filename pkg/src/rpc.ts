@@ -128,7 +128,7 @@ export class Remote implements Host {
 }
 
 function buffersOf(made: Made): Transferable[] {
-  if ("json" in made) return [];
+  if ("json" in made) return made.head ? [made.head.buffer] : [];
   const { data, tokens, truncated, counts } = made;
   return [data.buffer, tokens.buffer, truncated.buffer, ...(counts ? [counts.buffer] : [])];
 }

@@ -140,13 +140,13 @@ export type CallOptions = Pick<EmbedOptions, "signal" | "onProgress">;
 /** A text, or two that the model reads together. */
 export type Input = string | { text: string; pair: string };
 
-/** Options of `classify` by the model's own head. */
+/** Options of `classify` by the model's own head, or by one that was trained. */
 export interface HeadOptions extends CallOptions {
   /** Only these labels take part: scores are among them. */
   labels?: readonly string[];
   /** Keeps the best so many labels. Default: all. */
   topK?: number;
-  /** What makes scores of the head's columns. Default: as the model's configuration says. */
+  /** What makes scores of the head's columns. Default: as the model's configuration says; `"softmax"` where it was trained. */
   function?: "softmax" | "sigmoid" | "none";
 }
 
@@ -158,7 +158,7 @@ export interface Scored {
 
 /** What a head says of a text. */
 export interface Classification {
-  /** The columns of the head, in the order of `info.labels`. */
+  /** The columns of the head, in the order of `info.labels`, or of its own `labels`. */
   logits: number[];
   /** Best first. */
   scores: Scored[];
@@ -285,6 +285,27 @@ export interface ClassifyOptions extends Pick<EmbedOptions, "prompt" | "promptNa
   temperature?: number;
   /** Keeps the best so many labels of each text. Default: all. */
   topK?: number;
+}
+
+/** A text and its label. */
+export interface Example {
+  text: string;
+  label: string;
+}
+
+/** What `trainHead` learns from: a list, or the texts of each label. */
+export type Examples = readonly Example[] | Readonly<Record<string, readonly string[]>>;
+
+/** Options of `trainHead`. Those of `embed` say which vectors the head is trained on, and goes by ever after. */
+export interface TrainOptions extends Omit<EmbedOptions, "output" | "ranges" | "onProgress"> {
+  /** `"logistic"` (default): multinomial logistic regression. `"centroids"`: the nearest mean of a label's vectors, by cosine. */
+  method?: "logistic" | "centroids";
+  /** C of the logistic regression: the less, the simpler the head. Default: the one of 1e-4 to 1e4 with the highest `accuracy`. */
+  regularization?: number;
+  /** Most folds of the cross-validation. Default 5; fewer where a label has fewer examples. */
+  folds?: number;
+  /** Called as texts are embedded and then as the fits of the cross-validation end; `total` counts both. */
+  onProgress?: (event: EmbedProgress) => void;
 }
 
 /** One label of one text. */

@@ -318,6 +318,36 @@ both("asks for tasks, and gives their results a form", async (Encoder) => {
   encoder.dispose();
 });
 
+both("trains heads, keeps them and asks by them", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  const seen = [];
+  const head = await encoder.trainHead({ a: ["x", "y"], b: ["z"] }, { regularization: 2, prompt: "p", onProgress: (event) => seen.push(event) });
+  assert.deepEqual([head.labels, head.method, head.regularization, head.accuracy], [["a"], "logistic", 1, 0.5]);
+  assert.deepEqual(seen.at(-1), { done: 3, total: 3 });
+  const [asked] = await head.classify("t", { topK: 1 });
+  assert.deepEqual(asked, { task: "classify-by", texts: ["t"], options: { topK: 1 }, head: [3] });
+  // What was saved is the caller's own.
+  const file = head.save();
+  file[0] = 7;
+  for (const kept of [file, file.buffer, new Blob([file])]) {
+    const again = await encoder.loadHead(kept);
+    assert.deepEqual([again.labels, (await again.classify("t"))[0].head], [["b"], [7]]);
+  }
+  assert.deepEqual((await head.classify("t"))[0].head, [3]);
+  const listed = await encoder.trainHead([{ text: "x", label: "a" }, { text: "y", label: "b" }]);
+  assert.deepEqual([...listed.save()], [2]);
+  for (const [examples, options] of [
+    [{ a: [] }], [{ a: "x" }], [[{ text: "x" }]], [[null]], [{ a: ["x"] }, { output: "int8" }], [{ a: ["x"] }, { C: 1 }],
+    [{ a: ["x"] }, { regularization: NaN }], [{ a: ["x"] }, { folds: 0.5 }], [{ a: ["x"] }, { promptName: "none" }],
+  ]) {
+    await rejects(encoder.trainHead(examples, options), "invalid-argument");
+  }
+  await rejects(encoder.loadHead("file"), "invalid-argument");
+  await rejects(head.classify("t", { prompt: "p" }), "invalid-argument");
+  encoder.dispose();
+  await rejects(head.classify("t"), "disposed");
+});
+
 both("names wrong arguments", async (Encoder) => {
   for (const [source, options] of [
     [undefined], [null], [7], [{}], [[]], [["x"]], [{ "a.json": "text" }], ["http://["],

@@ -105,10 +105,11 @@ function glueOf(crate) {
       if (dimensions !== 1 || data.length !== counts.reduce((sum, count) => sum + count, 0)) throw crateError("invalid-argument");
       return new Job([...counts.subarray(queries)], { task: "max-sim", queryCounts: [...counts.subarray(0, queries)] });
     }
-    /** Answers with what was asked, or with a vector a character. */
-    ask(text) {
+    /** Answers with what was asked, or with a vector a character. A head is the number of examples it was trained on. */
+    ask(text, head) {
       const request = JSON.parse(text);
-      return new Job(request.texts ?? request.inputs ?? request.documents, request);
+      if (head) request.head = [...head];
+      return new Job(request.texts ?? request.inputs ?? request.documents ?? request.examples ?? [""], request);
     }
   }
 
@@ -134,6 +135,11 @@ function glueOf(crate) {
         const data = Float32Array.from(this.texts.flatMap((count) => this.options.queryCounts.map((query) => 1e7 * query + count)));
         return { data, dimensions: this.options.queryCounts.length, tokens: new Uint32Array(), truncated: new Uint8Array() };
       }
+      if (this.options.task === "train-head") {
+        const about = { labels: ["a"], method: "logistic", regularization: 1, accuracy: 0.5 };
+        return { json: JSON.stringify({ ...about, asked: this.options }), head: Uint8Array.of(this.total) };
+      }
+      if (this.options.task === "load-head") return { json: JSON.stringify({ labels: ["b"] }), head: Uint8Array.from(this.options.head) };
       if (this.options.task) return { json: JSON.stringify([this.options]) };
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
       const texts = this.texts.map((text) => prefix + text);
