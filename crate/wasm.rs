@@ -219,7 +219,7 @@ impl Model {
         let call = texts.and_then(|texts| self.0.max_sim(texts, queries)).map_err(thrown)?;
         let made = |scores: Ragged| {
             let (data, dimensions) = (scores.data, scores.width);
-            Ok(Made::Embeddings(model::Embeddings { data, dimensions, ..Default::default() }))
+            Ok(Made::Vectors(Vectors { data, dimensions, ..Vectors::default() }))
         };
         Ok(Job { call: call.map(made), model: self.0.clone() })
     }
