@@ -32,7 +32,7 @@ pub enum Method {
     /// Minimises `C Σ −log softmax(W x + b)[y] + ‖W‖² / 2`.
     #[default]
     Logistic,
-    /// `W x` is the cosine of x and of the mean of a class's vectors, over [`TEMPERATURE`]. The vectors must be of unit length.
+    /// `W x` is the cosine of x and of the mean of a class's vectors, over a temperature of 0.05. The vectors must be of unit length.
     Centroids,
 }
 
@@ -81,7 +81,7 @@ impl Weights {
         rows.iter().filter(right).count() as f64 / rows.len() as f64
     }
 
-    /// Means of the rows of each class, of unit length, over [`TEMPERATURE`].
+    /// Means of the rows of each class, of unit length, over a temperature of 0.05.
     fn centroids(examples: &Examples, rows: &[usize], classes: usize) -> Self {
         let mut means = vec![vec![0.0; examples.width]; classes];
         for &row in rows {
