@@ -171,7 +171,7 @@ export function readExamples(examples: Examples): Example[] {
 /** The options of `trainHead`, apart into those of the training and those of `embed`. */
 export function readTrainOptions(options: TrainOptions, info: EncoderInfo) {
   const { method, regularization, folds, ...embed } = options;
-  const embedding = EMBED_OPTIONS.filter((name) => name !== "output" && name !== "ranges");
+  const embedding = EMBED_OPTIONS.filter((name) => !["output", "ranges", "tokens"].includes(name));
   checkNames("trainHead", options, ["method", "regularization", "folds", ...embedding]);
   // JSON would make of other numbers none at all.
   if (regularization !== undefined && !Number.isFinite(regularization)) throw invalid("`regularization` must be a number.");

@@ -297,7 +297,7 @@ export interface Example {
 export type Examples = readonly Example[] | Readonly<Record<string, readonly string[]>>;
 
 /** Options of `trainHead`. Those of `embed` say which vectors the head is trained on, and goes by ever after. */
-export interface TrainOptions extends Omit<EmbedOptions, "output" | "ranges" | "onProgress"> {
+export interface TrainOptions extends Omit<EmbedOptions, "output" | "ranges" | "tokens" | "onProgress"> {
   /** `"logistic"` (default): multinomial logistic regression. `"centroids"`: the nearest mean of a label's vectors, by cosine. */
   method?: "logistic" | "centroids";
   /** C of the logistic regression: the less, the simpler the head. Default: the one of 1e-4 to 1e4 with the highest `accuracy`. */

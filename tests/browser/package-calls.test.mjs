@@ -56,6 +56,43 @@ both(
 );
 
 both(
+  "a head is trained, saved, and works with another encoder of the same model only",
+  async (worker) => {
+    const [first, other] = [await helpers.folder("bert-mean"), await helpers.folder("bert-odd")];
+    const topics = { sea: ["boats", "harbour", "waves", "ships"], sky: ["birds", "clouds", "wings", "the sun"] };
+    const examples = Object.entries(topics).flatMap(([label, words]) =>
+      words.flatMap((word) => [`the ${word}`, `${word} and ${word}`]).map((text) => ({ label, text })));
+    const trainer = await embedlet.Encoder.load(first, { device: "wasm", worker });
+    const events = [];
+    const trained = await trainer.trainHead(examples, { regularization: 1000, onProgress: (event) => events.push(event) });
+    const texts = ["the boats", "clouds and clouds"];
+    const before = await trained.classify(texts);
+    const abort = new AbortController();
+    const aborted = await helpers.outcome(trainer.trainHead(examples, { signal: abort.signal, onProgress: () => abort.abort() }));
+    const tokens = await helpers.outcome(trainer.trainHead(examples, { tokens: true }));
+    const file = trained.save();
+    trainer.dispose();
+    const encoder = await embedlet.Encoder.load(first, { device: "wasm", worker });
+    const loaded = await encoder.loadHead(file);
+    const after = await loaded.classify(texts);
+    const cut = await helpers.outcome(encoder.loadHead(file.slice(0, -4)));
+    const foreigner = await embedlet.Encoder.load(other, { device: "wasm", worker });
+    const foreign = await helpers.outcome(foreigner.loadHead(file));
+    encoder.dispose();
+    foreigner.dispose();
+    const { labels, accuracy } = loaded;
+    return { labels, accuracy, before, after, last: events.at(-1), aborted, tokens, cut, foreign };
+  },
+  ({ labels, accuracy, before, after, last, aborted, tokens, cut, foreign }) => {
+    assert.deepEqual(labels, ["sea", "sky"]);
+    assert.ok(accuracy > 0 && accuracy <= 1 && last.done === last.total && last.total > 16);
+    assert.deepEqual(after, before);
+    assert.deepEqual(before.map(({ scores }) => scores[0].label), ["sea", "sky"]);
+    assert.deepEqual([aborted.name, tokens.code, cut.code, foreign.code], ["AbortError", "invalid-argument", "truncated-file", "invalid-argument"]);
+  },
+);
+
+both(
   "an abort stops a load, and the next one works",
   async (worker) => {
     const load = (signal, onProgress) => embedlet.Encoder.load("/golden/models/bert-mean", { device: "wasm", worker, signal, onProgress });
