@@ -345,7 +345,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
             None => return Err(Error::MissingTensor { name: printable(&name) }),
         };
         let expected = weight.shape(part);
-        if !fits(&info.shape, &expected) {
+        if !fits(&info.shape, &expected, weight.layout) {
             let found = info.shape.iter().copied().take(8).collect();
             return Err(Error::WrongShape { name, expected, found });
         }
@@ -370,15 +370,16 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
 }
 
 /// Whether a tensor has the expected shape. Dimensions of one do not count: a convolution of one row is a matrix. The rows of
-/// several matrices may be a dimension each matrix.
-fn fits(found: &[usize], expected: &[usize]) -> bool {
+/// the matrices and tables of several adapters may be a dimension each matrix.
+fn fits(found: &[usize], expected: &[usize], layout: Layout) -> bool {
     let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
-    let stacked = |shape: &[usize]| match shape {
-        [count, rows, rest @ ..] => counted(&[&[count * rows], rest].concat()),
-        _ => Vec::new(),
+    let stacked = match found {
+        [count, rows, columns] if matches!(layout, Layout::LowRank { .. } | Layout::Table { .. }) => {
+            counted(&[count.saturating_mul(*rows), *columns]) == counted(expected)
+        }
+        _ => false,
     };
-    let expected = counted(expected);
-    counted(found) == expected || stacked(found) == expected
+    stacked || counted(found) == counted(expected)
 }
 
 /// What transformers calls a tensor whose name is from before PyTorch, or that PyTorch parametrizes.

@@ -297,8 +297,13 @@ for (const device of DEVICES) {
         const ranked = await encoder.rerank(texts[1], texts);
         // As many as are compared on the device: these queries and documents over and over.
         const repeat = ({ data, dimensions, counts, constructor }, times) =>
-          new constructor(Float32Array.from({ length: times * data.length }, (_, i) => data[i % data.length]), dimensions,
-            Uint32Array.from({ length: times * counts.length }, (_, i) => counts[i % counts.length]));
+          new constructor({
+            data: Float32Array.from({ length: times * data.length }, (_, i) => data[i % data.length]),
+            dimensions,
+            counts: Uint32Array.from({ length: times * counts.length }, (_, i) => counts[i % counts.length]),
+            tokens: new Uint32Array(),
+            truncated: new Uint8Array(),
+          });
         const [some, many] = [repeat(queries, 20), repeat(documents, 300)];
         const all = await encoder.maxSim(some, many);
         let worst = 0;
