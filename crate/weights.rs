@@ -345,7 +345,7 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
             None => return Err(Error::MissingTensor { name: printable(&name) }),
         };
         let expected = weight.shape(part);
-        if !fits(&info.shape, &expected, weight.layout) {
+        if !fits(&info.shape, &expected) {
             let found = info.shape.iter().copied().take(8).collect();
             return Err(Error::WrongShape { name, expected, found });
         }
@@ -370,13 +370,11 @@ fn targets(path: &str, header: &[u8], weights: &[Weight], prefixes: &[&str]) -> 
 }
 
 /// Whether a tensor has the expected shape. Dimensions of one do not count: a convolution of one row is a matrix. The rows of
-/// the matrices and tables of several adapters may be a dimension each matrix.
-fn fits(found: &[usize], expected: &[usize], layout: Layout) -> bool {
+/// several matrices, those of adapters, may be a dimension each matrix.
+fn fits(found: &[usize], expected: &[usize]) -> bool {
     let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
-    let stacked = match found {
-        [count, rows, columns] if matches!(layout, Layout::LowRank { .. } | Layout::Table { .. }) => {
-            counted(&[count.saturating_mul(*rows), *columns]) == counted(expected)
-        }
+    let stacked = match (found, expected) {
+        ([count, rows, columns], [all, width]) => count.saturating_mul(*rows) == *all && columns == width,
         _ => false,
     };
     stacked || counted(found) == counted(expected)

@@ -1,6 +1,22 @@
 // A classifier that was trained on a model's vectors. It is a file and what the crate said of it; classifying is the encoder's.
 
-import type { Classification, HeadOptions } from "./types.js";
+import type { Example } from "./classify.js";
+import type { Classification, EmbedOptions, EmbedProgress, HeadOptions } from "./types.js";
+
+/** What `trainHead` learns from: a list, or the texts of each label. */
+export type Examples = readonly Example[] | Readonly<Record<string, readonly string[]>>;
+
+/** Options of `trainHead`. Those of `embed` say which vectors the head is trained on, and goes by ever after. */
+export interface TrainOptions extends Omit<EmbedOptions, "output" | "ranges" | "tokens" | "onProgress"> {
+  /** `"logistic"` (default): multinomial logistic regression. `"centroids"`: the nearest mean of a label's vectors, by cosine. */
+  method?: "logistic" | "centroids";
+  /** C of the logistic regression: the less, the simpler the head. Default: the one of 1e-4 to 1e4 with the highest `accuracy`. */
+  regularization?: number;
+  /** Most folds of the cross-validation. Default 5; fewer where a label has fewer examples. */
+  folds?: number;
+  /** Called as texts are embedded and then as the fits of the cross-validation end; `total` counts both. */
+  onProgress?: (event: EmbedProgress) => void;
+}
 
 /** What the crate says of a head. */
 export interface About {

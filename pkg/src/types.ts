@@ -293,20 +293,7 @@ export interface Example {
   label: string;
 }
 
-/** What `trainHead` learns from: a list, or the texts of each label. */
-export type Examples = readonly Example[] | Readonly<Record<string, readonly string[]>>;
-
-/** Options of `trainHead`. Those of `embed` say which vectors the head is trained on, and goes by ever after. */
-export interface TrainOptions extends Omit<EmbedOptions, "output" | "ranges" | "tokens" | "onProgress"> {
-  /** `"logistic"` (default): multinomial logistic regression. `"centroids"`: the nearest mean of a label's vectors, by cosine. */
-  method?: "logistic" | "centroids";
-  /** C of the logistic regression: the less, the simpler the head. Default: the one of 1e-4 to 1e4 with the highest `accuracy`. */
-  regularization?: number;
-  /** Most folds of the cross-validation. Default 5; fewer where a label has fewer examples. */
-  folds?: number;
-  /** Called as texts are embedded and then as the fits of the cross-validation end; `total` counts both. */
-  onProgress?: (event: EmbedProgress) => void;
-}
+export type { Examples, TrainOptions } from "./head.js";
 
 /** One label of one text. */
 export interface LabelScore {

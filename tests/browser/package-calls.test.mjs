@@ -184,7 +184,7 @@ test("every way to run it gives the same vectors", { timeout: 120_000 }, async (
   const page = await open(browser, served);
   const ways = await page.evaluate(async () => {
     const files = await helpers.folder("bert-mean");
-    const wasmModule = await WebAssembly.compileStreaming(fetch("/pkg/embedlet_bg.wasm"));
+    const wasmModule = await WebAssembly.compileStreaming(fetch("/pkg/embedlet_relaxed_bg.wasm"));
     const inline = await import("/pkg/inline.js");
     const own = new Worker("/pkg/worker.js", { type: "module" });
     const ways = {};
@@ -194,6 +194,7 @@ test("every way to run it gives the same vectors", { timeout: 120_000 }, async (
       ["compiled wasm", embedlet.Encoder, { wasmModule }],
       ["own worker", embedlet.Encoder, { worker: own }],
       ["own worker again", embedlet.Encoder, { worker: own }],
+      // With the other build, which rounds a product before it is added.
       ["inline", inline.Encoder, {}],
       ["inline on this thread", inline.Encoder, { worker: false }],
     ]) {
@@ -203,7 +204,11 @@ test("every way to run it gives the same vectors", { timeout: 120_000 }, async (
     }
     return ways;
   });
-  for (const [name, vector] of Object.entries(ways)) assert.deepEqual(vector, ways.worker, name);
+  for (const [name, vector] of Object.entries(ways)) {
+    if (!name.startsWith("inline")) assert.deepEqual(vector, ways.worker, name);
+    assert.ok(vector.every((x, i) => Math.abs(x - ways.worker[i]) < 1e-6), name);
+  }
+  assert.deepEqual(ways["inline on this thread"], ways.inline);
   await page.close();
 });
 
