@@ -1,7 +1,6 @@
 // A classifier that was trained on a model's vectors. It is a file and what the crate said of it; classifying is the encoder's.
 
-import type { Example } from "./classify.js";
-import type { Classification, EmbedOptions, EmbedProgress, HeadOptions } from "./types.js";
+import type { Classification, EmbedOptions, EmbedProgress, Example, HeadOptions } from "./types.js";
 
 /** What `trainHead` learns from: a list, or the texts of each label. */
 export type Examples = readonly Example[] | Readonly<Record<string, readonly string[]>>;
