@@ -29,7 +29,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var query = from_query; query < until_query && from_row < until_row; query += TILE) {
     var highest = vec4<f32>(-3e38);
     for (var row = from_row; row < until_row; row += TILE) {
-      var dots: array<vec4<f32>, 4>;
+      // With values: SwiftShader gives a variable of a loop its zero once. Named, not an array: see linear.wgsl.
+      var dots0 = vec4<f32>(0.0);
+      var dots1 = vec4<f32>(0.0);
+      var dots2 = vec4<f32>(0.0);
+      var dots3 = vec4<f32>(0.0);
       for (var step = 0u; step < STRIDE4; step += STEP4) {
         for (var i = lane; i < TILE * STEP4; i += GROUP) {
           let column = step + i % STEP4;
@@ -43,21 +47,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         workgroupBarrier();
         for (var c = 0u; c < STEP4; c++) {
-          for (var i = 0u; i < 4u; i++) {
-            let value = a[(own + i) * STEP4 + c];
-            dots[i] += vec4<f32>(
-              dot(value, b[other * STEP4 + c]),
-              dot(value, b[(other + 1u) * STEP4 + c]),
-              dot(value, b[(other + 2u) * STEP4 + c]),
-              dot(value, b[(other + 3u) * STEP4 + c]),
-            );
-          }
+          let rows = transpose(mat4x4<f32>(
+            b[other * STEP4 + c], b[(other + 1u) * STEP4 + c], b[(other + 2u) * STEP4 + c], b[(other + 3u) * STEP4 + c],
+          ));
+          dots0 += rows * a[own * STEP4 + c];
+          dots1 += rows * a[(own + 1u) * STEP4 + c];
+          dots2 += rows * a[(own + 2u) * STEP4 + c];
+          dots3 += rows * a[(own + 3u) * STEP4 + c];
         }
         workgroupBarrier();
       }
-      for (var i = 0u; i < 4u; i++) {
-        highest[i] = max(highest[i], max(max(dots[i].x, dots[i].y), max(dots[i].z, dots[i].w)));
-      }
+      highest = max(highest, vec4<f32>(largest(dots0), largest(dots1), largest(dots2), largest(dots3)));
     }
     for (var i = 0u; i < 4u; i++) {
       best[(own + i) * LANES + lane % LANES] = highest[i];
@@ -76,4 +76,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if lane == 0u {
     out[group.x * frame_dimensions() + group.y] = total;
   }
+}
+
+fn largest(x: vec4<f32>) -> f32 {
+  return max(max(x.x, x.y), max(x.z, x.w));
 }
