@@ -9,7 +9,8 @@ use serde::de::value::Error as ValueError;
 use embedlet::model::{EmbedOptions, Kind, Names};
 use embedlet::program::Precision;
 use embedlet::task::{
-    AnswerOptions, ClassifyOptions, FillOptions, MultiOptions, RerankOptions, SparseOptions, TagOptions, Task,
+    AnswerOptions, ClassifyOptions, ExplainOptions, FillOptions, MultiOptions, RerankOptions, SparseOptions,
+    TagOptions, Task,
 };
 
 pub const HELP: &str = "\
@@ -28,6 +29,9 @@ verbs
     zero-shot    {\"scores\": [{\"label\", \"score\"}, …]} for --labels, by a model of natural language inference
     sparse       {\"indices\": […], \"weights\": […], \"tokens\": […]}, heaviest first
     multi        {\"embedding\": [[…], …], \"tokens\": n}, a vector for every token that is compared
+    chunk        {\"chunks\": [{\"text\", \"start\", \"end\", \"tokens\"}, …]}, parts that the model reads whole
+    explain      {\"score\", \"parts\": [{\"text\", \"start\", \"end\", \"score\"}, …]}: what of a text makes its similarity with
+                 \"against\", where there is one, or the score of --label, else of the best label
     info         what is known of the model, as JSON
     bench        how fast it is here and where the time goes; reads nothing
 
@@ -52,8 +56,13 @@ embed
     --attention-temperature T
                             divide attention scores by T
     --prompt TEXT, --prompt-name NAME
-                            what is put in front of each text
+                            what is put in front of each text; chunks leave room for it
     --task NAME             the adapter that is used, of those that the model has
+    --overflow error|truncate|chunk
+                            what becomes of a text that is too long: cut unless said otherwise
+    --chunk-pooling NAME    mean or max of the vectors of its chunks; none: {\"chunks\": [{…, \"embedding\"}, …]}
+    --size N, --overlap N, --by tokens|sentences
+                            most tokens of a chunk, tokens that neighbours share, and where texts are cut
 
 others
     --aggregation NAME      tag: none, simple, first, average or max
@@ -63,6 +72,10 @@ others
     --task NAME             rerank: the head that is loaded, classify, multi or uni-encoder; without it as the folder says
     --template TEXT         zero-shot: the claim, with {} for the label
     --multi-label           zero-shot: each label for itself
+    --label NAME            explain: the label whose score is explained
+    --method occlusion|maxsim
+                            explain: what the score loses without a part, or a token's closest token of \"against\"
+    --unit token|word       explain: what a part is
     --pool-factor N         multi: keep about one vector in N
     --only A,B              bench: these of one-short, one-long, 32-short, 32-mixed, 16-long
     --rounds N              bench: how often each is measured (7)
@@ -82,13 +95,15 @@ pub enum Verb {
     ZeroShot,
     Sparse,
     Multi,
+    Chunk,
+    Explain,
     Info,
     Bench,
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 26] = {
-    use Verb::{Answer, Bench, Classify, Embed, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
+const ONLY: [(&str, &[Verb]); 34] = {
+    use Verb::{Answer, Bench, Chunk, Classify, Embed, Explain, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
         ("--normalize", &[Embed]),
@@ -96,10 +111,18 @@ const ONLY: [(&str, &[Verb]); 26] = {
         ("--dimensions", &[Embed]),
         ("--layers", &[Embed]),
         ("--attention-temperature", &[Embed]),
-        ("--prompt", &[Embed]),
-        ("--prompt-name", &[Embed]),
-        ("--query", &[Embed, Sparse, Multi]),
-        ("--document", &[Embed, Sparse, Multi]),
+        ("--prompt", &[Embed, Chunk]),
+        ("--prompt-name", &[Embed, Chunk]),
+        ("--overflow", &[Embed]),
+        ("--chunk-pooling", &[Embed]),
+        ("--size", &[Embed, Chunk]),
+        ("--overlap", &[Embed, Chunk]),
+        ("--by", &[Embed, Chunk]),
+        ("--query", &[Embed, Chunk, Explain, Sparse, Multi]),
+        ("--document", &[Embed, Chunk, Explain, Sparse, Multi]),
+        ("--label", &[Explain]),
+        ("--method", &[Explain]),
+        ("--unit", &[Explain]),
         // Classifications always have theirs.
         ("--logits", &[Classify, Tag, Answer]),
         ("--top-k", &[Classify, Answer, Fill, Rerank, Sparse]),
@@ -124,8 +147,8 @@ impl Verb {
     /// The head that it needs; none: the one that the folder names.
     fn task(self) -> Option<Task> {
         match self {
-            Self::Info | Self::Rerank => None,
-            Self::Embed | Self::Bench => Some(Task::Embed),
+            Self::Explain | Self::Info | Self::Rerank => None,
+            Self::Embed | Self::Chunk | Self::Bench => Some(Task::Embed),
             Self::Classify | Self::ZeroShot => Some(Task::Classify),
             Self::Tag => Some(Task::Tag),
             Self::Answer => Some(Task::Answer),
@@ -152,6 +175,7 @@ pub struct Arguments {
     pub sparse: SparseOptions,
     pub multi: MultiOptions,
     pub rerank: RerankOptions,
+    pub explain: ExplainOptions,
     pub template: String,
     pub multi_label: bool,
     pub only: Option<Vec<String>>,
@@ -182,6 +206,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         sparse: SparseOptions::default(),
         multi: MultiOptions::default(),
         rerank: RerankOptions::default(),
+        explain: ExplainOptions::default(),
         template: "This example is {}.".into(),
         multi_label: false,
         only: None,
@@ -227,11 +252,21 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                 parsed.embed.attention_temperature = Some(number);
             }
             "--layers" => parsed.embed.layers = Some(number(value()?)?),
+            "--overflow" => parsed.embed.overflow = one_of(&flag, &value()?, "error, truncate or chunk")?,
+            "--chunk-pooling" => {
+                parsed.embed.chunk_pooling = Some(one_of(&flag, &value()?, "mean, max or none")?);
+            }
+            "--size" => parsed.embed.chunk.get_or_insert_default().size = Some(number(value()?)?),
+            "--overlap" => parsed.embed.chunk.get_or_insert_default().overlap = number(value()?)?,
+            "--by" => {
+                parsed.embed.chunk.get_or_insert_default().by = one_of(&flag, &value()?, "tokens or sentences")?;
+            }
             "--prompt" => parsed.embed.prompt = Some(value()?),
             "--prompt-name" => parsed.embed.prompt_name = Some(value()?),
             "--query" | "--document" => {
                 let kind = if flag == "--query" { Kind::Query } else { Kind::Document };
                 (parsed.embed.kind, parsed.sparse.kind, parsed.multi.kind) = (Some(kind), Some(kind), Some(kind));
+                parsed.explain.kind = Some(kind);
             }
             "--logits" => parsed.logits = true,
             "--top-k" => {
@@ -245,14 +280,10 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                 (parsed.tag.stride, parsed.answer.stride) = (stride, stride);
             }
             "--aggregation" => {
-                let name = value()?;
-                let known = || format!("--aggregation is none, simple, first, average or max, not \"{name}\"");
-                parsed.tag.aggregation = named(&name).map_err(|_| known())?;
+                parsed.tag.aggregation = one_of(&flag, &value()?, "none, simple, first, average or max")?;
             }
             "--function" => {
-                let name = value()?;
-                let known = || format!("--function is softmax, sigmoid or none, not \"{name}\"");
-                let function = Some(named(&name).map_err(|_| known())?);
+                let function = Some(one_of(&flag, &value()?, "softmax, sigmoid or none")?);
                 (parsed.classify.function, parsed.rerank.function) = (function, function);
             }
             "--task" if verb == Verb::Embed => parsed.embed.task = Some(value()?),
@@ -264,6 +295,9 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--targets" => parsed.fill.targets = Some(list(value()?)),
             "--template" => parsed.template = value()?,
             "--multi-label" => parsed.multi_label = true,
+            "--label" => parsed.explain.label = Some(value()?),
+            "--method" => parsed.explain.method = one_of(&flag, &value()?, "occlusion or maxsim")?,
+            "--unit" => parsed.explain.unit = one_of(&flag, &value()?, "token or word")?,
             "--pool-factor" => parsed.multi.pool_factor = Some(number(value()?)?),
             "--only" => parsed.only = Some(list(value()?)),
             "--rounds" => parsed.rounds = number(value()?)?.max(1),
@@ -278,6 +312,11 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         true => Err("--model DIR is missing".into()),
         false => Ok(Some(parsed)),
     }
+}
+
+/// The variant that an option names.
+fn one_of<'a, T: Deserialize<'a>>(flag: &str, name: &'a str, known: &str) -> Result<T, String> {
+    named(name).map_err(|_| format!("{flag} is {known}, not \"{name}\""))
 }
 
 /// A variant by its name.

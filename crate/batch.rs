@@ -29,6 +29,8 @@ pub struct Sequence {
     pub attended: Option<u32>,
     /// Tokens of which a tail that asks for picks wants the rows.
     pub picks: Vec<u32>,
+    /// Whether tokens of the text were cut off.
+    pub truncated: bool,
 }
 
 impl Sequence {

@@ -124,6 +124,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// A text has more tokens than the model reads, where the caller wants that to be an error.
+    #[error("text {text} has {tokens} tokens, the model reads {limit}: shorten it, or have it cut or read in chunks")]
+    TextTooLong {
+        /// Index of the text in the call.
+        text: usize,
+        /// Its tokens, with special tokens and prompt.
+        tokens: usize,
+        /// Most tokens of a text.
+        limit: usize,
+    },
+
     /// The model was loaded without the head that a call needs.
     #[error(
         "the model is loaded to {loaded} and has no head to {task}: load it with task \"{task}\", if its checkpoint has that head"
@@ -203,6 +214,7 @@ impl Error {
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::InvalidTokenizer { .. } => "invalid-tokenizer",
             Self::InvalidArgument { .. } => "invalid-argument",
+            Self::TextTooLong { .. } => "text-too-long",
             Self::NoHead { .. } => "no-head",
             Self::NoWebgpu => "no-webgpu",
             Self::NoAdapter { .. } => "no-adapter",

@@ -29,6 +29,8 @@ pub struct Ragged {
     pub width: usize,
     /// First row of each text, and one past the last.
     pub starts: Vec<usize>,
+    /// Whether tokens of each text were cut off.
+    pub truncated: Vec<bool>,
 }
 
 impl Ragged {
@@ -40,7 +42,7 @@ impl Ragged {
             starts.push(end);
         }
         match width > 0 && end.checked_mul(width) == Some(data.len()) {
-            true => Ok(Self { data, width, starts }),
+            true => Ok(Self { data, width, starts, ..Self::default() }),
             false => Err(Error::argument("the numbers are not the rows of these texts")),
         }
     }
@@ -129,14 +131,16 @@ impl Job {
         // Longest first: the first batch shows the worst time, and neighbours have similar lengths.
         let mut order: Vec<usize> = (0..sequences.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
-        let result = Ragged { data: Vec::new(), width, starts };
+        let truncated = sequences.iter().map(|sequence| sequence.truncated).collect();
+        let result = Ragged { data: Vec::new(), width, starts, truncated };
         Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 })
     }
 
     /// A row of each text of a scan that is no query.
     pub(crate) fn scan(scan: Scan) -> Self {
         let order: Vec<usize> = (0..scan.texts.count() - scan.queries).collect();
-        let result = Ragged { data: Vec::new(), width: scan.queries, starts: (0..=order.len()).collect() };
+        let starts = (0..=order.len()).collect();
+        let result = Ragged { width: scan.queries, starts, ..Ragged::default() };
         let (sequences, pooling) = (Vec::new(), PoolingParams::default());
         let tail = TailId(0);
         Self { sequences, scan: Some(scan), order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 }
@@ -144,7 +148,7 @@ impl Job {
 
     /// Makes room for all rows.
     fn reserve(&mut self) -> Result<()> {
-        let Ragged { data, width, starts } = &mut self.result;
+        let Ragged { data, width, starts, .. } = &mut self.result;
         let elements = starts[starts.len() - 1] * *width;
         let doing = || Error::OutOfMemory { doing: "collecting results".into() };
         data.try_reserve_exact(elements - data.len()).map_err(|_| doing())?;
@@ -193,7 +197,7 @@ impl Job {
         };
         let outcome = model.parts.program.tails[self.tail.0].result;
         let vectors = self.scan.is_none() && matches!(outcome, Outcome::Vectors(_));
-        let Ragged { data, width, starts } = &mut self.result;
+        let Ragged { data, width, starts, .. } = &mut self.result;
         let mut rest = values.as_slice();
         for &text in &self.order[self.done..][..count] {
             let place = starts[text] * *width..starts[text + 1] * *width;
@@ -270,6 +274,15 @@ impl<T> Call<T> {
     /// `finish` makes the result of the job's rows.
     pub fn new(job: Job, finish: impl FnOnce(&Model, Ragged) -> Result<T> + 'static) -> Self {
         Self { job, finish: Box::new(finish) }
+    }
+
+    /// A call with nothing to run.
+    pub fn ready(model: &Model, made: T) -> Result<Self>
+    where
+        T: 'static,
+    {
+        let job = Job::new(model, Vec::new(), model.parts.vectors(), PoolingParams::default())?;
+        Ok(Self::new(job, |_, _| Ok(made)))
     }
 
     /// The job.

@@ -8,7 +8,7 @@
 //! 3. [`weights`] streams the checkpoint to the device, laid as [`layout`] says; some parameters are [`computed`].
 //! 4. [`tokens`] makes ids of a text; [`batch`] packs the ids of many texts, without padding.
 //! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
-//! 6. [`model`] calls these in order; `wasm.rs` is its face to JavaScript.
+//! 6. [`model`] calls these in order, [`chunk`] cuts what is too long; `wasm.rs` is its face to JavaScript.
 //!
 //! The npm package is the stable interface; this crate is for native use and tests, and may change.
 
@@ -16,6 +16,7 @@ pub mod arch;
 pub mod batch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+pub mod chunk;
 pub mod computed;
 pub mod config;
 pub mod cpu;

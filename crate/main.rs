@@ -3,6 +3,7 @@
 mod arguments;
 
 use std::io::{BufRead, BufWriter, Write, stderr, stdin, stdout};
+use std::ops::Not;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -11,11 +12,12 @@ use serde_json::Value;
 
 use arguments::{Arguments, HELP, Verb, parse};
 use embedlet::bench;
+use embedlet::chunk::{Chunk, ChunkPooling};
 use embedlet::gpu::Gpu;
 use embedlet::job::Call;
 use embedlet::model::{Device, Model};
 use embedlet::native;
-use embedlet::task::{Input, ZeroShotOptions};
+use embedlet::task::{ExplainOptions, Input, ZeroShotOptions};
 
 /// Lines tokenized and sorted by length at once.
 const CHUNK: usize = 1024;
@@ -111,7 +113,7 @@ fn load(arguments: &Arguments) -> Result<Model, String> {
 struct Line {
     #[serde(alias = "query", alias = "question")]
     text: String,
-    #[serde(alias = "context")]
+    #[serde(alias = "context", alias = "against")]
     pair: Option<String>,
     documents: Option<Vec<String>>,
 }
@@ -137,11 +139,20 @@ impl Line {
 struct Embedding<E> {
     embedding: E,
     tokens: u32,
+    #[serde(skip_serializing_if = "Not::not")]
+    truncated: bool,
 }
 
 #[derive(Serialize)]
-struct Logits<T> {
-    logits: T,
+struct Chunks<C> {
+    chunks: Vec<C>,
+}
+
+#[derive(Serialize)]
+struct EmbeddedChunk<'a> {
+    #[serde(flatten)]
+    chunk: &'a Chunk,
+    embedding: &'a [f32],
 }
 
 /// A line of output for each line of input.
@@ -153,22 +164,41 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
         Verb::Embed => {
             let result = pollster::block_on(model.embed(&texts, &arguments.embed)?.run(model))?;
             let mut rows = result.data.chunks_exact(result.dimensions);
-            let mut line = |tokens: &u32| match arguments.embed.tokens {
-                true => print(&Embedding {
-                    embedding: rows.by_ref().take(*tokens as usize).collect::<Vec<_>>(),
-                    tokens: *tokens,
-                }),
-                false => print(&Embedding { embedding: rows.next(), tokens: *tokens }),
+            if arguments.embed.chunk_pooling == Some(ChunkPooling::None) {
+                let line = |chunks: &Vec<Chunk>| {
+                    let chunks = chunks.iter().zip(rows.by_ref());
+                    let chunks = chunks.map(|(chunk, embedding)| EmbeddedChunk { chunk, embedding });
+                    print(&Chunks { chunks: chunks.collect() })
+                };
+                return Ok(result.chunks.iter().map(line).collect());
+            }
+            let line = |(&tokens, &truncated): (&u32, &bool)| match arguments.embed.tokens {
+                true => {
+                    let embedding: Vec<_> = rows.by_ref().take(tokens as usize).collect();
+                    print(&Embedding { embedding, tokens, truncated })
+                }
+                false => print(&Embedding { embedding: rows.next(), tokens, truncated }),
             };
-            Ok(result.tokens.iter().map(&mut line).collect())
+            Ok(result.tokens.iter().zip(&result.truncated).map(line).collect())
+        }
+        Verb::Chunk => {
+            let chunks = |text: &String| model.chunk(text, &arguments.embed);
+            texts.iter().map(|text| Ok(print(&Chunks { chunks: chunks(text)? }))).collect()
+        }
+        Verb::Explain => {
+            let explain = |line: &Line| {
+                let options = ExplainOptions { against: line.pair.clone(), ..arguments.explain.clone() };
+                Ok(print(&pollster::block_on(model.explain(&line.text, &options)?.run(model))?))
+            };
+            lines.iter().map(explain).collect()
         }
         Verb::Classify => each(model, model.classify(&inputs, &arguments.classify)?),
-        Verb::Tag if arguments.logits => each(model, model.tag_logits(&inputs)?.map(|all| Ok(wrap(all)))),
+        Verb::Tag if arguments.logits => each(model, model.tag_logits(&inputs)?),
         Verb::Tag => {
             let entities = pollster::block_on(model.tag(&texts, &arguments.tag)?.run(model))?;
             Ok(entities.iter().map(|entities| print(&serde_json::json!({ "entities": entities }))).collect())
         }
-        Verb::Answer if arguments.logits => each(model, model.answer_logits(&inputs)?.map(|all| Ok(wrap(all)))),
+        Verb::Answer if arguments.logits => each(model, model.answer_logits(&inputs)?),
         Verb::Answer => {
             let answers = pollster::block_on(model.answer(&inputs, &arguments.answer)?.run(model))?;
             Ok(answers.iter().map(|answers| print(&serde_json::json!({ "answers": answers }))).collect())
@@ -200,7 +230,8 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
         Verb::Multi => {
             let vectors = pollster::block_on(model.embed_multi(&texts, &arguments.multi)?.run(model))?;
             let line = |vectors: &embedlet::task::MultiVectors| {
-                print(&Embedding { embedding: vectors.rows().collect::<Vec<_>>(), tokens: vectors.tokens })
+                let embedding: Vec<_> = vectors.rows().collect();
+                print(&Embedding { embedding, tokens: vectors.tokens, truncated: vectors.truncated })
             };
             Ok(vectors.iter().map(line).collect())
         }
@@ -210,10 +241,6 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
 /// Runs a call that has a result for every line.
 fn each<T: Serialize>(model: &Model, call: Call<Vec<T>>) -> Result<Vec<String>, embedlet::Error> {
     Ok(pollster::block_on(call.run(model))?.iter().map(print).collect())
-}
-
-fn wrap<T>(all: Vec<T>) -> Vec<Logits<T>> {
-    all.into_iter().map(|logits| Logits { logits }).collect()
 }
 
 /// One line of JSON. Numbers and strings can always be written.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{PoolingParams, Sequence};
+use crate::chunk::{self, Chunk, ChunkOptions, ChunkPooling, Overflow};
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::{Folder, Sentence};
@@ -265,6 +266,12 @@ pub struct EmbedOptions {
     pub task: Option<String>,
     /// Divides attention scores: below 1, vectors of long texts keep farther apart (arXiv 2410.24200). Default: 1.
     pub attention_temperature: Option<f32>,
+    /// What becomes of a text that is too long.
+    pub overflow: Overflow,
+    /// How vectors of chunks become one, with [`Overflow::Chunk`]. Default: the mean.
+    pub chunk_pooling: Option<ChunkPooling>,
+    /// How texts are cut into chunks, with [`Overflow::Chunk`].
+    pub chunk: Option<ChunkOptions>,
 }
 
 /// One name or several.
@@ -289,17 +296,20 @@ impl Names {
 /// Vectors of some texts, in the order of the texts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Embeddings {
-    /// `[texts, dimensions]`, or a row for each of a text's `tokens` where [`EmbedOptions::tokens`] asks for that.
+    /// `[texts, dimensions]`, or a row for each of a text's `tokens` where [`EmbedOptions::tokens`] asks for that, or for each
+    /// of its `chunks` with [`ChunkPooling::None`].
     pub data: Vec<f32>,
     /// Columns.
     pub dimensions: usize,
-    /// Tokens of each text, special tokens included, after truncation.
+    /// Tokens of each text that were read, special tokens included: of all its chunks where it has several.
     pub tokens: Vec<u32>,
     /// Whether tokens were cut off.
     pub truncated: Vec<bool>,
     /// Of each text, what its rows are of, where [`EmbedOptions::tokens`] asks for them. Offsets are in the text without its
     /// prompt, whose tokens have (0, 0).
     pub encodings: Vec<Encoding>,
+    /// Of each text, its chunks, with [`Overflow::Chunk`].
+    pub chunks: Vec<Vec<Chunk>>,
 }
 
 impl Model {
@@ -424,13 +434,23 @@ impl Model {
         names.iter().position(|known| known == name).map(|index| index as u32).ok_or_else(unknown)
     }
 
+    /// The prompt of an embedding.
+    pub(crate) fn prompt_of<'a>(&'a self, options: &'a EmbedOptions) -> Result<&'a str> {
+        self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref(), options.kind)
+    }
+
     /// Embeds texts.
     pub fn embed<S: AsRef<str>>(&self, texts: &[S], options: &EmbedOptions) -> Result<Call<Embeddings>> {
-        let prompt = self.prompt(options.prompt.as_deref(), options.prompt_name.as_deref(), options.kind)?;
-        let pooling = self.pooling(options)?;
-        if options.tokens && (options.pooling.is_some() || options.dimensions.is_some() || options.normalize.is_some())
+        let prompt = self.prompt_of(options)?;
+        let mut pooling = self.pooling(options)?;
+        let in_chunks = options.overflow == Overflow::Chunk;
+        if options.tokens
+            && (options.pooling.is_some() || options.dimensions.is_some() || options.normalize.is_some() || in_chunks)
         {
-            return Err(Error::argument("tokens: true takes no pooling, dimensions or normalize"));
+            return Err(Error::argument("tokens: true takes no pooling, dimensions, normalize or chunks"));
+        }
+        if !in_chunks && (options.chunk.is_some() || options.chunk_pooling.is_some()) {
+            return Err(Error::argument("chunk and chunkPooling are for overflow \"chunk\""));
         }
         let all = self.parts.spec.layers.len();
         let layers = options.layers.unwrap_or(all);
@@ -445,33 +465,77 @@ impl Model {
                 return Err(Error::option("attentionTemperature", "of an encoder without attention"));
             }
         }
-        let pool_from = match self.parts.sentence.head.include_prompt || prompt.is_empty() {
-            true => 0,
-            false => self.parts.tokens.prompt_tokens(prompt)?,
-        };
-        let mut sequences = Vec::with_capacity(texts.len());
-        let mut embeddings = Embeddings::default();
-        for text in texts {
-            let encoding = self.parts.tokens.encode_behind(prompt, text.as_ref())?;
-            let mut sequence = Sequence::from(&encoding);
-            sequence.pool_from = pool_from.min(sequence.ids.len()) as u32;
-            if let Some(end) = self.parts.sentence.end.filter(|_| options.pooling.is_none() && !options.tokens) {
+        let (mut sequences, embeddings) = self.read(texts, prompt, options)?;
+        let pool_from = self.pool_from(prompt)?;
+        let end = self.parts.sentence.end.filter(|_| options.pooling.is_none() && !options.tokens);
+        for sequence in &mut sequences {
+            if let Some(end) = end {
                 end.cut(&mut sequence.ids);
                 sequence.type_ids.resize(sequence.ids.len(), 0);
             }
+            sequence.pool_from = pool_from.min(sequence.ids.len() as u32);
             if !options.tokens && sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
                 return Err(Error::argument("a text is all prompt, which leaves nothing for max pooling"));
             }
+        }
+        let how = options.chunk_pooling.unwrap_or_default();
+        let (dimensions, normalize) = (pooling.dimensions, pooling.norm_dimensions > 0);
+        let pooled = in_chunks && how != ChunkPooling::None;
+        if pooled && normalize {
+            // The cut comes behind the length, and that behind the pooling.
+            pooling.dimensions = pooling.norm_dimensions;
+        }
+        let tails = if options.tokens { &self.parts.tails.states } else { &self.parts.tails.vectors };
+        let job = Job::new(self, sequences, tails[layers - 1], pooling)?;
+        Ok(Call::new(job, move |_, rows| {
+            if pooled {
+                let data = chunk::pool(&rows, &embeddings.chunks, how, normalize, dimensions as usize);
+                return Ok(Embeddings { data, dimensions: dimensions as usize, ..embeddings });
+            }
+            Ok(Embeddings { data: rows.data, dimensions: rows.width, ..embeddings })
+        }))
+    }
+
+    /// The first token that pooling counts behind a prompt.
+    pub(crate) fn pool_from(&self, prompt: &str) -> Result<u32> {
+        Ok(match self.parts.sentence.head.include_prompt || prompt.is_empty() {
+            true => 0,
+            false => self.parts.tokens.prompt_tokens(prompt)? as u32,
+        })
+    }
+
+    /// What the model reads of texts, and all of their embeddings but the vectors.
+    fn read<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        prompt: &str,
+        options: &EmbedOptions,
+    ) -> Result<(Vec<Sequence>, Embeddings)> {
+        let (tokens, limit) = (&self.parts.tokens, self.parts.max_tokens);
+        let (mut sequences, mut embeddings) = (Vec::with_capacity(texts.len()), Embeddings::default());
+        for (text, index) in texts.iter().map(AsRef::as_ref).zip(0..) {
+            if options.overflow == Overflow::Chunk {
+                let chunks = self.chunks(text, prompt, &options.chunk.clone().unwrap_or_default())?;
+                let (chunks, parts): (Vec<Chunk>, Vec<_>) = chunks.into_iter().unzip();
+                embeddings.truncated.push(false);
+                embeddings.tokens.push(chunks.iter().map(|chunk| chunk.tokens).sum());
+                embeddings.chunks.push(chunks);
+                sequences.extend(parts);
+                continue;
+            }
+            let encoding = tokens.encode_behind(prompt, text, limit)?;
+            if encoding.truncated && options.overflow == Overflow::Error {
+                let tokens = tokens.encode_behind(prompt, text, usize::MAX)?.ids.len();
+                return Err(Error::TextTooLong { text: index, tokens, limit });
+            }
             embeddings.truncated.push(encoding.truncated);
             embeddings.tokens.push(encoding.ids.len() as u32);
-            sequences.push(sequence);
+            sequences.push(Sequence::from(&encoding));
             if options.tokens {
                 embeddings.encodings.push(encoding);
             }
         }
-        let tails = if options.tokens { &self.parts.tails.states } else { &self.parts.tails.vectors };
-        let job = Job::new(self, sequences, tails[layers - 1], pooling)?;
-        Ok(Call::new(job, |_, rows| Ok(Embeddings { data: rows.data, dimensions: rows.width, ..embeddings })))
+        Ok((sequences, embeddings))
     }
 
     /// What it was loaded for.
@@ -495,6 +559,11 @@ impl Model {
 }
 
 impl Parts {
+    /// The tail that gives the last layer's output.
+    pub(crate) fn states(&self) -> TailId {
+        self.tails.states[self.tails.states.len() - 1]
+    }
+
     /// The tail that makes vectors of the last layer's output.
     pub(crate) fn vectors(&self) -> TailId {
         self.tails.vectors[self.tails.vectors.len() - 1]

@@ -10,14 +10,15 @@ use js_sys::{Float32Array, Object, Reflect, Uint8Array, Uint32Array};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
+use crate::chunk::{Chunk, ChunkPooling};
 use crate::error::Error;
 use crate::gpu::Gpu;
 use crate::job::{Call, Ragged};
 use crate::model::{self, Device, EmbedOptions, Embeddings};
 use crate::program::Precision;
 use crate::task::{
-    AnswerOptions, ClassifyOptions, Example, FillOptions, Function, Input, MultiOptions, MultiVectors, RerankOptions,
-    SparseOptions, TagOptions, Task, TrainedHead, ZeroShotOptions,
+    AnswerOptions, ClassifyOptions, Example, ExplainOptions, FillOptions, Input, MultiOptions, MultiVectors,
+    RerankOptions, SparseOptions, TagOptions, Task, TrainedHead, ZeroShotOptions,
 };
 use crate::tokens::Encoding;
 use crate::train::TrainOptions;
@@ -201,7 +202,7 @@ impl Model {
     pub fn embed(&self, texts: Vec<String>, options: &str) -> Result<Job, JsValue> {
         let options: EmbedOptions = serde_json::from_str(options).map_err(argument)?;
         let call = self.0.embed(&texts, &options).map_err(thrown)?;
-        let call = call.map(move |embeddings| Vectors::new(&texts, embeddings, options.tokens).map(Made::Vectors));
+        let call = call.map(move |embeddings| Vectors::new(&texts, embeddings, &options).map(Made::Vectors));
         Ok(Job { call, model: self.0.clone() })
     }
 
@@ -257,14 +258,19 @@ struct Vectors {
 }
 
 impl Vectors {
-    fn new(texts: &[String], embeddings: Embeddings, of_tokens: bool) -> Result<Self, Error> {
-        let Embeddings { data, dimensions, tokens, truncated, encodings } = embeddings;
-        let vectors = Self { data, dimensions, tokens, truncated, ..Self::default() };
-        if !of_tokens {
-            return Ok(vectors);
+    fn new(texts: &[String], embeddings: Embeddings, options: &EmbedOptions) -> Result<Self, Error> {
+        let Embeddings { data, dimensions, tokens, truncated, encodings, chunks } = embeddings;
+        let mut vectors = Self { data, dimensions, tokens, truncated, ..Self::default() };
+        if options.tokens {
+            let texts = texts.iter().zip(encodings).map(|(text, encoding)| Tokenized::new(text, encoding));
+            vectors.counts = Some(vectors.tokens.clone());
+            vectors.details = Some(text_of(&texts.collect::<Vec<_>>())?);
+        } else if options.chunk_pooling == Some(ChunkPooling::None) {
+            vectors.counts = Some(chunks.iter().map(|chunks| chunks.len() as u32).collect());
+            let texts = texts.iter().zip(&chunks).map(|(text, chunks)| places(text, chunks));
+            vectors.details = Some(text_of(&texts.collect::<Vec<_>>())?);
         }
-        let texts: Vec<Tokenized> = texts.iter().zip(encodings).map(|(text, one)| Tokenized::new(text, one)).collect();
-        Ok(Self { counts: Some(vectors.tokens.clone()), details: Some(text_of(&texts)?), ..vectors })
+        Ok(vectors)
     }
 
     fn of_texts(texts: &[MultiVectors]) -> Self {
@@ -333,7 +339,7 @@ impl Job {
 enum Request {
     Classify { inputs: Vec<Input>, options: ClassifyOptions },
     ZeroShot { texts: Vec<String>, options: ZeroShotOptions },
-    Rerank { query: String, documents: Vec<String>, top_k: Option<usize>, function: Option<Function> },
+    Rerank { query: String, documents: Vec<String>, options: RerankOptions },
     Tag { texts: Vec<String>, options: TagOptions },
     Answer { inputs: Vec<Input>, options: AnswerOptions },
     Fill { texts: Vec<String>, options: FillOptions },
@@ -342,6 +348,8 @@ enum Request {
     TrainHead { examples: Vec<Example>, options: TrainOptions, embed: EmbedOptions },
     LoadHead,
     ClassifyBy { texts: Vec<String>, options: ClassifyOptions },
+    Chunk { text: String, options: EmbedOptions },
+    Explain { text: String, options: ExplainOptions },
 }
 
 impl Request {
@@ -352,9 +360,7 @@ impl Request {
         Ok(match self {
             Self::Classify { inputs, options } => as_json(model.classify(&inputs, &options)?),
             Self::ZeroShot { texts, options } => as_json(model.zero_shot(&texts, &options)?),
-            Self::Rerank { query, documents, top_k, function } => {
-                as_json(model.rerank(&query, &documents, &RerankOptions { top_k, function })?)
-            }
+            Self::Rerank { query, documents, options } => as_json(model.rerank(&query, &documents, &options)?),
             Self::Tag { texts, options } => {
                 let call = model.tag(&texts, &options)?;
                 as_json(call.map(move |mut all| {
@@ -384,6 +390,20 @@ impl Request {
                 as_json(model.fill(&inputs, &options)?)
             }
             Self::Sparse { texts, options } => as_json(model.embed_sparse(&texts, &options)?),
+            Self::Chunk { text, options } => {
+                let chunks = model.chunk(&text, &options)?;
+                as_json(Call::ready(model, places(&text, &chunks))?)
+            }
+            Self::Explain { text, options } => {
+                let call = model.explain(&text, &options)?;
+                as_json(call.map(move |mut made| {
+                    let units = Units::new(&text);
+                    for part in &mut made.parts {
+                        (part.start, part.end) = (units.at(part.start), units.at(part.end));
+                    }
+                    Ok(made)
+                }))
+            }
             Self::Multi { texts, options } => {
                 model.embed_multi(&texts, &options)?.map(|texts| Ok(Made::Vectors(Vectors::of_texts(&texts))))
             }
@@ -396,6 +416,12 @@ impl Request {
             }
         })
     }
+}
+
+/// First unit, one past the last, and the tokens of each chunk.
+fn places(text: &str, chunks: &[Chunk]) -> Vec<(usize, usize, u32)> {
+    let units = Units::new(text);
+    chunks.iter().map(|chunk| (units.at(chunk.start), units.at(chunk.end), chunk.tokens)).collect()
 }
 
 /// Where the characters of a text begin, in UTF-16 units.

@@ -99,7 +99,17 @@ fn bench_counts_the_work_of_every_kernel() {
 /// The objects of other verbs, which scripts rely on.
 #[test]
 fn every_verb_has_its_shape() {
-    let cases: [(&[&str], &str, &str, &str); 9] = [
+    let apart = ["embed", "--overflow", "chunk", "--chunk-pooling", "none", "--size", "12"];
+    let cases: [(&[&str], &str, &str, &str); 13] = [
+        (&apart, "bert-labels", &"x ".repeat(15), "chunks 2 text start end tokens embedding 24"),
+        (
+            &["chunk", "--size", "12", "--by", "sentences"],
+            "bert-labels",
+            &"x ".repeat(15),
+            "chunks 2 text start end tokens",
+        ),
+        (&["explain"], "bert-labels", r#"{"text": "a", "against": "b"}"#, "score, parts 1 text start end score"),
+        (&["explain", "--label", "b", "--unit", "word"], "bert-labels", "boats", "score, label, parts 1 text score"),
         (&["classify"], "bert-labels", r#"{"text": "a", "pair": "b"}"#, "logits 5, scores 5 label score"),
         (&["tag", "--logits"], "bert-entities", "boats", "logits 3 5"),
         (&["tag", "--aggregation", "none"], "bert-entities", "boats", "entities label score word start end"),
@@ -142,7 +152,9 @@ fn every_verb_has_its_shape() {
 fn refuses_what_it_does_not_know() {
     let model = fixtures().join("models/bert-mean");
     let model = model.to_str().unwrap();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
+        (&["chunk", "--model", model, "--device", "cpu", "--by", "pages"], "pages"),
+        (&["embed", "--model", model, "--device", "cpu", "--size", "9"], "overflow"),
         (&["tag", "--model", model, "--pooling", "mean"], "--pooling"),
         (&["embed"], "--model"),
         (&["embed", "--model", "/does/not/exist"], "config.json"),

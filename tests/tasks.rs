@@ -9,8 +9,8 @@ use embedlet::model::{Kind, Model};
 use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::{
-    ClassifyOptions, Entity, FillOptions, Function, Input, LabelScore, Mask, MultiOptions, MultiVectors, RerankOptions,
-    SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
+    ClassifyOptions, Entity, ExplainOptions, FillOptions, Function, Input, LabelScore, Mask, MultiOptions,
+    MultiVectors, Part, RerankOptions, SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -76,8 +76,8 @@ fn logits(model: &Model, task: Task) -> Vec<Vec<f32>> {
             let all = run(model, model.classify(&inputs, &ClassifyOptions::default()));
             all.into_iter().map(|one| one.logits).collect()
         }
-        Task::Tag => run(model, model.tag_logits(&inputs)).into_iter().map(|rows| rows.concat()).collect(),
-        Task::Answer => run(model, model.answer_logits(&inputs)).into_iter().map(|both| both.concat()).collect(),
+        Task::Tag => run(model, model.tag_logits(&inputs)).into_iter().map(|one| one.logits.concat()).collect(),
+        Task::Answer => run(model, model.answer_logits(&inputs)).into_iter().map(|one| one.logits.concat()).collect(),
         _ => {
             let mask = model.info().mask_token.unwrap();
             let masked: Vec<String> = serde_json::from_value(json("heads/inputs.json")["masked"].clone()).unwrap();
@@ -459,6 +459,70 @@ fn compares_many_documents_on_the_device() {
     for (numbers, width, counts) in [(6, 2, &[1, 1][..]), (6, 0, &[]), (0, 3, &[u32::MAX, u32::MAX, 2])] {
         assert_eq!(Ragged::new(vec![0.0; numbers], width, counts).unwrap_err().code(), "invalid-argument");
     }
+}
+
+#[test]
+fn explains_as_leaving_out_does() {
+    for on in On::BOTH {
+        for (index, case) in json("tasks/explain.json")["cases"].as_array().unwrap().iter().enumerate() {
+            let model = load_for(&fixtures().join(case["folder"].as_str().unwrap()), on, Some(Precision::F32), None);
+            let text = case["text"].as_str().unwrap();
+            let options = ["against", "label", "method", "unit"].map(|key| (key.to_owned(), case[key].clone()));
+            let options: ExplainOptions = parsed(&Value::Object(options.into_iter().collect()));
+            let found = run(&model, model.explain(text, &options));
+            let what = format!("{on:?}, case {index}");
+            close(found.score, &case["score"], &what);
+            assert_eq!(json!(found.label), case["explained"], "{what}");
+            let expected = case["parts"].as_array().unwrap();
+            let places = |part: &Part| json!([part.start, part.end]);
+            let found_places: Vec<Value> = found.parts.iter().map(places).collect();
+            let expected_places: Vec<Value> = expected.iter().map(|part| json!([part[0], part[1]])).collect();
+            assert_eq!(found_places, expected_places, "{what}");
+            for (found, expected) in found.parts.iter().zip(expected) {
+                close(found.score, &expected[2], &what);
+                let slice: String = text.chars().skip(found.start).take(found.end - found.start).collect();
+                assert_eq!(found.text, slice, "{what}");
+            }
+            assert_eq!(found.truncated, found.parts.last().unwrap().end < text.trim_end().chars().count(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn explanations_have_limits() {
+    let (labels, _) = task_model("bert-labels", On::Cpu);
+    let explain =
+        |model: &Model, text: &str, options: Value| model.explain(text, &parsed(&options)).err().unwrap().code();
+    for wrong in [
+        json!({"against": "a", "label": "b"}),
+        json!({"label": "z"}),
+        json!({"method": "maxsim"}),
+        json!({"kind": "query"}),
+    ] {
+        assert_eq!(explain(&labels, "x", wrong.clone()), "invalid-argument", "{wrong}");
+    }
+    let vectors = load_for(&fixtures().join("models/bert-mean"), On::Cpu, None, None);
+    assert_eq!(explain(&vectors, "x", json!({})), "no-head");
+    // A model that reads 8192 tokens, of which each but the last would be left out once.
+    let long = load_for(&fixtures().join("architectures/t5-1"), On::Cpu, None, None);
+    assert_eq!(explain(&long, &"x ".repeat(1100), json!({"against": "x"})), "limit-exceeded");
+    // Nothing but a prompt is no part, and an empty text has none.
+    let nothing = run(&vectors, vectors.explain("", &parsed(&json!({"against": "x", "kind": "query"}))));
+    assert!(nothing.parts.is_empty() && nothing.score > -1.0 && nothing.score < 1.0);
+    let options = json!({"against": "the boats", "kind": "query", "unit": "word"});
+    let found = run(&vectors, vectors.explain("the boats sail", &parsed(&options)));
+    assert_eq!(found.parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>(), ["the", "boats", "sail"]);
+    // The prompts are those of a query and a document.
+    let embed = |text: &str, prompt: &str| {
+        let options = embedlet::model::EmbedOptions { prompt: Some(prompt.into()), ..Default::default() };
+        run(&vectors, vectors.embed(&[text], &options)).data
+    };
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let document = embed("the boats", "passage: ");
+    let whole = dot(&embed("the boats sail", "query: "), &document);
+    assert!((found.score - whole).abs() < 1e-6);
+    let without = dot(&embed("the boats", "query: "), &document);
+    assert!((found.parts[2].score - (whole - without)).abs() < 1e-6);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Input, Task, softmax};
+use super::{Input, Logits, Task, softmax};
 use crate::batch::Sequence;
 use crate::error::{Error, Result};
 use crate::job::{Call, Ragged};
@@ -94,22 +94,22 @@ impl Model {
     }
 
     /// The columns of the head for every token of each input, special tokens included.
-    pub fn answer_logits(&self, inputs: &[Input]) -> Result<Call<Vec<AnswerLogits>>> {
+    pub fn answer_logits(&self, inputs: &[Input]) -> Result<Call<Vec<Logits<AnswerLogits>>>> {
         let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
         let sequences = sequences.collect::<Result<Vec<_>>>()?;
         let question = |sequence: &Sequence| self.parts.spec.tables.question(&sequence.ids).unwrap_or(0);
         let questions: Vec<usize> = sequences.iter().map(question).collect();
         let job = self.head_job(Task::Answer, sequences)?;
         Ok(Call::new(job, move |_, rows: Ragged| {
-            let logits = |(text, question): (&[f32], usize)| {
+            let logits = |((text, truncated), question): ((&[f32], &bool), usize)| {
                 // Of a question that the class knows only the first token competes.
                 let taken = move |index: usize| if (1..question).contains(&index) { 1e6 } else { 0.0 };
                 let column = |column: usize| {
                     text.chunks_exact(2).enumerate().map(|(index, row)| row[column] - taken(index)).collect()
                 };
-                [column(0), column(1)]
+                Logits { logits: [column(0), column(1)], truncated: *truncated }
             };
-            Ok(rows.texts().zip(questions).map(logits).collect())
+            Ok(rows.texts().zip(&rows.truncated).zip(questions).map(logits).collect())
         }))
     }
 }

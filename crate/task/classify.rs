@@ -3,6 +3,8 @@
 //! Functions are those of the text-classification and zero-shot-classification pipelines of transformers, and for a single
 //! column those of sentence-transformers' `CrossEncoder`.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::labels::{LabelScore, Labels, Problem};
@@ -80,6 +82,9 @@ pub struct Classification {
     pub logits: Vec<f32>,
     /// Best first.
     pub scores: Vec<LabelScore>,
+    /// Whether the input was cut.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub truncated: bool,
 }
 
 /// Options of one zero-shot classification.
@@ -121,13 +126,14 @@ impl Scorer {
     }
 
     /// Of one row of the head.
-    pub fn classification(&self, logits: &[f32]) -> Classification {
+    pub fn classification(&self, logits: &[f32], truncated: bool) -> Classification {
         let scores = self.function.apply(self.columns.iter().map(|(column, _)| logits[*column]));
-        let label = |((_, label), score): (&(usize, String), f32)| LabelScore { label: label.clone(), score };
+        let label =
+            |((_, label), score): (&(usize, String), f32)| LabelScore { label: label.clone(), score, truncated: false };
         let mut scores: Vec<LabelScore> = self.columns.iter().zip(scores).map(label).collect();
         scores.sort_by(|a, b| b.score.total_cmp(&a.score));
         scores.truncate(self.top_k);
-        Classification { logits: logits.to_vec(), scores }
+        Classification { logits: logits.to_vec(), scores, truncated }
     }
 }
 
@@ -138,7 +144,10 @@ impl Model {
         let scorer = Scorer::new(&head.labels, head.function, options)?;
         let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
         let job = self.head_job(Task::Classify, sequences.collect::<Result<_>>()?)?;
-        Ok(Call::new(job, move |_, rows| Ok(rows.texts().map(|row| scorer.classification(row)).collect())))
+        Ok(Call::new(job, move |_, rows| {
+            let of_input = |(row, truncated): (&[f32], &bool)| scorer.classification(row, *truncated);
+            Ok(rows.texts().zip(&rows.truncated).map(of_input).collect())
+        }))
     }
 
     /// Scores labels that the model was not trained for, by a head for natural language inference: how far a text entails the
@@ -167,18 +176,23 @@ impl Model {
         }
         let job = self.head_job(Task::Classify, sequences)?;
         Ok(Call::new(job, move |_, rows: Ragged| {
-            let of_text = |logits: &[f32]| {
+            let of_text = |(logits, truncated): (&[f32], &[bool])| {
                 let claims = logits.chunks_exact(rows.width);
                 let scores: Vec<f32> = match alone {
                     true => claims.map(|x| softmax([x[contradiction], x[entailment]].into_iter())[1]).collect(),
                     false => softmax(claims.map(|x| x[entailment])),
                 };
-                let label = |(label, score): (&String, f32)| LabelScore { label: label.clone(), score };
-                let mut scores: Vec<LabelScore> = labels.iter().zip(scores).map(label).collect();
+                let label = |((label, score), truncated): ((&String, f32), &bool)| LabelScore {
+                    label: label.clone(),
+                    score,
+                    truncated: *truncated,
+                };
+                let mut scores: Vec<LabelScore> = labels.iter().zip(scores).zip(truncated).map(label).collect();
                 scores.sort_by(|a, b| b.score.total_cmp(&a.score));
                 scores
             };
-            Ok(rows.data.chunks_exact(rows.width * labels.len()).map(of_text).collect())
+            let texts = rows.data.chunks_exact(rows.width * labels.len());
+            Ok(texts.zip(rows.truncated.chunks_exact(labels.len())).map(of_text).collect())
         }))
     }
 

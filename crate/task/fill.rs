@@ -1,5 +1,7 @@
 //! Tokens for masks, as the fill-mask pipeline of transformers ranks them.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Input, Task, softmax};
@@ -30,6 +32,9 @@ pub struct Mask {
     pub position: u32,
     /// Best first.
     pub top: Vec<Candidate>,
+    /// Whether the input was cut, perhaps with more masks.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub truncated: bool,
 }
 
 /// A token for a mask.
@@ -83,7 +88,8 @@ impl Model {
                     let sequence = tokens.decode(&whole, alone)?;
                     Ok(Candidate { id, token: tokens.decode(&[id], false)?, score: score(&id), sequence })
                 };
-                Ok(Mask { position: *position, top: ids.into_iter().map(candidate).collect::<Result<_>>()? })
+                let top = ids.into_iter().map(candidate).collect::<Result<_>>()?;
+                Ok(Mask { position: *position, top, truncated: sequence.truncated })
             };
             sequence.picks.iter().zip(logits.chunks_exact(width)).map(mask).collect()
         }))

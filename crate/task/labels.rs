@@ -1,5 +1,7 @@
 //! What the columns of a head mean: `id2label` of `config.json`.
 
+use std::ops::Not;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +22,9 @@ pub struct LabelScore {
     pub label: String,
     /// Between 0 and 1, unless the model is one of regression.
     pub score: f32,
+    /// Whether the text was cut to be scored for this label alone, which zero-shot classification does.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub truncated: bool,
 }
 
 impl Labels {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod classify;
+mod explain;
 mod fill;
 mod labels;
 mod max_sim;
@@ -11,6 +12,8 @@ mod sparse;
 mod tag;
 mod trained;
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use crate::head::Pooling;
@@ -18,13 +21,14 @@ use crate::ops::{Activation, NormKind};
 
 pub use answer::{Answer, AnswerLogits, AnswerOptions};
 pub use classify::{Classification, ClassifyOptions, Function, ZeroShotOptions};
+pub use explain::{ExplainOptions, Explanation, Method, Part, Unit};
 pub use fill::{Candidate, FillOptions, Mask};
 pub use labels::{LabelScore, Labels};
 pub use max_sim::max_sim;
 pub use multi::{Expansion, MultiOptions, MultiVector, MultiVectors};
 pub use rerank::{Ranked, RerankOptions};
 pub use sparse::{SparseOptions, SparseVector};
-pub use tag::{Aggregation, Entity, TagOptions};
+pub use tag::{Aggregation, Entity, TagLogits, TagOptions};
 pub use trained::{About, Example, TrainedHead};
 
 /// What a model is loaded for. Vectors can be had of any of them.
@@ -213,6 +217,27 @@ impl HeadStep {
     pub fn norm(weight: &'static str, bias: &'static str, eps: f32) -> Self {
         Self::Norm { weight, bias: Some(bias), eps, kind: NormKind::Layer }
     }
+}
+
+/// The columns of a head for an input, special tokens included.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Logits<T> {
+    /// By token, or by column.
+    pub logits: T,
+    /// Whether the input was cut.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub truncated: bool,
+}
+
+/// The sum of products.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Scales a row to unit length; zeros stay zero. Source: `torch.nn.functional.normalize`.
+pub(crate) fn unit(row: &mut [f32]) {
+    let scale = 1.0 / dot(row, row).sqrt().max(1e-12);
+    row.iter_mut().for_each(|x| *x *= scale);
 }
 
 /// `softmax`, in f64 so that many small terms are not lost. Source: `torch.nn.functional.softmax`.

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Task;
+use super::{Task, unit};
 use crate::batch::Sequence;
 use crate::config::{Config, limit};
 use crate::error::{Error, Result};
@@ -207,9 +207,10 @@ impl Model {
         for (index, (keep, tokens, truncated)) in prepared.kept.iter().enumerate() {
             let mut data = Vec::new();
             for (row, _) in rows.rows(index).zip(keep).filter(|(_, keep)| **keep) {
-                let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-                let scale = if normalize { 1.0 / norm.max(1e-12) } else { 1.0 };
-                data.extend(row.iter().map(|x| x * scale));
+                data.extend_from_slice(row);
+            }
+            if normalize {
+                data.chunks_exact_mut(rows.width).for_each(unit);
             }
             let vectors = MultiVectors { data, dimensions: rows.width, tokens: *tokens, truncated: *truncated };
             found.push(pool_tokens(vectors, factor));
@@ -253,10 +254,7 @@ fn pool_tokens(vectors: MultiVectors, factor: usize) -> MultiVectors {
         let mean = |column: usize| cluster.iter().map(|row| rows[*row][column]).sum::<f32>() / cluster.len() as f32;
         data.extend((0..vectors.dimensions).map(mean));
     }
-    for row in data.chunks_exact_mut(vectors.dimensions) {
-        let scale = 1.0 / row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-        row.iter_mut().for_each(|x| *x *= scale);
-    }
+    data.chunks_exact_mut(vectors.dimensions).for_each(unit);
     MultiVectors { data, ..vectors }
 }
 

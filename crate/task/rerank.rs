@@ -2,7 +2,9 @@
 //! `CrossEncoder` of sentence-transformers does; by late interaction; or by a Uni-Encoder (arXiv 2106.01263), which reads the
 //! query once and all documents beside it.
 
-use serde::Serialize;
+use std::ops::Not;
+
+use serde::{Deserialize, Serialize};
 
 use super::multi::Prepared;
 use super::{Function, Input, Task, max_sim};
@@ -13,7 +15,8 @@ use crate::model::{Kind, Model};
 use crate::tokens::Truncation;
 
 /// Options of one reranking.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RerankOptions {
     /// Keep the best so many documents. Default: all.
     pub top_k: Option<usize>,
@@ -29,6 +32,9 @@ pub struct Ranked {
     pub index: usize,
     /// Higher is better.
     pub score: f32,
+    /// Whether it, or the query, was cut.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub truncated: bool,
 }
 
 impl Model {
@@ -39,11 +45,14 @@ impl Model {
         let head = self.head(task)?;
         let (function, top_k) = (options.function.unwrap_or(head.function), options.top_k.unwrap_or(usize::MAX));
         let mut prepared = Prepared::default();
+        let mut truncated = Vec::new();
         match task {
-            Task::UniEncoder => prepared.sequences.push(self.beside(query, documents)?),
+            Task::UniEncoder => prepared.sequences.push(self.beside(query, documents, &mut truncated)?),
             Task::Multi => {
                 self.prepare_multi(&[query.to_owned()], Some(Kind::Query), &mut prepared)?;
                 self.prepare_multi(documents, Some(Kind::Document), &mut prepared)?;
+                let (query, documents) = prepared.sequences.split_at(1);
+                truncated.extend(documents.iter().map(|document| document.truncated || query[0].truncated));
             }
             _ if head.labels.count() != 1 => {
                 let reason = format!("reranking takes a head of one column; this one has {}", head.labels.count());
@@ -51,8 +60,9 @@ impl Model {
             }
             _ => {
                 for document in documents {
-                    let pair = Input::pair(query, document);
-                    prepared.sequences.push(self.sequence(&pair, Truncation::LongestFirst)?);
+                    let pair = self.sequence(&Input::pair(query, document), Truncation::LongestFirst)?;
+                    truncated.push(pair.truncated);
+                    prepared.sequences.push(pair);
                 }
             }
         }
@@ -70,9 +80,9 @@ impl Model {
                 Task::UniEncoder => drop(rows.data.remove(0)),
                 _ => {}
             }
-            let scores = function.apply(rows.data.iter().copied());
+            let scores = function.apply(rows.data.iter().copied()).into_iter().zip(truncated).enumerate();
             let mut ranked: Vec<_> =
-                scores.into_iter().enumerate().map(|(index, score)| Ranked { index, score }).collect();
+                scores.map(|(index, (score, truncated))| Ranked { index, score, truncated }).collect();
             ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
             ranked.truncate(top_k);
             Ok(ranked)
@@ -80,13 +90,16 @@ impl Model {
     }
 
     /// A query and the documents beside it. As in the paper's own code each has half of the positions, the end of a text that is
-    /// too long is kept, and documents are of the second token type.
-    fn beside(&self, query: &str, documents: &[String]) -> Result<Sequence> {
+    /// too long is kept, and documents are of the second token type. `truncated` is told of each document whether it, or
+    /// the query, was cut.
+    fn beside(&self, query: &str, documents: &[String], truncated: &mut Vec<bool>) -> Result<Sequence> {
         let (tokens, room) = (&self.parts.tokens, self.parts.max_tokens / 2);
         let mut sequence = Sequence::from(&tokens.encode_cut(query, room, true)?);
         for document in documents {
+            let encoding = tokens.encode_cut(document, room, true)?;
             sequence.branches.push(sequence.ids.len() as u32);
-            sequence.ids.extend(tokens.encode_cut(document, room, true)?.ids);
+            sequence.ids.extend(encoding.ids);
+            truncated.push(sequence.truncated || encoding.truncated);
         }
         sequence.type_ids.resize(sequence.ids.len(), u32::from(self.parts.spec.tables.types > 1));
         Ok(sequence)

@@ -1,5 +1,7 @@
 //! A text as weights of the terms of a vocabulary: SPLADE, as the `SparseEncoder` of sentence-transformers computes it.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::Task;
@@ -27,6 +29,9 @@ pub struct SparseVector {
     pub weights: Vec<f32>,
     /// Their strings in the vocabulary.
     pub tokens: Vec<String>,
+    /// Whether the text was cut.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub truncated: bool,
 }
 
 impl SparseVector {
@@ -46,9 +51,11 @@ impl Model {
             let encoding = self.parts.tokens.encode(&format!("{prompt}{text}"))?;
             Ok(Sequence::from(&encoding))
         };
-        let job = self.head_job(Task::Sparse, texts.iter().map(sequence).collect::<Result<_>>()?)?;
+        let sequences: Vec<Sequence> = texts.iter().map(sequence).collect::<Result<_>>()?;
+        let truncated: Vec<bool> = sequences.iter().map(|sequence| sequence.truncated).collect();
+        let job = self.head_job(Task::Sparse, sequences)?;
         let top_k = options.top_k.unwrap_or(usize::MAX);
-        Ok(Call::each(job, move |model, _, weights| {
+        Ok(Call::each(job, move |model, index, weights| {
             let mut terms: Vec<(u32, f32)> =
                 (0..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > 0.0).collect();
             terms.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -56,7 +63,7 @@ impl Model {
             let token = |(id, _): &(u32, f32)| model.parts.tokens.token(*id).unwrap_or_default();
             let tokens = terms.iter().map(token).collect();
             let (indices, weights) = terms.into_iter().unzip();
-            Ok(SparseVector { indices, weights, tokens })
+            Ok(SparseVector { indices, weights, tokens, truncated: truncated[index] })
         }))
     }
 }
@@ -70,7 +77,7 @@ mod tests {
         let vector = |indices: &[u32], weights: &[f32]| SparseVector {
             indices: indices.to_vec(),
             weights: weights.to_vec(),
-            tokens: Vec::new(),
+            ..SparseVector::default()
         };
         let (a, b) = (vector(&[7, 2, 9], &[3.0, 2.0, 1.0]), vector(&[9, 7], &[0.5, 0.25]));
         assert_eq!((a.dot(&b), b.dot(&a)), (1.25, 1.25));

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Input, Task, softmax};
+use super::{Input, Logits, Task, softmax};
 use crate::batch::Sequence;
 use crate::error::Result;
 use crate::job::Call;
@@ -57,6 +57,9 @@ pub struct Entity {
     pub end: usize,
 }
 
+/// Scores of every label, by token: `[tokens][labels]`.
+pub type TagLogits = Vec<Vec<f32>>;
+
 /// A token, or a word, with its scores or its label.
 struct Piece {
     tokens: Vec<String>,
@@ -98,12 +101,17 @@ impl Model {
         }))
     }
 
-    /// The columns of the head for every token of an input, special tokens included, `[tokens][labels]`.
-    pub fn tag_logits(&self, inputs: &[Input]) -> Result<Call<Vec<Vec<Vec<f32>>>>> {
+    /// The columns of the head for every token of an input, special tokens included.
+    pub fn tag_logits(&self, inputs: &[Input]) -> Result<Call<Vec<Logits<TagLogits>>>> {
         let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
         let job = self.head_job(Task::Tag, sequences.collect::<Result<_>>()?)?;
-        let rows_of = |rows: &crate::job::Ragged, index| rows.rows(index).map(<[f32]>::to_vec).collect();
-        Ok(Call::new(job, move |_, rows| Ok((0..rows.starts.len() - 1).map(|index| rows_of(&rows, index)).collect())))
+        Ok(Call::new(job, move |_, rows| {
+            let of_input = |(index, truncated): (usize, &bool)| Logits {
+                logits: rows.rows(index).map(<[f32]>::to_vec).collect(),
+                truncated: *truncated,
+            };
+            Ok(rows.truncated.iter().enumerate().map(of_input).collect())
+        }))
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classify::{Classification, ClassifyOptions, Function, Scorer};
 use super::labels::Labels;
+use crate::chunk::Overflow;
 use crate::error::{Error, Result};
 use crate::job::Call;
 use crate::model::{EmbedOptions, Embeddings, Model};
@@ -97,7 +98,7 @@ impl TrainedHead {
         let about = metadata.metadata().as_ref().and_then(|texts| texts.get("embedlet_head"));
         let about: About =
             serde_json::from_str(about.ok_or_else(|| wrong("it was not saved by embedlet"))?).map_err(wrong)?;
-        if about.version != VERSION || about.embed.tokens {
+        if about.version != VERSION || about.embed.tokens || about.embed.overflow == Overflow::Chunk {
             return Err(wrong("it is of another version of embedlet"));
         }
         let floats = |name: &str, shape: &[usize]| {
@@ -156,8 +157,8 @@ impl Model {
         labels.dedup();
         let classes = examples.iter().filter_map(|example| labels.binary_search(&example.label).ok()).collect();
         let mut embed = embed.clone();
-        if embed.tokens {
-            return Err(Error::argument("a head is trained on a vector a text"));
+        if embed.tokens || embed.overflow == Overflow::Chunk {
+            return Err(Error::argument("a head is trained on a vector a text, without tokens or chunks"));
         }
         if options.method == Method::Centroids {
             embed.normalize = Some(true);
@@ -204,8 +205,8 @@ impl Model {
         head.fits(call.job().width())?;
         let scorer = Scorer::new(&Labels(head.about.labels.clone()), Function::Softmax, options)?;
         Ok(call.map(move |vectors| {
-            let rows = vectors.data.chunks_exact(vectors.dimensions);
-            Ok(rows.map(|vector| scorer.classification(&head.logits(vector))).collect())
+            let rows = vectors.data.chunks_exact(vectors.dimensions).zip(&vectors.truncated);
+            Ok(rows.map(|(vector, truncated)| scorer.classification(&head.logits(vector), *truncated)).collect())
         }))
     }
 }

@@ -113,12 +113,12 @@ impl Tokens {
         Ok(framed(frame, [&encoding], truncated))
     }
 
-    /// Tokenizes a text behind a prompt, cut to the limit. Offsets are in the text; what is of the prompt has (0, 0).
-    pub fn encode_behind(&self, prompt: &str, text: &str) -> Result<Encoding> {
+    /// Tokenizes a text behind a prompt, cut to `max_tokens` in all. Offsets are in the text; what is of the prompt has (0, 0).
+    pub fn encode_behind(&self, prompt: &str, text: &str, max_tokens: usize) -> Result<Encoding> {
         if prompt.is_empty() {
-            return self.encode(text);
+            return self.encode_cut(text, max_tokens, false);
         }
-        let mut encoding = self.encode(&format!("{prompt}{text}"))?;
+        let mut encoding = self.encode_cut(&format!("{prompt}{text}"), max_tokens, false)?;
         let behind = prompt.chars().count();
         for (start, end) in &mut encoding.offsets {
             (*start, *end) = (start.saturating_sub(behind), end.saturating_sub(behind));
@@ -352,7 +352,7 @@ impl Encoding {
 
 impl From<&Encoding> for Sequence {
     fn from(encoding: &Encoding) -> Self {
-        Self::new(encoding.ids.clone(), encoding.type_ids.clone())
+        Self { truncated: encoding.truncated, ..Self::new(encoding.ids.clone(), encoding.type_ids.clone()) }
     }
 }
 

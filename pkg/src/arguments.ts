@@ -97,13 +97,13 @@ export function checkLoadOptions(options: LoadOptions): void {
 
 const EMBED_OPTIONS = [
   "prompt", "promptName", "dimensions", "normalize", "pooling", "layers", "task", "attentionTemperature", "output", "ranges", "tokens",
-  "signal", "onProgress",
+  "overflow", "chunkPooling", "chunk", "signal", "onProgress",
 ] as const satisfies (keyof EmbedOptions)[];
 
 /** Gives the options the crate reads. `kind` takes the model's prompt for queries or documents, where it has one. */
 export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?: "query" | "document"): object {
   checkNames("embed", options, EMBED_OPTIONS);
-  const { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens } = options;
+  const { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens, overflow, chunkPooling, chunk } = options;
   if (prompt !== undefined && typeof prompt !== "string") throw invalid("`prompt` must be a string.");
   hasOne("prompt", promptName, Object.keys(info.prompts));
   hasOne("adapter", task, info.loraAdaptations);
@@ -112,10 +112,10 @@ export function readEmbedOptions(options: EmbedOptions, info: EncoderInfo, kind?
   oneOf("output", options.output, ["float32", "int8", "binary"]);
   if (options.ranges !== undefined && options.output !== "int8") throw invalid("`ranges` are for `output: \"int8\"`.");
   if (tokens !== undefined && typeof tokens !== "boolean") throw invalid("`tokens` must be true or false.");
-  if (tokens && options.output !== undefined) throw invalid("`tokens: true` gives f32 vectors, without `output`.");
+  if ((tokens || chunkPooling === "none") && options.output !== undefined) throw invalid("`output` is for one vector a text.");
   if (layers !== undefined && !isCount(layers)) throw invalid("`layers` must be a positive whole number.");
   if (normalize !== undefined && typeof normalize !== "boolean") throw invalid("`normalize` must be true or false.");
-  return { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens, kind };
+  return { prompt, promptName, dimensions, normalize, pooling, layers, task, attentionTemperature, tokens, overflow, chunkPooling, chunk, kind };
 }
 
 export function readTexts(texts: string | readonly string[]): string[] {
@@ -133,6 +133,17 @@ export function readInputs(inputs: Input | readonly Input[]): Input[] {
   const wrong = list.findIndex((input) => !fits(input));
   if (wrong >= 0) throw invalid(`Input ${wrong} must be a string, or an object of two strings, \`text\` and \`pair\`.`);
   return list;
+}
+
+/**
+ * A request as JSON that the crate reads. What JSON has no word for is not left to it: numbers that are none would be absent, and the
+ * crate refuses halves of surrogate pairs, which its strings cannot hold.
+ */
+export function readRequest(request: object): string {
+  return JSON.stringify(request, (name, value: unknown) => {
+    if (typeof value === "number" && !Number.isFinite(value)) throw invalid(`\`${name}\` must be a number.`);
+    return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value;
+  });
 }
 
 /** The options of a task as the crate reads them, which checks their values. */

@@ -3,7 +3,7 @@
 // The public class: checks arguments, sends the work to the engine, and gives results their form. No arithmetic of models.
 
 import {
-  checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readExamples, readHead, readInputs, readIntegrity, readSource,
+  checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readExamples, readHead, readInputs, readIntegrity, readRequest, readSource,
   readTaskOptions, readTexts, readTrainOptions,
 } from "./arguments.js";
 import { nearestLabels } from "./classify.js";
@@ -13,17 +13,18 @@ import type { Call, Host, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import { TrainedHead } from "./head.js";
-import { maxSim, MultiVectors, TokenVectors } from "./multi.js";
+import { chunksOf, ChunkVectors, maxSim, MultiVectors, TokenVectors, type Place } from "./multi.js";
 import type { Quantized } from "./quantize.js";
 import type {
-  Answer, AnswerOptions, CallOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress, EncoderInfo, Entity, Examples, FileBytes,
-  FillOptions, HeadOptions, Input, LabelScore, LoadOptions, Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored,
-  SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens, TrainOptions, VectorOptions, ZeroShotOptions,
+  Answer, AnswerOptions, CallOptions, Chunk, ChunkTextOptions, ChunkVectorOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress,
+  EncoderInfo, Entity, Examples, ExplainOptions, Explanation, FileBytes, FillOptions, HeadOptions, Input, LabelScore, LoadOptions, Mask,
+  ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens,
+  TrainOptions, VectorOptions, ZeroShotOptions,
 } from "./types.js";
 
 type Texts = string | readonly string[];
 /** What `embed` gives, by its options. */
-type Embedded = Embeddings | Quantized | TokenVectors;
+type Embedded = Embeddings | Quantized | TokenVectors | ChunkVectors;
 
 /** A loaded model. Made by `Encoder.load`; calls may overlap and run one after another. */
 export class Encoder {
@@ -45,6 +46,7 @@ export class Encoder {
 
   /** Embeds texts as they are, or with a prompt. An array gives one row per text, a string one row. */
   async embed(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
+  async embed(texts: Texts, options: ChunkVectorOptions): Promise<ChunkVectors>;
   async embed(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
   async embed(texts: Texts, options?: VectorOptions): Promise<Embeddings>;
   async embed(texts: Texts, options: EmbedOptions = {}): Promise<Embedded> {
@@ -53,6 +55,7 @@ export class Encoder {
 
   /** Embeds queries, with the model's prompt for queries where it has one. */
   async embedQuery(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
+  async embedQuery(texts: Texts, options: ChunkVectorOptions): Promise<ChunkVectors>;
   async embedQuery(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
   async embedQuery(texts: Texts, options?: VectorOptions): Promise<Embeddings>;
   async embedQuery(texts: Texts, options: EmbedOptions = {}): Promise<Embedded> {
@@ -61,6 +64,7 @@ export class Encoder {
 
   /** Embeds documents to be searched, with the model's prompt for documents where it has one. */
   async embedDocuments(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
+  async embedDocuments(texts: Texts, options: ChunkVectorOptions): Promise<ChunkVectors>;
   async embedDocuments(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
   async embedDocuments(texts: Texts, options?: VectorOptions): Promise<Embeddings>;
   async embedDocuments(texts: Texts, options: EmbedOptions = {}): Promise<Embedded> {
@@ -108,7 +112,7 @@ export class Encoder {
   async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
     const read = readTaskOptions("rerank", options, ["topK", "function"]);
     if (typeof query !== "string") throw invalid("The query must be a string.");
-    return this.#json({ task: "rerank", query, documents: readTexts(documents), ...read }, options);
+    return this.#json({ task: "rerank", query, documents: readTexts(documents), options: read }, options);
   }
 
   /** Finds the entities of each text. Long texts are read in windows. */
@@ -173,6 +177,24 @@ export class Encoder {
     return nearestLabels(new Embeddings(rows), examples, vectors, temperature, topK);
   }
 
+  /** Cuts a text into parts that the model reads whole: those that `embed` with `overflow: "chunk"` reads. */
+  async chunk(text: string, options: ChunkTextOptions = {}): Promise<Chunk[]> {
+    if (typeof text !== "string") throw invalid("chunk takes one string.");
+    const { prompt, promptName, kind, ...chunk } = readTaskOptions("chunk", options, ["size", "overlap", "by", "prompt", "promptName", "kind"]);
+    const places = await this.#json<Place[]>({ task: "chunk", text, options: { prompt, promptName, kind, chunk } }, options);
+    return chunksOf(text, places);
+  }
+
+  /**
+   * Scores the parts of a text by what they do for its similarity with the text `against`, or for the score of a label. The model
+   * reads the text again without each of them.
+   */
+  async explain(text: string, options: ExplainOptions = {}): Promise<Explanation> {
+    if (typeof text !== "string") throw invalid("explain takes one string.");
+    const read = readTaskOptions("explain", options, ["against", "label", "method", "unit", "kind"]);
+    return this.#json({ task: "explain", text, options: read }, options);
+  }
+
   /** The tokens of one text, as the model would read it without a prompt. */
   async tokenize(text: string): Promise<Tokens> {
     if (typeof text !== "string") throw invalid("tokenize takes one string.");
@@ -192,13 +214,14 @@ export class Encoder {
   async #embed(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Embedded> {
     const vectors = await this.#vectors(texts, options, kind);
     if (options.tokens) return new TokenVectors(vectors);
+    if (options.chunkPooling === "none") return new ChunkVectors(vectors, readTexts(texts));
     const { output = "float32", ranges } = options;
     const embeddings = new Embeddings(vectors);
     return output === "float32" ? embeddings : embeddings.quantize(output, ranges);
   }
 
   async #vectors(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Vectors> {
-    const request = { model: this.#model, texts: readTexts(texts), options: JSON.stringify(readEmbedOptions(options, this.info, kind)) };
+    const request = { model: this.#model, texts: readTexts(texts), options: readRequest(readEmbedOptions(options, this.info, kind)) };
     return this.#ask(options.signal, (host) => host.embed(request, callOf(options)));
   }
 
@@ -214,7 +237,7 @@ export class Encoder {
   }
 
   async #made(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<Made> {
-    const asked = { model: this.#model, request: JSON.stringify(request), head };
+    const asked = { model: this.#model, request: readRequest(request), head };
     return this.#ask(options.signal, (host) => host.ask(asked, callOf(options)));
   }
 

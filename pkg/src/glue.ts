@@ -67,7 +67,7 @@ export interface Vectors {
   tokens: Uint32Array<ArrayBuffer>;
   truncated: Uint8Array<ArrayBuffer>;
   counts?: Uint32Array<ArrayBuffer>;
-  details?: Json<Tokens[]>;
+  details?: Json<unknown>;
 }
 
 export type Made = Vectors | { json: string; head?: Uint8Array<ArrayBuffer> };

@@ -10,7 +10,7 @@ import type { LoadOptions, ModelSource } from "./types.js";
 export { Embeddings } from "./embeddings.js";
 export { EmbedletError } from "./errors.js";
 export { TrainedHead } from "./head.js";
-export { MultiVectors, TokenVectors } from "./multi.js";
+export { ChunkVectors, MultiVectors, TokenVectors } from "./multi.js";
 export { Quantized, type Ranges } from "./quantize.js";
 export type * from "./types.js";
 

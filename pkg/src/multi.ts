@@ -3,7 +3,7 @@
 import { EmbedletError } from "./errors.js";
 import type { MaxSimRequest } from "./engine.js";
 import type { Vectors } from "./glue.js";
-import type { Tokens } from "./types.js";
+import type { Chunk, Tokens } from "./types.js";
 
 /** Vectors of the tokens of a list of texts, in the order of the texts. */
 export class MultiVectors {
@@ -57,6 +57,26 @@ export class TokenVectors extends MultiVectors {
     super(vectors);
     this.texts = JSON.parse(vectors.details ?? "[]") as Tokens[];
   }
+}
+
+/** A vector for every chunk of a list of texts: the result of `embed` with `overflow: "chunk"` and `chunkPooling: "none"`. */
+export class ChunkVectors extends MultiVectors {
+  /** The chunks of each text. */
+  readonly chunks: readonly Chunk[][];
+
+  /** @internal */
+  constructor(vectors: Vectors, texts: readonly string[]) {
+    super(vectors);
+    const places = JSON.parse(vectors.details ?? "[]") as Place[][];
+    this.chunks = places.map((list, i) => chunksOf(texts[i]!, list));
+  }
+}
+
+/** First unit, one past the last, and the tokens of a chunk. */
+export type Place = [start: number, end: number, tokens: number];
+
+export function chunksOf(text: string, places: readonly Place[]): Chunk[] {
+  return places.map(([start, end, tokens]) => ({ text: text.slice(start, end), start, end, tokens }));
 }
 
 /** Multiplications from which on it is the device that compares: the way there takes longer than fewer of them. */

@@ -1,8 +1,9 @@
 // The contract of the package: every public type, documented once. Nothing here runs.
 // Vectors are row-major Float32Arrays; sizes are in bytes unless a comment says otherwise.
 
+export type * from "./tasks.js";
 import type { Embeddings } from "./embeddings.js";
-import type { TokenVectors } from "./multi.js";
+import type { ChunkVectors, TokenVectors } from "./multi.js";
 import type { Quantized, Ranges } from "./quantize.js";
 
 /** Where the arithmetic runs: the GPU through WebGPU, or the CPU through WebAssembly. */
@@ -116,6 +117,18 @@ export interface EmbedOptions {
   attentionTemperature?: number;
   /** Gives the last hidden state of every token, with no pooling and nothing behind it, instead of a vector a text. */
   tokens?: boolean;
+  /**
+   * What becomes of a text that is longer than the model reads. `"truncate"` (default) cuts it, and `truncated(i)` says so;
+   * `"error"` refuses the call with the code `text-too-long`; `"chunk"` reads the text in chunks, each behind the prompt.
+   */
+  overflow?: "error" | "truncate" | "chunk";
+  /**
+   * How the vectors of a text's chunks become one: their mean, weighted by the tokens of each chunk (default), or the largest value
+   * of each dimension; either is scaled to length 1 again where vectors are. `"none"` gives {@link ChunkVectors}.
+   */
+  chunkPooling?: "mean" | "max" | "none";
+  /** How texts are cut into chunks. */
+  chunk?: ChunkOptions;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
   /** Called after every batch. */
@@ -123,13 +136,48 @@ export interface EmbedOptions {
 }
 
 /** Options of `embed` that give {@link TokenVectors}. */
-export type TokenOptions = Omit<EmbedOptions, "dimensions" | "normalize" | "pooling" | "output" | "ranges"> & { tokens: true };
+export type TokenOptions = Omit<EmbedOptions, "dimensions" | "normalize" | "pooling" | "output" | "ranges" | "chunkPooling" | "chunk"> & {
+  tokens: true;
+  overflow?: "error" | "truncate";
+};
+
+/** Options of `embed` that give {@link ChunkVectors}. */
+export type ChunkVectorOptions = Omit<EmbedOptions, "output" | "ranges"> & { overflow: "chunk"; chunkPooling: "none"; tokens?: false };
 
 /** Options of `embed` that give {@link Quantized} vectors. */
-export type QuantizedOptions = EmbedOptions & { output: "int8" | "binary"; tokens?: false };
+export type QuantizedOptions = EmbedOptions & { output: "int8" | "binary"; tokens?: false; chunkPooling?: "mean" | "max" };
 
 /** Options of `embed` that give {@link Embeddings}. */
-export type VectorOptions = EmbedOptions & { output?: "float32"; tokens?: false };
+export type VectorOptions = EmbedOptions & { output?: "float32"; tokens?: false; chunkPooling?: "mean" | "max" };
+
+/** How a text is cut into chunks. */
+export interface ChunkOptions {
+  /** Most tokens of a chunk as the model reads it, with special tokens and prompt. Default `info.maxTokens`. */
+  size?: number;
+  /** Tokens that a chunk repeats of the one before; by sentences, as many whole ones as have no more. Default 0. */
+  overlap?: number;
+  /**
+   * Cuts behind as many tokens (default), or sentences, as fit. Sentences end by the rules of Unicode (UAX #29); one that does not fit
+   * alone is cut between words, and a word that does not between tokens.
+   */
+  by?: "tokens" | "sentences";
+}
+
+/** Options of `chunk`. Chunks leave room for the prompt that they are to be embedded with. */
+export interface ChunkTextOptions extends ChunkOptions, Pick<EmbedOptions, "prompt" | "promptName" | "signal"> {
+  /** Leaves room for the prompt of `embedQuery` or `embedDocuments`. */
+  kind?: "query" | "document";
+}
+
+/** A part of a text: `text.slice(start, end)`. A text that fits is one chunk, as it is; where one was cut, blanks are left out. */
+export interface Chunk {
+  text: string;
+  /** In UTF-16 units. */
+  start: number;
+  end: number;
+  /** Tokens that the model reads of it, with special tokens and prompt. */
+  tokens: number;
+}
 
 /** What a model can be loaded for; each has the methods that need its head. */
 export type Task = "embed" | "classify" | "tag" | "answer" | "fill" | "sparse" | "multi" | "uni-encoder";
@@ -154,6 +202,8 @@ export interface HeadOptions extends CallOptions {
 export interface Scored {
   label: string;
   score: number;
+  /** Of `zeroShot`: there where the text was cut to fit beside this label's claim. */
+  truncated?: true;
 }
 
 /** What a head says of a text. */
@@ -162,116 +212,11 @@ export interface Classification {
   logits: number[];
   /** Best first. */
   scores: Scored[];
+  /** There where the input was cut. */
+  truncated?: true;
 }
 
-/** Options of `zeroShot`. */
-export interface ZeroShotOptions extends CallOptions {
-  /** The candidates. */
-  labels: readonly string[];
-  /** What is claimed of a text, with `{}` for a label. Default `"This example is {}."` */
-  hypothesisTemplate?: string;
-  /** Scores each label for itself. Default: one of them holds. */
-  multiLabel?: boolean;
-}
-
-/** Options of `rerank`. */
-export interface RerankOptions extends CallOptions {
-  /** Keeps the best so many documents. Default: all. */
-  topK?: number;
-  /** What makes scores of logits. Default: of a cross-encoder as its configuration says, of a Uni-Encoder a softmax, of late interaction nothing. */
-  function?: "softmax" | "sigmoid" | "none";
-}
-
-/** A document of a `rerank` call. */
-export interface Ranked {
-  /** Its place in the list that was given. */
-  index: number;
-  score: number;
-}
-
-/** Options of `tag`. */
-export interface TagOptions extends CallOptions {
-  /** How tokens become entities, by the names of transformers. Default `"simple"`. */
-  aggregation?: "none" | "simple" | "first" | "average" | "max";
-  /** Labels that are no entities. Default `["O"]`. */
-  ignoreLabels?: readonly string[];
-  /** Tokens that the windows of a long text share. */
-  stride?: number;
-}
-
-/** A part of a text that has a label. */
-export interface Entity {
-  label: string;
-  score: number;
-  word: string;
-  /** In UTF-16 units, as `text.slice(start, end)` takes them. */
-  start: number;
-  end: number;
-}
-
-/** Options of `answer`. */
-export interface AnswerOptions extends CallOptions {
-  /** Keeps the best so many answers. Default 1. */
-  topK?: number;
-  /** Most tokens of an answer. Default 15. */
-  maxAnswerTokens?: number;
-  /** Tokens that the windows of a long context share. */
-  stride?: number;
-  /** Lets an empty answer take part. */
-  noAnswer?: boolean;
-}
-
-/** A part of a context that answers a question. */
-export interface Answer {
-  answer: string;
-  score: number;
-  /** In UTF-16 units of the context. */
-  start: number;
-  end: number;
-}
-
-/** Options of `fill`. */
-export interface FillOptions extends CallOptions {
-  /** Candidates a mask. Default 5. */
-  topK?: number;
-  /** Only these tokens are candidates. */
-  targets?: readonly string[];
-  /** Only tokens of the vocabulary that match are candidates. */
-  filter?: RegExp | ((token: string, id: number) => boolean);
-}
-
-/** A masked token and what may stand there. */
-export interface Mask {
-  /** Its place among the tokens of the text, special tokens included. */
-  position: number;
-  /** Best first. */
-  top: { id: number; token: string; score: number; sequence: string }[];
-}
-
-/** Options of `embedSparse`. */
-export interface SparseOptions extends CallOptions {
-  /** Keeps the heaviest so many terms. Default: all above zero. */
-  topK?: number;
-  /** What the texts are, where the model has prompts for them. */
-  kind?: "query" | "document";
-}
-
-/** A text as weights of terms, heaviest first. */
-export interface SparseVector {
-  indices: number[];
-  weights: number[];
-  tokens: string[];
-}
-
-/** Options of `embedMulti`. */
-export interface MultiOptions extends CallOptions {
-  /** What the texts are: queries are filled up, documents lose what is not compared. */
-  kind?: "query" | "document";
-  /** Keeps about one vector in so many, means of those that are closest. */
-  poolFactor?: number;
-}
-
-/** Texts done of a call. */
+/** What is done of a call: texts, or the chunks, windows or variants of texts where the model reads those. */
 export interface EmbedProgress {
   done: number;
   total: number;
@@ -358,7 +303,8 @@ export interface EncoderInfo {
  *  - the model's files: `missing-file`, `invalid-file`, `html-instead-of-file`, `truncated-file`, `wrong-hash`, `missing-tensor`,
  *    `wrong-shape`, `unsupported-dtype`, `unsupported-architecture`, `unsupported-option`, `limit-exceeded`, `token-out-of-range`,
  *    `invalid-tokenizer`;
- *  - the caller: `invalid-argument`, `no-head` (the model was loaded without the head that a call needs), `disposed`;
+ *  - the caller: `invalid-argument`, `text-too-long` (with `overflow: "error"`), `no-head` (the model was loaded without the head
+ *    that a call needs), `disposed`;
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
  *    `runtime-crashed` (the WebAssembly instance trapped: load the model again).
@@ -378,6 +324,7 @@ export type ErrorCode =
   | "token-out-of-range"
   | "invalid-tokenizer"
   | "invalid-argument"
+  | "text-too-long"
   | "no-head"
   | "no-webgpu"
   | "no-adapter"

@@ -291,11 +291,30 @@ both("gives a vector for every token", async (Encoder) => {
   encoder.dispose();
 });
 
+both("reads long texts in chunks", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  assert.deepEqual(await encoder.chunk("a🙂b", { size: 5, by: "sentences" }), [
+    { text: "a\ud83d", start: 0, end: 2, tokens: 2 },
+    { text: "\ude42b", start: 2, end: 4, tokens: 2 },
+  ]);
+  const found = await encoder.embed(["abcd", "ef"], { overflow: "chunk", chunkPooling: "none", chunk: { size: 9 } });
+  assert.deepEqual(found.chunks.map((chunks) => chunks.map(({ text }) => text)), [["ab", "cd"], ["e", "f"]]);
+  assert.deepEqual([...found.vectors(1)], [101, 102]);
+  assert.equal((await encoder.embed("a", { overflow: "chunk" })).count, 1);
+  await rejects(encoder.embed("a", { overflow: "chunk", chunkPooling: "none", output: "int8" }), "invalid-argument");
+  await rejects(encoder.embed("a", { overflow: "chunk", chunk: { size: NaN } }), "invalid-argument");
+  await rejects(encoder.chunk(["a"]), "invalid-argument");
+  await rejects(encoder.chunk("a", { sise: 5 }), "invalid-argument");
+  encoder.dispose();
+});
+
 both("asks for tasks, and gives their results a form", async (Encoder) => {
   const encoder = await Encoder.load(files(), { task: "fill" });
   const [asked] = await encoder.classify([{ text: "a", pair: "b" }], { topK: 2, labels: ["x"] });
   assert.deepEqual(asked, { task: "classify", inputs: [{ text: "a", pair: "b" }], options: { topK: 2, labels: ["x"] } });
-  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"] });
+  // The crate's strings cannot hold half a pair.
+  assert.deepEqual((await encoder.tag("a\ud83d🙂"))[0].texts, ["a\ufffd🙂"]);
+  assert.deepEqual((await encoder.rerank("q", ["d"]))[0], { task: "rerank", query: "q", documents: ["d"], options: {} });
   const filtered = async (filter) => (await encoder.fill("[MASK]", { filter }))[0].options.ids;
   assert.deepEqual(await filtered(/^[ap]/g), [1, 3]);
   assert.deepEqual(await filtered((token, id) => token.length > 4 && id > 0), [1]);

@@ -131,6 +131,7 @@ function glueOf(crate) {
     finish() {
       this.free();
       if (this.options.task === "multi") return ofTokens(this.texts);
+      if (this.options.task === "chunk") return { json: JSON.stringify(halves(this.options.text)) };
       if (this.options.task === "max-sim") {
         const data = Float32Array.from(this.texts.flatMap((count) => this.options.queryCounts.map((query) => 1e7 * query + count)));
         return { data, dimensions: this.options.queryCounts.length, tokens: new Uint32Array(), truncated: new Uint8Array() };
@@ -144,6 +145,10 @@ function glueOf(crate) {
       const prefix = this.options.prompt ?? (this.options.kind === "query" ? "q: " : "");
       const texts = this.texts.map((text) => prefix + text);
       if (this.options.tokens) return ofTokens(texts);
+      if (this.options.chunkPooling === "none") {
+        const counts = new Uint32Array(texts.length).fill(2);
+        return { ...ofTokens(this.texts.map((text) => text.slice(0, 2))), counts, details: JSON.stringify(this.texts.map(halves)) };
+      }
       return {
         dimensions: 2,
         data: Float32Array.from(texts.flatMap((text) => [text.length, text.charCodeAt(0) || 0])),
@@ -155,6 +160,12 @@ function glueOf(crate) {
 
   crate.instances++;
   return { default: async () => {}, Folder, Loader };
+}
+
+/** Where the two chunks of a text are. */
+function halves(text) {
+  const half = text.length >> 1;
+  return [[0, half, half], [half, text.length, text.length - half]];
 }
 
 /** A vector a character. */

@@ -324,6 +324,17 @@ for (const device of DEVICES) {
       assert.ok(found.worst <= 1e-5, `relative difference ${found.worst}`);
     });
 
+    await t.test("explain", async () => {
+      const { cases } = golden("tasks/explain.json");
+      for (const { folder, text, against, label, method, unit, score, parts, explained } of cases) {
+        const found = await ask(`../${folder}`, "explain", text, { against, label, method, unit });
+        close(found.score, score);
+        assert.equal(found.label, explained);
+        assert.deepEqual(found.parts.map(({ start, end }) => [start, end]), parts.map(([start, end]) => [start, end]));
+        found.parts.forEach((part, k) => close(part.score, parts[k][2]));
+      }
+    });
+
     await page.close();
   });
 }

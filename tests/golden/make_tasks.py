@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import transformers
 from encoders import UniEncoder
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
@@ -214,12 +214,85 @@ def multi():
         write(name, texts=TEXTS, queries=queries, documents=documents, scores=scores, pooled_scores=encoder.similarity(queries, pooled))
 
 
+def explain():
+    """Leave one out and MaxSim with the models above, in plain steps."""
+    cases = []
+    for folder, text, against, unit in [
+        ("models/bert-mean", TEXTS[0], "The old boats are quiet.", "token"),
+        ("models/bert-mean", TEXTS[1], TEXTS[0], "word"),
+        ("models/bert-mean", TEXTS[3], "a harbour", "word"),
+        ("tasks/roberta-multi", TEXTS[1], "", "word"),
+        ("tasks/roberta-multi", "x", TEXTS[0], "token"),
+    ]:
+        model, tokens = transformers.AutoModel.from_pretrained(HERE / folder, dtype=torch.float32), tokens_of(folder)
+        vector = lambda ids: model(torch.tensor([ids])).last_hidden_state[0].mean(0)
+        ids, groups, places = groups_of(tokens, text, unit)
+        other = vector(tokens(against, truncation=True).input_ids)
+        cosine = lambda ids: torch.cosine_similarity(vector(ids), other, dim=0)
+        cases.append(case(folder, text, unit, "occlusion", places, cosine, ids, groups, against=against))
+        if unit == "token":
+            states = lambda text: torch.nn.functional.normalize(model(torch.tensor([tokens(text, truncation=True).input_ids])).last_hidden_state[0], dim=1)[1:-1]
+            cases.append(closest(folder, text, against, places, states(text) @ states(against).T))
+    for folder, text, unit, label in [("tasks/bert-labels", TEXTS[0], "token", None), ("tasks/bert-labels", TEXTS[3], "word", "b"), ("tasks/roberta-multi", TEXTS[1], "word", "green")]:
+        model, tokens = transformers.AutoModelForSequenceClassification.from_pretrained(HERE / folder, dtype=torch.float32), tokens_of(folder)
+        ids, groups, places = groups_of(tokens, text, unit)
+        function = torch.sigmoid if model.config.problem_type == "multi_label_classification" else lambda x: torch.softmax(x, -1)
+        scores = lambda ids: function(model(torch.tensor([ids])).logits[0])
+        column = int(scores(ids).argmax()) if label is None else model.config.label2id[label]
+        found = case(folder, text, unit, "occlusion", places, lambda ids: scores(ids)[column], ids, groups, label=label)
+        cases.append({**found, "explained": model.config.id2label[column]})
+    # Late interaction by the folder's own projection.
+    text, against, tokens = TEXTS[0], TEXTS[1], tokens_of("tasks/colbert")
+    model = transformers.AutoModel.from_pretrained(OUT / "colbert", dtype=torch.float32)
+    weight = load_file(OUT / "colbert/1_Dense/model.safetensors")["linear.weight"].float()
+    states = lambda text: torch.nn.functional.normalize(model(torch.tensor([tokens(text, truncation=True).input_ids])).last_hidden_state[0] @ weight.T, dim=1)[1:-1]
+    _, _, places = groups_of(tokens, text, "token")
+    cases.append(closest("tasks/colbert", text, against, places, states(text) @ states(against).T))
+    write("explain", cases=cases)
+
+
+def tokens_of(folder):
+    limits = {"models/bert-mean": 24, "tasks/colbert": 40}
+    tokens = PreTrainedTokenizerFast(tokenizer_file=str(HERE / folder / "tokenizer.json"))
+    tokens.model_max_length = limits.get(folder) or transformers.AutoTokenizer.from_pretrained(HERE / folder).model_max_length
+    return tokens
+
+
+def groups_of(tokens, text, unit):
+    """The ids, the places of the tokens of each part among them, and where it stands in the text."""
+    read = tokens(text, truncation=True, return_offsets_mapping=True)
+    groups, places, last = [], [], None
+    for index, ((start, end), word) in enumerate(zip(read.offset_mapping, read.word_ids())):
+        if word is None:
+            continue
+        if unit == "word" and word == last:
+            groups[-1].append(index)
+            places[-1][1] = end
+        else:
+            groups.append([index])
+            places.append([start, end])
+        last = word
+    return read.input_ids, groups, places
+
+
+def case(folder, text, unit, method, places, score, ids, groups, **more):
+    whole = score(ids)
+    rest = [[id for index, id in enumerate(ids) if index not in group] for group in groups]
+    return dict(folder=folder, text=text, unit=unit, method=method, score=whole, parts=[[*place, whole - score(ids)] for place, ids in zip(places, rest)], **more)
+
+
+def closest(folder, text, against, places, cosines):
+    best = cosines.max(1).values
+    parts = [[*place, score] for place, score in zip(places, best)]
+    return dict(folder=folder, text=text, against=against, unit="token", method="maxsim", score=best.sum(), parts=parts)
+
+
 def main():
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     with torch.inference_mode():
-        for make in (classify, tag, fill, zero_shot, rerank, uni_encoder, sparse, multi):
+        for make in (classify, tag, fill, zero_shot, rerank, uni_encoder, sparse, multi, explain):
             make()
 
 
