@@ -466,17 +466,8 @@ impl Model {
             }
         }
         let (mut sequences, embeddings) = self.read(texts, prompt, options)?;
-        let pool_from = self.pool_from(prompt)?;
-        let end = self.parts.sentence.end.filter(|_| options.pooling.is_none() && !options.tokens);
-        for sequence in &mut sequences {
-            if let Some(end) = end {
-                end.cut(&mut sequence.ids);
-                sequence.type_ids.resize(sequence.ids.len(), 0);
-            }
-            sequence.pool_from = pool_from.min(sequence.ids.len() as u32);
-            if !options.tokens && sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
-                return Err(Error::argument("a text is all prompt, which leaves nothing for max pooling"));
-            }
+        if !options.tokens {
+            self.pool_behind(prompt, &mut sequences, options.pooling.is_none(), &pooling)?;
         }
         let how = options.chunk_pooling.unwrap_or_default();
         let (dimensions, normalize) = (pooling.dimensions, pooling.norm_dimensions > 0);
@@ -496,12 +487,29 @@ impl Model {
         }))
     }
 
-    /// The first token that pooling counts behind a prompt.
-    pub(crate) fn pool_from(&self, prompt: &str) -> Result<u32> {
-        Ok(match self.parts.sentence.head.include_prompt || prompt.is_empty() {
+    /// Readies texts behind a prompt for pooling; with `own`, for that of the model's own vectors.
+    pub(crate) fn pool_behind(
+        &self,
+        prompt: &str,
+        sequences: &mut [Sequence],
+        own: bool,
+        pooling: &PoolingParams,
+    ) -> Result<()> {
+        let pool_from = match self.parts.sentence.head.include_prompt || prompt.is_empty() {
             true => 0,
             false => self.parts.tokens.prompt_tokens(prompt)? as u32,
-        })
+        };
+        for sequence in sequences {
+            if let Some(end) = self.parts.sentence.end.filter(|_| own) {
+                end.cut(&mut sequence.ids);
+                sequence.type_ids.resize(sequence.ids.len(), 0);
+            }
+            sequence.pool_from = pool_from.min(sequence.ids.len() as u32);
+            if sequence.pools_nothing() && pooling.modes.contains(&(Pooling::Max as u32)) {
+                return Err(Error::argument("a text is all prompt, which leaves nothing for max pooling"));
+            }
+        }
+        Ok(())
     }
 
     /// What the model reads of texts, and all of their embeddings but the vectors.

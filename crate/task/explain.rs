@@ -109,12 +109,10 @@ impl Model {
         options: &ExplainOptions,
     ) -> Result<Call<Explanation>> {
         let other = options.kind.map(|kind| if kind == Kind::Query { Kind::Document } else { Kind::Query });
-        let read = |text, kind| {
-            let prompt = self.prompt(None, None, kind)?;
-            let encoding = self.parts.tokens.encode_behind(prompt, text, self.parts.max_tokens)?;
-            Ok((Sequence { pool_from: self.pool_from(prompt)?, ..Sequence::from(&encoding) }, encoding))
-        };
-        let ((own, encoding), (other, against)) = (read(text, options.kind)?, read(against, other)?);
+        let prompts = [self.prompt(None, None, options.kind)?, self.prompt(None, None, other)?];
+        let read = |prompt, text| self.parts.tokens.encode_behind(prompt, text, self.parts.max_tokens);
+        let (encoding, against) = (read(prompts[0], text)?, read(prompts[1], against)?);
+        let (own, other) = (Sequence::from(&encoding), Sequence::from(&against));
         let (tokens, mut parts) = parts(text, &encoding, options.unit);
         let truncated = encoding.truncated || against.truncated;
         if method == Method::MaxSim {
@@ -134,9 +132,12 @@ impl Model {
                 Ok(Explanation { score: parts.iter().map(|part| part.score).sum(), label: None, parts, truncated })
             }));
         }
-        let mut sequences = variants(own, &tokens)?;
-        sequences.push(other);
-        let job = Job::new(self, sequences, self.parts.vectors(), self.pooling(&EmbedOptions::default())?)?;
+        let pooling = self.pooling(&EmbedOptions::default())?;
+        let (mut sequences, mut other) = (variants(own, &tokens)?, vec![other]);
+        self.pool_behind(prompts[0], &mut sequences, true, &pooling)?;
+        self.pool_behind(prompts[1], &mut other, true, &pooling)?;
+        sequences.extend(other);
+        let job = Job::new(self, sequences, self.parts.vectors(), pooling)?;
         Ok(Call::new(job, move |_, mut rows| {
             rows.data.chunks_exact_mut(rows.width).for_each(unit);
             let against = rows.text(rows.starts.len() - 2);
@@ -196,7 +197,6 @@ fn variants(whole: Sequence, parts: &[Tokens]) -> Result<Vec<Sequence>> {
         let mut rest = whole.clone();
         rest.ids.drain(part.clone());
         rest.type_ids.drain(part.clone());
-        rest.pool_from = rest.pool_from.min(rest.ids.len() as u32);
         rest
     };
     Ok([whole.clone()].into_iter().chain(parts.iter().map(without)).collect())
