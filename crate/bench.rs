@@ -300,12 +300,12 @@ fn host_peaks() -> Peaks {
         let mut chain0 = c;
         let (mut chain1, mut chain2, mut chain3, mut chain4, mut chain5) = (c, c, c, c, c);
         for _ in 0..LOOPS {
-            chain0 = c.mul_add(m, chain0);
-            chain1 = c.mul_add(m, chain1);
-            chain2 = c.mul_add(m, chain2);
-            chain3 = c.mul_add(m, chain3);
-            chain4 = c.mul_add(m, chain4);
-            chain5 = c.mul_add(m, chain5);
+            chain0 = c.mul_add(F32x8::splat(m), chain0);
+            chain1 = c.mul_add(F32x8::splat(m), chain1);
+            chain2 = c.mul_add(F32x8::splat(m), chain2);
+            chain3 = c.mul_add(F32x8::splat(m), chain3);
+            chain4 = c.mul_add(F32x8::splat(m), chain4);
+            chain5 = c.mul_add(F32x8::splat(m), chain5);
         }
         for chain in [chain0, chain1, chain2, chain3, chain4, chain5] {
             black_box(chain.to_array());

@@ -1,7 +1,8 @@
-//! Eight f32 lanes, and the tile of a product that both the products and the attention of the host are made of.
+//! Eight f32 lanes, what is done to the values of a row with them, and the tile of a product that both the products and the
+//! attention of the host are made of.
 //!
-//! In the browser the lanes are two wasm vectors, spelled out so that the inner loop does not depend on what an optimiser
-//! finds; natively they are an array that the compiler vectorises.
+//! In the browser the lanes are two wasm vectors, spelled out so that inner loops do not depend on what an optimiser finds: the
+//! package is compiled for size. Natively they are an array that the compiler vectorises.
 
 use std::ops::Range;
 
@@ -14,6 +15,7 @@ type Lanes = [f32; 8];
 #[cfg(target_arch = "wasm32")]
 type Lanes = [core::arch::wasm32::v128; 2];
 
+/// What an array and a pair of wasm vectors do differently.
 #[cfg(not(target_arch = "wasm32"))]
 impl F32x8 {
     /// The same value in every lane.
@@ -22,40 +24,125 @@ impl F32x8 {
         Self([value; 8])
     }
 
-    /// Eight values in order.
     #[inline(always)]
-    pub fn load(values: &[f32; 8]) -> Self {
-        Self(*values)
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|lane| f(self.0[lane], other.0[lane])))
     }
 
-    /// The lanes in order.
     #[inline(always)]
-    pub fn to_array(self) -> [f32; 8] {
-        self.0
-    }
-
-    /// Lane by lane.
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    fn map(self, f: impl Fn(f32) -> f32) -> Self {
+        Self(self.0.map(f))
     }
 
     /// `self + a * b`, rounded twice.
     #[inline(always)]
-    pub fn mul_add(self, a: f32, b: Self) -> Self {
-        Self(std::array::from_fn(|lane| self.0[lane] + a * b.0[lane]))
+    pub fn mul_add(self, a: Self, b: Self) -> Self {
+        self + a * b
+    }
+
+    /// The larger of each lane, of which neither should be NaN; NaN stays where `self` has it.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        // Not `f32::max`, which has a rule for NaN that no vector instruction has.
+        self.zip(other, |a, b| if a < b { b } else { a })
+    }
+
+    /// The smaller of each lane, of which neither should be NaN; NaN stays where `self` has it.
+    #[inline(always)]
+    pub fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if b < a { b } else { a })
+    }
+
+    /// Without signs.
+    #[inline(always)]
+    pub fn abs(self) -> Self {
+        self.map(f32::abs)
+    }
+
+    /// With the signs of another.
+    #[inline(always)]
+    pub fn copysign(self, sign: Self) -> Self {
+        self.zip(sign, f32::copysign)
+    }
+
+    /// Zero in the lanes where `x` is less than `least`.
+    #[inline(always)]
+    fn where_at_least(self, x: Self, least: f32) -> Self {
+        self.zip(x, |value, x| if x < least { 0.0 } else { value })
+    }
+
+    /// 2ⁿ, where the low bits of a lane are n.
+    #[inline(always)]
+    fn power_of_low_bits(self) -> Self {
+        self.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(127 << 23)))
     }
 }
+
+#[cfg(target_arch = "wasm32")]
+use core::arch::wasm32 as wasm;
 
 #[cfg(target_arch = "wasm32")]
 impl F32x8 {
     /// The same value in every lane.
     #[inline(always)]
     pub fn splat(value: f32) -> Self {
-        use core::arch::wasm32::f32x4_splat;
-        Self([f32x4_splat(value); 2])
+        Self([wasm::f32x4_splat(value); 2])
     }
 
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(wasm::v128, wasm::v128) -> wasm::v128) -> Self {
+        Self([f(self.0[0], other.0[0]), f(self.0[1], other.0[1])])
+    }
+
+    #[inline(always)]
+    fn map(self, f: impl Fn(wasm::v128) -> wasm::v128) -> Self {
+        Self([f(self.0[0]), f(self.0[1])])
+    }
+
+    /// `self + a * b`, rounded once or twice, as the engine's machine does it best.
+    #[inline(always)]
+    pub fn mul_add(self, a: Self, b: Self) -> Self {
+        Self([0, 1].map(|half| wasm::f32x4_relaxed_madd(a.0[half], b.0[half], self.0[half])))
+    }
+
+    /// The larger of each lane, of which neither should be NaN; NaN stays where `self` has it.
+    #[inline(always)]
+    pub fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| wasm::f32x4_pmax(a, b))
+    }
+
+    /// The smaller of each lane, of which neither should be NaN; NaN stays where `self` has it.
+    #[inline(always)]
+    pub fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| wasm::f32x4_pmin(a, b))
+    }
+
+    /// Without signs.
+    #[inline(always)]
+    pub fn abs(self) -> Self {
+        self.map(|x| wasm::f32x4_abs(x))
+    }
+
+    /// With the signs of another.
+    #[inline(always)]
+    pub fn copysign(self, sign: Self) -> Self {
+        self.zip(sign, |value, sign| wasm::v128_bitselect(sign, value, wasm::f32x4_splat(-0.0)))
+    }
+
+    /// Zero in the lanes where `x` is less than `least`.
+    #[inline(always)]
+    fn where_at_least(self, x: Self, least: f32) -> Self {
+        self.zip(x, |value, x| wasm::v128_andnot(value, wasm::f32x4_lt(x, wasm::f32x4_splat(least))))
+    }
+
+    /// 2ⁿ, where the low bits of a lane are n.
+    #[inline(always)]
+    fn power_of_low_bits(self) -> Self {
+        self.map(|x| wasm::i32x4_add(wasm::i32x4_shl(x, 23), wasm::i32x4_splat(127 << 23)))
+    }
+}
+
+impl F32x8 {
     /// Eight values in order.
     #[inline(always)]
     pub fn load(values: &[f32; 8]) -> Self {
@@ -68,21 +155,118 @@ impl F32x8 {
         bytemuck::cast(self.0)
     }
 
-    /// Lane by lane.
+    /// The sum of the lanes, always in one order.
     #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        use core::arch::wasm32::f32x4_add;
-        let ([low, high], [other_low, other_high]) = (self.0, other.0);
-        Self([f32x4_add(low, other_low), f32x4_add(high, other_high)])
+    pub fn sum(self) -> f32 {
+        let [a, b, c, d, e, f, g, h] = self.to_array();
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
 
-    /// `self + a * b`, rounded once or twice, as the engine's machine does it best.
+    /// e^x as 2^n 2^f with a polynomial for 2^f, relative error below 2e-7; zero where x < -87, and as for 88 above that.
     #[inline(always)]
-    pub fn mul_add(self, a: f32, b: Self) -> Self {
-        use core::arch::wasm32::{f32x4_relaxed_madd, f32x4_splat};
-        let (a, [low, high], [b_low, b_high]) = (f32x4_splat(a), self.0, b.0);
-        Self([f32x4_relaxed_madd(a, b_low, low), f32x4_relaxed_madd(a, b_high, high)])
+    pub fn exp(self) -> Self {
+        let round = Self::splat(12_582_912.0);
+        let clamped = self.max(Self::splat(-87.0)).min(Self::splat(88.0));
+        // Adding 1.5 · 2^23 rounds to the nearest integer and leaves it in the low bits.
+        let shifted = clamped * Self::splat(std::f32::consts::LOG2_E) + round;
+        let whole = shifted - round;
+        // ln 2 in two parts: the first has few enough bits for an exact product.
+        let f = clamped.mul_add(whole, Self::splat(-0.693_359_4)).mul_add(whole, Self::splat(2.121_944_4e-4));
+        let series = [0.008_333_334, 0.041_666_67, 0.166_666_67, 0.5, 1.0, 1.0]
+            .into_iter()
+            .fold(Self::splat(0.001_388_889), |sum, factor| Self::splat(factor).mul_add(f, sum));
+        (series * shifted.power_of_low_bits()).where_at_least(self, -87.0)
     }
+}
+
+macro_rules! lane_by_lane {
+    ($($operator:ident, $name:ident, $vector:ident;)*) => {$(
+        impl std::ops::$operator for F32x8 {
+            type Output = Self;
+            #[inline(always)]
+            fn $name(self, other: Self) -> Self {
+                #[cfg(target_arch = "wasm32")]
+                return self.zip(other, |a, b| wasm::$vector(a, b));
+                #[cfg(not(target_arch = "wasm32"))]
+                return self.zip(other, |a, b| std::ops::$operator::$name(a, b));
+            }
+        }
+    )*};
+}
+
+lane_by_lane! {
+    Add, add, f32x4_add;
+    Sub, sub, f32x4_sub;
+    Mul, mul, f32x4_mul;
+    Div, div, f32x4_div;
+}
+
+/// Replaces each value by what a function of eight makes of it.
+#[inline(always)]
+pub fn map(values: &mut [f32], f: impl Fn(F32x8) -> F32x8) {
+    let (eights, rest) = values.as_chunks_mut::<8>();
+    for values in eights {
+        *values = f(F32x8::load(values)).to_array();
+    }
+    if !rest.is_empty() {
+        let made = f(F32x8::load(&eight(rest))).to_array();
+        rest.copy_from_slice(&made[..rest.len()]);
+    }
+}
+
+/// Replaces each value by what a function of eight makes of it and of the one in its place in `others`, which may be
+/// more.
+#[inline(always)]
+pub fn zip(values: &mut [f32], others: &[f32], f: impl Fn(F32x8, F32x8) -> F32x8) {
+    let others = &others[..values.len()];
+    let (eights, rest) = values.as_chunks_mut::<8>();
+    let (others, last) = others.as_chunks::<8>();
+    for (values, others) in eights.iter_mut().zip(others) {
+        *values = f(F32x8::load(values), F32x8::load(others)).to_array();
+    }
+    if !rest.is_empty() {
+        let made = f(F32x8::load(&eight(rest)), F32x8::load(&eight(last))).to_array();
+        rest.copy_from_slice(&made[..rest.len()]);
+    }
+}
+
+/// Adds to each value the one in its place in `others`, which may be more, times `scale`.
+#[inline(always)]
+pub fn add_scaled(values: &mut [f32], scale: f32, others: &[f32]) {
+    zip(values, others, |value, other| value.mul_add(F32x8::splat(scale), other));
+}
+
+/// Sums what a function of eight makes of values: in eight lanes, which rounds less than one running sum.
+#[inline(always)]
+pub fn sum(values: &[f32], f: impl Fn(F32x8) -> F32x8) -> f32 {
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut sums = eights.iter().fold(F32x8::splat(0.0), |sums, values| sums + f(F32x8::load(values)));
+    if !rest.is_empty() {
+        let mut made = f(F32x8::load(&eight(rest))).to_array();
+        made[rest.len()..].fill(0.0);
+        sums = sums + F32x8::load(&made);
+    }
+    sums.sum()
+}
+
+/// Fewer than eight values, and zeros.
+#[inline(always)]
+fn eight(values: &[f32]) -> [f32; 8] {
+    let mut eight = [0.0; 8];
+    eight[..values.len()].copy_from_slice(values);
+    eight
+}
+
+/// e^x, as [`F32x8::exp`] computes it.
+pub fn exp(x: f32) -> f32 {
+    F32x8::splat(x).exp().to_array()[0]
+}
+
+/// The products of values in the same places, summed.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks(), b.as_chunks());
+    let sums = a.iter().zip(b).fold(F32x8::splat(0.0), |sums, (a, b)| sums.mul_add(F32x8::load(a), F32x8::load(b)));
+    sums.mul_add(F32x8::load(&eight(a_rest)), F32x8::load(&eight(b_rest))).sum()
 }
 
 /// Adds to four rows of sums the products of four rows, `x: [k][4]`, with eight columns, `w: [k][8]`, one after another in the
@@ -93,10 +277,10 @@ pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     let [mut sum0, mut sum1, mut sum2, mut sum3] = sums;
     for (x, w) in x.iter().zip(w) {
         let w = F32x8::load(w);
-        sum0 = sum0.mul_add(x[0], w);
-        sum1 = sum1.mul_add(x[1], w);
-        sum2 = sum2.mul_add(x[2], w);
-        sum3 = sum3.mul_add(x[3], w);
+        sum0 = sum0.mul_add(F32x8::splat(x[0]), w);
+        sum1 = sum1.mul_add(F32x8::splat(x[1]), w);
+        sum2 = sum2.mul_add(F32x8::splat(x[2]), w);
+        sum3 = sum3.mul_add(F32x8::splat(x[3]), w);
     }
     [sum0, sum1, sum2, sum3]
 }
@@ -109,7 +293,7 @@ const RUN: usize = 64;
 pub fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
         let [run0, run1, run2, run3] = tile(x, w, [F32x8::splat(0.0); 4]);
-        [sum0.add(run0), sum1.add(run1), sum2.add(run2), sum3.add(run3)]
+        [sum0 + run0, sum1 + run1, sum2 + run2, sum3 + run3]
     })
 }
 
@@ -129,17 +313,6 @@ pub fn fours(x: &[f32], stride: usize, columns: Range<usize>, packed: &mut [[f32
             }
         }
     }
-}
-
-/// Strides are multiples of four, so four lanes of sums lose nothing and vectorise.
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0; 4];
-    for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
-        for lane in 0..4 {
-            lanes[lane] += a[lane] * b[lane];
-        }
-    }
-    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])
 }
 
 #[cfg(test)]
@@ -162,6 +335,30 @@ mod tests {
                 let exact: f32 = (0..3).map(|k| x[row * stride + 1 + k] * w[k][column]).sum();
                 assert_eq!(*sum, 0.5 + exact);
             }
+        }
+    }
+    #[test]
+    fn exp_is_accurate_over_its_range() {
+        for step in -8700..=8800 {
+            let x = step as f32 / 100.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 3e-7, "{x}");
+        }
+        assert_eq!((exp(-1e30), exp(0.0)), (0.0, 1.0));
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn values_behind_the_last_eight_are_worked_on_and_nothing_else() {
+        for length in 0..20 {
+            let values: Vec<f32> = (0..length).map(|value| value as f32).collect();
+            let (mut mapped, mut zipped) = (values.clone(), values.clone());
+            map(&mut mapped, |x| x + F32x8::splat(1.0));
+            zip(&mut zipped, &mapped, |x, y| y - x);
+            assert!(mapped.iter().zip(&values).all(|(y, x)| *y == x + 1.0));
+            assert_eq!(zipped, vec![1.0; length]);
+            assert_eq!(sum(&values, |x| x + F32x8::splat(1.0)), mapped.iter().sum::<f32>());
+            assert_eq!(dot(&values, &mapped), values.iter().map(|x| x * (x + 1.0)).sum::<f32>());
         }
     }
 }

@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 
-use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
@@ -433,22 +432,14 @@ impl Host<'_> {
 
 /// Makes the exponentials of scores, each multiplied by `sharpness`, relative to the highest of its lane. Returns their sums.
 fn softmax(scores: &mut [[f32; LANES]], sharpness: f32) -> [f32; LANES] {
-    let mut highest = [f32::MIN; LANES];
-    for score in &*scores {
-        // Not `f32::max`, which has a rule for NaN that no vector instruction has.
-        highest
-            .iter_mut()
-            .zip(score)
-            .for_each(|(highest, score)| *highest = if *score > *highest { *score } else { *highest });
-    }
-    let mut totals = [0.0; LANES];
+    let highest = scores.iter().fold(F32x8::splat(f32::MIN), |highest, score| highest.max(F32x8::load(score)));
+    let (sharpness, mut totals) = (F32x8::splat(sharpness), F32x8::splat(0.0));
     for score in scores {
-        for lane in 0..LANES {
-            score[lane] = exp((score[lane] - highest[lane]) * sharpness);
-            totals[lane] += score[lane];
-        }
+        let share = ((F32x8::load(score) - highest) * sharpness).exp();
+        *score = share.to_array();
+        totals = totals + share;
     }
-    totals
+    totals.to_array()
 }
 
 /// What the scores of each head lose a row of distance: powers of `2^(-8/heads)`. Where their number is no power of two,

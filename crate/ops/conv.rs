@@ -7,6 +7,7 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::add_scaled;
 use crate::weights::TILE;
 
 /// See the module.
@@ -75,7 +76,7 @@ impl Op for Conv {
                 }
                 product(&near, self.taps * inputs, weight, bias, rows, width);
                 self.activation.apply(rows);
-                rows.iter_mut().zip(&residual[first * width..]).for_each(|(y, residual)| *y += residual);
+                add_scaled(rows, 1.0, &residual[first * width..]);
             });
         });
     }

@@ -2,13 +2,12 @@
 //! the two tokens. Source: DeBERTa (arXiv 2006.03654) §3.1; the rest is as in [`Attention`](super::Attention).
 
 use super::attention::{Heads, QUERIES, TILE_ELEMENTS};
-use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::dot;
+use crate::simd::{F32x8, add_scaled, dot, map};
 
 /// The queries and keys of positions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -110,11 +109,10 @@ impl Op for DisentangledAttention {
 /// The sum of the values by the softmax of their scores, each of which is multiplied by `sharpness`.
 fn mix<'a>(scores: &mut [f32], sharpness: f32, values: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
     let highest = scores.iter().copied().fold(f32::MIN, f32::max);
-    scores.iter_mut().for_each(|score| *score = exp((*score - highest) * sharpness));
+    map(scores, |score| ((score - F32x8::splat(highest)) * F32x8::splat(sharpness)).exp());
     let total: f32 = scores.iter().sum();
     out.fill(0.0);
     for (value, score) in values.zip(scores) {
-        let weight = *score / total;
-        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+        add_scaled(out, *score / total, value);
     }
 }

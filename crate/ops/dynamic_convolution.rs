@@ -3,12 +3,12 @@
 
 use super::GROUP;
 use super::depthwise::Taps;
-use super::linear::exp;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::{F32x8, add_scaled, map};
 
 /// See the module.
 pub struct DynamicConvolution {
@@ -59,11 +59,11 @@ impl Op for DynamicConvolution {
                     for (index, (row, scores)) in row.chunks_exact_mut(head).zip(scores).enumerate() {
                         let highest = scores.iter().copied().fold(f32::MIN, f32::max);
                         filter.clear();
-                        filter.extend(scores.iter().map(|score| exp(score - highest)));
+                        filter.extend(scores);
+                        map(&mut filter, |score| (score - F32x8::splat(highest)).exp());
                         let total: f32 = filter.iter().sum();
                         for (tap, from) in Taps::around(self.size).rows(batch, token) {
-                            let (weight, x) = (filter[tap] / total, &x[from * stride + index * head..][..head]);
-                            row.iter_mut().zip(x).for_each(|(y, x)| *y += weight * x);
+                            add_scaled(row, filter[tap] / total, &x[from * stride + index * head..]);
                         }
                     }
                 }

@@ -9,6 +9,7 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::{F32x8, add_scaled, zip};
 
 /// The tables that are looked up, all of one width.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -142,14 +143,14 @@ impl Op for Embed {
                     };
                     let scale =
                         self.tables.scale * self.tables.dropout.map_or(1.0, |dropout| dropout.scale(batch, token));
-                    row.iter_mut().zip(own).for_each(|(x, own)| *x = scale * own);
+                    zip(row, own, |_, own| F32x8::splat(scale) * own);
                     let added = [
                         self.tables.types.map(|table| row_of(table, batch.type_ids[token])),
                         self.tables.positions.map(|table| row_of(table, batch.positions[token])),
                         self.tables.tasks.map(|table| row_of(table, 0)),
                     ];
                     for added in added.into_iter().flatten() {
-                        row.iter_mut().zip(added).for_each(|(x, added)| *x += added);
+                        add_scaled(row, 1.0, added);
                     }
                     if let Some(norm) = self.norm {
                         norm.apply(&mut row[..width], memory);

@@ -10,6 +10,7 @@ use crate::fragment;
 use crate::ops::Epilogue;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::add_scaled;
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
 /// The second of the two products, along the rows.
@@ -66,9 +67,10 @@ impl Op for Fourier {
                     {
                         let [cos, sin] = turns[(token - from) * source % count];
                         let (even, odd) = columns.split_at(stride);
-                        row.iter_mut().zip(even).zip(odd).for_each(|((y, even), odd)| *y += cos * even - sin * odd);
+                        add_scaled(row, cos, even);
+                        add_scaled(row, -sin, odd);
                     }
-                    row.iter_mut().zip(&x[token * stride..]).for_each(|(y, x)| *y += x);
+                    add_scaled(row, 1.0, &x[token * stride..]);
                 }
             });
         });

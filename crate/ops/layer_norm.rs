@@ -7,6 +7,7 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
+use crate::simd::{F32x8, add_scaled, map, sum, zip};
 
 /// Parameters of a layer normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,7 +119,7 @@ impl Op for LayerNorm {
                 }
                 if let Some(residual) = self.residual {
                     let residual = &memory.read(residual)[first * stride..][..rows.len()];
-                    rows.iter_mut().zip(residual).for_each(|(y, residual)| *y += residual);
+                    add_scaled(rows, 1.0, residual);
                 }
             });
         });
@@ -133,28 +134,16 @@ impl Norm {
 }
 
 fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, kind: NormKind) {
-    if kind == NormKind::Affine {
-        row.iter_mut().zip(gain).zip(bias).for_each(|((x, gain), bias)| *x = *x * gain + bias);
-        return;
+    if kind != NormKind::Affine {
+        let width = row.len() as f32;
+        let mean = F32x8::splat(if kind != NormKind::Layer { 0.0 } else { sum(row, |x| x) / width });
+        let variance = sum(row, |x| (x - mean) * (x - mean)) / width;
+        let scale = F32x8::splat(1.0 / (variance + eps).sqrt());
+        map(row, |x| (x - mean) * scale);
     }
-    let width = row.len() as f32;
-    let mean = if kind != NormKind::Layer { 0.0 } else { sum(row, |x| x) / width };
-    let variance = sum(row, |x| (x - mean) * (x - mean)) / width;
-    let scale = 1.0 / (variance + eps).sqrt();
-    for ((x, gain), bias) in row.iter_mut().zip(gain).zip(bias) {
-        *x = (*x - mean) * scale * (kind.gain() + gain) + bias;
-    }
-}
-
-/// The sum of `f` of each value, in eight lanes: vectorises, and rounds less than one running sum.
-fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
-    let (eights, rest) = values.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for values in eights {
-        lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane += f(*value));
-    }
-    lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += f(*value));
-    lanes.iter().sum()
+    let more = F32x8::splat(kind.gain());
+    zip(row, gain, |x, gain| x * (more + gain));
+    zip(row, bias, |x, bias| x + bias);
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::fragment;
 use crate::head::Pooling;
 use crate::program::{Buf, Op, Operand, Output, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::{F32x8, add_scaled, map, zip};
 
 /// See the module.
 pub struct Pool {
@@ -98,16 +99,16 @@ fn pool(mode: u32, batch: &Batch, text: usize, x: &[f32], stride: usize, out: &m
     if mode == Pooling::Max as u32 {
         out.fill(f32::MIN);
         for index in counted {
-            out.iter_mut().zip(row(index)).for_each(|(out, x)| *out = out.max(*x));
+            zip(out, row(index), F32x8::max);
         }
         return;
     }
     let mut total = 0.0;
     for index in counted {
         let weight = if mode == Pooling::WeightedMean as u32 { (index - rows.start + 1) as f32 } else { 1.0 };
-        out.iter_mut().zip(row(index)).for_each(|(out, x)| *out += weight * x);
+        add_scaled(out, weight, row(index));
         total += weight;
     }
-    let divisor = if mode == Pooling::MeanSqrtLen as u32 { total.sqrt() } else { total };
-    out.iter_mut().for_each(|out| *out /= divisor);
+    let divisor = F32x8::splat(if mode == Pooling::MeanSqrtLen as u32 { total.sqrt() } else { total });
+    map(out, |sum| sum / divisor);
 }

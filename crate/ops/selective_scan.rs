@@ -2,13 +2,14 @@
 //! its states, `dt = softplus(step)` and `A = -exp(decay)`. Source: "Mamba", arXiv 2312.00752, algorithm 2.
 
 use super::GROUP;
-use super::linear::{Activation, exp};
+use super::linear::Activation;
 use crate::batch::Batch;
 use crate::cpu::Memory;
 use crate::fragment;
 use crate::layout::PANEL;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
+use crate::simd::{add_scaled, exp, zip};
 
 /// What a scan does not read from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,8 @@ impl Op for SelectiveScan {
                 (channel / PANEL * states.next_multiple_of(4) + state) * PANEL + channel % PANEL
             };
             let rates: Vec<f32> = (0..states * stride).map(|at| -exp(decay[place(at / stride, at % stride)])).collect();
-            let (mut dt, mut gate) = (vec![0.0; stride], vec![0.0; stride]);
+            let mut scratch = vec![0.0; stride];
+            let (mut dt, mut input) = (scratch.clone(), scratch.clone());
             for text in 0..batch.texts() {
                 let mut held = vec![0.0; states * stride];
                 let rows = batch.text(text);
@@ -100,19 +102,23 @@ impl Op for SelectiveScan {
                     let token = if self.backward { rows.end - 1 - step } else { rows.start + step };
                     let (x, y) = (row(self.x, token), &mut out[token * stride..][..stride]);
                     dt.iter_mut().zip(row(self.steps, token)).for_each(|(dt, step)| *dt = softplus(*step));
-                    y.iter_mut().zip(x).zip(skip).for_each(|((y, x), skip)| *y = skip * x);
+                    input.copy_from_slice(x);
+                    zip(&mut input, &dt, |x, dt| dt * x);
+                    y.copy_from_slice(x);
+                    zip(y, skip, |x, skip| skip * x);
                     let (b, c) = row(self.selection, token)[self.selected()..][..2 * states].split_at(states);
                     for (state, (held, rates)) in
                         held.chunks_exact_mut(stride).zip(rates.chunks_exact(stride)).enumerate()
                     {
-                        for ((((held, rate), dt), x), y) in held.iter_mut().zip(rates).zip(&dt).zip(x).zip(&mut *y) {
-                            *held = exp(dt * rate) * *held + dt * b[state] * x;
-                            *y += *held * c[state];
-                        }
+                        scratch.copy_from_slice(rates);
+                        zip(&mut scratch, &dt, |rate, dt| (dt * rate).exp());
+                        zip(held, &scratch, |held, kept| kept * held);
+                        add_scaled(held, b[state], &input);
+                        add_scaled(y, c[state], held);
                     }
-                    gate.copy_from_slice(&row(self.gate, token)[self.gate.stride - stride..]);
-                    Activation::Silu.apply(&mut gate);
-                    y.iter_mut().zip(&gate).for_each(|(y, gate)| *y *= gate);
+                    scratch.copy_from_slice(&row(self.gate, token)[self.gate.stride - stride..]);
+                    Activation::Silu.apply(&mut scratch);
+                    zip(y, &scratch, |y, gate| y * gate);
                 }
             }
         });
