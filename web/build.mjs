@@ -29,16 +29,20 @@ for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
 for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
 
 await esbuild.build({
-  entryPoints: [join(here, "src/main.ts")],
-  outfile: join(out, "main.js"),
+  entryPoints: [join(here, "src/main.ts"), join(here, "src/bench.ts")],
+  outdir: out,
   bundle: true,
   format: "esm",
   target: "es2022",
   minify: true,
   legalComments: "none",
   plugins: [{
-    name: "embedlet stands beside the page",
-    setup: (build) => build.onResolve({ filter: /^embedlet$/ }, () => ({ path: "./embedlet/index.js", external: true })),
+    name: "what stands beside the page",
+    setup(build) {
+      build.onResolve({ filter: /^embedlet$/ }, () => ({ path: "./embedlet/index.js", external: true }));
+      // Loaded when it is wanted.
+      build.onResolve({ filter: /^\.\/bench\.js$/ }, ({ path }) => ({ path, external: true }));
+    },
   }],
 });
 

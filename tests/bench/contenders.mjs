@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-const ours = (device) => ({ name: `embedlet ${device}`, kind: "embedlet", options: { device, precision: "f32" } });
+const ours = (name, options, byDefault = true) => ({ name: `embedlet ${name}`, kind: "embedlet", options: { precision: "f32", ...options }, byDefault });
 const theirs = (device, dtype, threads, byDefault = true) => ({
   name: `transformers.js ${device} ${dtype}${device === "wasm" ? ` ${threads}t` : ""}`,
   kind: "transformers",
@@ -17,8 +17,10 @@ const theirs = (device, dtype, threads, byDefault = true) => ({
 });
 
 const ALL = [
-  ours("webgpu"),
-  ours("wasm"),
+  ours("webgpu", { device: "webgpu" }),
+  ours("wasm", { device: "wasm" }),
+  // What a browser without relaxed SIMD runs.
+  ours("wasm simd128", { device: "wasm", wasmUrl: "/embedlet/embedlet_bg.wasm" }, false),
   theirs("webgpu", "fp32", 1),
   theirs("webgpu", "q8", 1, false),
   theirs("wasm", "fp32", 1),
@@ -29,7 +31,7 @@ const ALL = [
 
 /** Those that `wanted` names by parts of their names, or without it the usual ones; the peer only where there is its model. */
 export function choose(wanted, peerModel) {
-  const named = ({ name, byDefault = true }) => (wanted ? wanted.some((part) => name.includes(part)) : byDefault);
+  const named = ({ name, byDefault }) => (wanted ? wanted.some((part) => name.includes(part)) : byDefault);
   return ALL.filter((contender) => named(contender) && (contender.kind === "embedlet" || peerModel));
 }
 

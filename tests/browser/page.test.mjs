@@ -160,6 +160,29 @@ describe("one visit, on the processor", () => {
     assert.match(await page.locator("#predictions .source").textContent(), /^Nearest example: (Do you have|Is it sold)/);
   });
 
+  test("the benchmark runs what is chosen, shows it, gives its samples, and can be stopped", async () => {
+    await tab(page, "Benchmark").click();
+    const run = page.getByRole("button", { name: "Run" });
+    await run.waitFor();
+    assert.deepEqual(await page.locator("#room-bench label").allTextContents(),
+      [" WebGPU", " WebAssembly", " one short", " one long", " 32 short", " 32 mixed", " 16 long"]);
+    for (const name of ["WebGPU", "one long", "32 short", "32 mixed", "16 long"]) await page.getByLabel(name).uncheck();
+    await run.click();
+    await page.getByRole("button", { name: "Copy as JSON" }).waitFor();
+    const found = JSON.parse(await page.getByLabel("Result as JSON").inputValue());
+    assert.deepEqual(found.cells.map(({ name, tokens }) => [name, tokens]), [["one short", 16]]);
+    const [{ name, info, results }] = found.contenders;
+    assert.deepEqual([name, info.adapter, found.contenders.length], ["embedlet wasm", null, 1]);
+    assert.deepEqual(Object.keys(results), ["load", "first vector", "one short"]);
+    assert.ok(results["one short"].samples.length === 7 && results["one short"].samples.every((ms) => ms > 0));
+    assert.match(await page.locator("#room-bench svg").last().getAttribute("aria-label"), /^embedlet wasm: .* ms, from .* to /);
+
+    await page.getByLabel("16 long").check();
+    await run.click();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await page.waitForFunction(() => document.querySelector("#room-bench [role=status]").textContent === "Stopped.");
+  });
+
   test("text is text", async () => {
     const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
     await drop(page, [
@@ -196,8 +219,10 @@ describe("one visit, on the processor", () => {
     assert.match(await page.locator("#announcer").textContent(), /^10 texts found\. Best: How bats see with sound$/);
 
     await press("Shift+Tab", "ArrowLeft");
+    assert.equal(await focused(), "tab-bench");
+    await press("Home", "End", "ArrowLeft");
     assert.equal(await focused(), "tab-texts");
-    await press("Home", "End", "Tab");
+    await press("Tab");
     assert.equal(await focused(), "paste");
     await page.keyboard.type("Moths that hear a bat drop to the ground.");
     await adds(page, 1, () => press("Tab", "Enter"));
@@ -214,7 +239,7 @@ describe("one visit, on the processor", () => {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 900 });
         await search(page, "how to sleep well");
-        for (const name of ["Search", "Classify", "Your texts"]) {
+        for (const name of ["Search", "Classify", "Your texts", "Benchmark"]) {
           await tab(page, name).click();
           if (name === "Classify") await page.locator("#predictions > li").first().waitFor();
           const { violations } = await new AxeBuilder({ page }).analyze();

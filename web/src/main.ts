@@ -49,7 +49,9 @@ const texts = textsRoom(library, () => {
   search.rank();
   void index();
 });
-tabs(document.querySelector<HTMLElement>("[role=tablist]")!);
+tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
+  if (panel.id === "room-bench" && !panel.querySelector("button")) void benchmark(panel);
+});
 byId("forget", HTMLButtonElement).addEventListener("click", () => {
   void offline.forgetModels().then(showStored);
   byId("rooms", HTMLElement).focus(); // the button goes with the model
@@ -113,6 +115,17 @@ async function load(): Promise<void> {
   await index();
   classify.use(encoder);
   void showStored(); // the browser counts a stored file some time after it is written
+}
+
+/** Fills the benchmark's room, whose code comes only now. Where it does not come, showing the room again is another try. */
+async function benchmark(room: HTMLElement): Promise<void> {
+  room.textContent = "Loading …";
+  try {
+    const { benchRoom } = await import("./bench.js");
+    await benchRoom(room, model);
+  } catch (error) {
+    room.textContent = `The benchmark did not load: ${problemOf(error).message}`;
+  }
 }
 
 /** Lets go of the encoder, if there is one, and of what was made with it. */

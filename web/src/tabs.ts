@@ -1,6 +1,7 @@
 // The rooms as ARIA tabs: one tab stop, arrow keys, Home and End move between them, and the shown panel follows the focus.
 
-export function tabs(list: HTMLElement): void {
+/** `shown` is called with a panel each time that it is shown. */
+export function tabs(list: HTMLElement, shown: (panel: HTMLElement) => void): void {
   const all = [...list.querySelectorAll<HTMLElement>("[role=tab]")];
 
   const show = (chosen: HTMLElement) => {
@@ -8,7 +9,9 @@ export function tabs(list: HTMLElement): void {
       const selected = tab === chosen;
       tab.setAttribute("aria-selected", String(selected));
       tab.tabIndex = selected ? 0 : -1;
-      document.getElementById(tab.getAttribute("aria-controls")!)!.hidden = !selected;
+      const panel = document.getElementById(tab.getAttribute("aria-controls")!)!;
+      panel.hidden = !selected;
+      if (selected) shown(panel);
     }
   };
 
