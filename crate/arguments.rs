@@ -37,7 +37,7 @@ verbs
 
 options
     --device auto|gpu|cpu   auto takes a GPU unless there is none, or only a software one
-    --precision auto|f32|f16
+    --precision auto|f32|f16|int8
                             how matrices are stored on the device; auto: as in the checkpoint
     --quiet                 no progress on stderr
     --logits                tag, answer: {\"logits\": …}, the scores of every token
@@ -232,11 +232,10 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                 }
             }
             "--precision" => {
-                parsed.precision = match value()?.as_str() {
-                    "auto" => None,
-                    "f32" => Some(Precision::F32),
-                    "f16" => Some(Precision::F16),
-                    other => return Err(format!("--precision is auto, f32 or f16, not \"{other}\"")),
+                let name = value()?;
+                parsed.precision = Precision::parse(&name);
+                if parsed.precision.is_none() && name != "auto" {
+                    return Err(format!("--precision is auto, f32, f16 or int8, not \"{name}\""));
                 }
             }
             "--pooling" => match value()?.as_str() {

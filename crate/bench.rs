@@ -1,6 +1,8 @@
 //! `embedlet bench`: how fast a model runs on this machine, where the time goes, and what share that is of what the device can
 //! do. Works and bytes are counted from the kernels' descriptions, times are measured.
 
+use embedlet_host::F32x8;
+
 use std::fmt::{self, Display, Formatter};
 use std::hint::black_box;
 
@@ -15,7 +17,6 @@ use crate::platform::now_ms;
 use crate::program::{Buf, Op, Operand, Precision, Program, Rows, TailId};
 use crate::runner::Runner;
 use crate::shader::{Const, Kernel};
-use crate::simd::F32x8;
 use crate::weights::Layout;
 
 /// A turn lasts at least so long: short calls are repeated.
@@ -160,7 +161,7 @@ fn embed(model: &Model, texts: &[String]) -> Result<Vec<f32>> {
 fn stored(model: &Model) -> Precision {
     match &model.runner {
         Runner::Gpu(resident) => resident.precision(),
-        Runner::Cpu(..) => Precision::F32,
+        Runner::Cpu(memory, _) => memory.borrow().precision(),
     }
 }
 

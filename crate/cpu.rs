@@ -3,6 +3,8 @@
 //! In the browser this is the path for machines without a usable GPU (wasm SIMD, one thread); natively it
 //! is the reference that kernels are compared with, and it uses all cores.
 
+use embedlet_host::{Int8Matrix, Matrix, extend_with_zeros};
+
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::program::{Buf, Outcome, Plan, Precision, Program, Slot, TailId, WeightId};
@@ -12,23 +14,35 @@ use crate::weights::Sink;
 pub struct Memory {
     plan: Plan,
     slots: Vec<Vec<f32>>,
-    weights: Vec<Vec<f32>>,
-    rounded: Vec<bool>,
+    weights: Vec<Stored>,
+    precision: Precision,
     output: Vec<f32>,
+}
+
+/// A parameter.
+enum Stored {
+    /// Values, which may be those that halves can have.
+    Floats { values: Vec<f32>, halves: bool },
+    /// A matrix of so many inputs, once it is there.
+    Int8 { matrix: Int8Matrix, inputs: usize },
 }
 
 impl Memory {
     /// Memory for this program, parameters zero. Where `precision` is f16, matrices and tables are rounded
-    /// as a GPU would round them.
+    /// as a GPU would round them; where it is int8, matrices become integers.
     pub fn new(program: &Program, precision: Precision) -> Result<Self> {
         let plan = program.plan();
         let mut weights = Vec::with_capacity(program.weights.len());
-        let mut rounded = Vec::with_capacity(program.weights.len());
         for weight in &program.weights {
-            weights.push(zeros(weight.layout.elements(), "loading the weights")?);
-            rounded.push(weight.stored(precision) == Precision::F16);
+            weights.push(match weight.stored(precision) {
+                Precision::Int8 => Stored::Int8 { matrix: Int8Matrix::default(), inputs: weight.layout.inputs() },
+                stored => Stored::Floats {
+                    values: zeros(weight.layout.elements(), "loading the weights")?,
+                    halves: stored == Precision::F16,
+                },
+            });
         }
-        Ok(Self { slots: vec![Vec::new(); plan.slots.len()], plan, weights, rounded, output: Vec::new() })
+        Ok(Self { slots: vec![Vec::new(); plan.slots.len()], plan, weights, precision, output: Vec::new() })
     }
 
     /// Memory in which every activation has its own place and nothing is allocated yet, for running single
@@ -38,8 +52,8 @@ impl Memory {
         Self {
             plan: Plan { slots, slot_of: (0..program.bufs.len()).collect() },
             slots: vec![Vec::new(); program.bufs.len()],
-            weights: vec![Vec::new(); program.weights.len()],
-            rounded: vec![false; program.weights.len()],
+            weights: program.weights.iter().map(|_| Stored::Floats { values: Vec::new(), halves: false }).collect(),
+            precision: Precision::F32,
             output: Vec::new(),
         }
     }
@@ -51,8 +65,8 @@ impl Memory {
 
     /// Gives a parameter its values, rounded as a device would store them.
     pub fn set_weight(&mut self, id: WeightId, values: Vec<f32>, stored: Precision) {
-        self.weights[id.0] = vec![0.0; values.len()];
-        self.rounded[id.0] = stored == Precision::F16;
+        let halves = stored == Precision::F16;
+        self.weights[id.0] = Stored::Floats { values: vec![0.0; values.len()], halves };
         self.load(id, 0, &values);
     }
 
@@ -84,11 +98,7 @@ impl Memory {
     /// Makes the activations as large as a batch needs them.
     pub(crate) fn reserve(&mut self, batch: &Batch, doing: &str) -> Result<()> {
         for (slot, shape) in self.slots.iter_mut().zip(&self.plan.slots) {
-            let (needed, present) = (shape.rows.of(batch) * shape.stride, slot.len());
-            if needed > present {
-                slot.try_reserve_exact(needed - present).map_err(|_| out_of_memory(doing))?;
-                slot.resize(needed, 0.0);
-            }
+            extend_with_zeros(slot, shape.rows.of(batch) * shape.stride).map_err(|_| out_of_memory(doing))?;
         }
         Ok(())
     }
@@ -98,9 +108,29 @@ impl Memory {
         &self.slots[self.plan.slot_of[buf.id]]
     }
 
-    /// A parameter as its [`Layout`](crate::weights::Layout) says.
+    /// A parameter as its [`Layout`](crate::weights::Layout) says. Of a matrix that is stored in integers there is nothing to see:
+    /// products ask for a `matrix`.
     pub fn weight(&self, id: WeightId) -> &[f32] {
-        &self.weights[id.0]
+        match &self.weights[id.0] {
+            Stored::Floats { values, .. } => values,
+            Stored::Int8 { .. } => &[],
+        }
+    }
+
+    /// A matrix, or one of `count` that lie below one another.
+    pub(crate) fn matrix(&self, id: WeightId, index: usize, count: usize) -> Matrix<'_> {
+        match &self.weights[id.0] {
+            Stored::Floats { values, .. } => {
+                let size = values.len() / count;
+                Matrix::F32(&values[index * size..(index + 1) * size])
+            }
+            Stored::Int8 { matrix, .. } => Matrix::Int8(matrix.part(index, count)),
+        }
+    }
+
+    /// How its matrices lie: halves are only values that f32 holds here.
+    pub fn precision(&self) -> Precision {
+        if self.precision == Precision::Int8 { Precision::Int8 } else { Precision::F32 }
     }
 
     /// Lets `fill` write an activation while it reads others.
@@ -122,12 +152,14 @@ impl Memory {
 impl Memory {
     /// Stores `values` from element `at` of a parameter.
     pub fn load(&mut self, weight: WeightId, at: usize, values: &[f32]) {
-        let into = &mut self.weights[weight.0][at..at + values.len()];
-        if self.rounded[weight.0] {
-            let pairs = into.iter_mut().zip(values);
-            pairs.for_each(|(into, value)| *into = half::f16::from_f32(*value).to_f32());
-        } else {
-            into.copy_from_slice(values);
+        match &mut self.weights[weight.0] {
+            Stored::Floats { values: all, halves: false } => all[at..at + values.len()].copy_from_slice(values),
+            Stored::Floats { values: all, halves: true } => {
+                let pairs = all[at..at + values.len()].iter_mut().zip(values);
+                pairs.for_each(|(into, value)| *into = half::f16::from_f32(*value).to_f32());
+            }
+            // Matrices come whole.
+            Stored::Int8 { matrix, inputs } => *matrix = Int8Matrix::quantize(values, *inputs),
         }
     }
 }
@@ -145,8 +177,7 @@ impl Sink for Memory {
 
 fn zeros(elements: usize, doing: &str) -> Result<Vec<f32>> {
     let mut values = Vec::new();
-    values.try_reserve_exact(elements).map_err(|_| out_of_memory(doing))?;
-    values.resize(elements, 0.0);
+    extend_with_zeros(&mut values, elements).map_err(|_| out_of_memory(doing))?;
     Ok(values)
 }
 

@@ -1,9 +1,9 @@
 //! How parameters lie on the device, and where each element of a checkpoint's tensor goes.
 
+pub use embedlet_host::PANEL;
+
 use crate::rotation::Turned;
 
-/// Output columns that lie side by side in a stored matrix; see [`Layout::Linear`].
-pub const PANEL: usize = 8;
 /// Matrices are padded to whole tiles of this many output columns.
 pub const TILE: usize = 64;
 
@@ -260,6 +260,28 @@ impl Layout {
         }
     }
 
+    /// Whether it is in panels, `[outputs / 8][inputs][8]`, of what products multiply by.
+    pub fn is_matrix(&self) -> bool {
+        self.inputs() > 0
+    }
+
+    /// Elements of a column of a matrix, padding included; 0 of what is none.
+    pub fn inputs(&self) -> usize {
+        match self {
+            Self::Linear { inputs, .. } => inputs.padded(),
+            Self::Conv { inputs, taps, .. } => taps * inputs.padded(),
+            Self::Joined { inputs, .. } | Self::Grouped { inputs, .. } | Self::Experts { inputs, .. } => {
+                inputs.next_multiple_of(4)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether the elements of every row lie as far from its first one as those of any other.
+    pub(crate) fn has_rows_alike(&self) -> bool {
+        !matches!(self, Self::Grouped { .. } | Self::Joined { .. })
+    }
+
     /// A matrix without blocks or heads.
     fn whole(inputs: usize, outputs: usize) -> Self {
         Self::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) }
@@ -316,4 +338,38 @@ pub fn distance_bucket(distance: i32, buckets: usize, most: usize) -> usize {
         (exact + (scale * (half - exact) as f32) as usize).min(half - 1)
     };
     if distance > 0 { half + bucket } else { bucket }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rotation::Pairs;
+
+    #[test]
+    fn rows_that_are_said_to_be_alike_are() {
+        let (plain, heads) = (Axis::plain(10), Axis::turned(3, 6, Turned { columns: 4, pairs: Pairs::Neighbours }));
+        let layouts = [
+            Layout::Vector { axis: heads },
+            Layout::Table { rows: 5, width: 7 },
+            Layout::Rotations { rows: 5, pairs: 3 },
+            Layout::Turns { most: 4 },
+            Layout::Distances { most: 4, buckets: 3, heads: 2 },
+            Layout::Conv { inputs: heads, taps: 3, outputs: plain },
+            Layout::Linear { inputs: heads, outputs: Axis::gated(9, 1) },
+            Layout::Linear { inputs: plain, outputs: Axis::blocks(6, 5).interleaved(3) },
+            Layout::Experts { count: 3, inputs: 6, outputs: 10, by_input: true },
+            Layout::Experts { count: 3, inputs: 6, outputs: 10, by_input: false },
+            Layout::LowRank { ranks: Axis::blocks(2, 3), columns: plain, by_rank: true },
+            Layout::LowRank { ranks: Axis::blocks(2, 3), columns: plain, by_rank: false },
+            Layout::Filters { channels: 5, size: 3 },
+            Layout::Joined { first: 4, inputs: 6, outputs: 5 },
+            Layout::Grouped { groups: 2, inputs: 6, outputs: 10 },
+        ];
+        for layout in layouts {
+            let (rows, columns) = layout.size();
+            let offset = |row, column| layout.place(row, column).wrapping_sub(layout.place(row, 0));
+            let alike = (0..rows).all(|row| (0..columns).all(|column| offset(row, column) == offset(0, column)));
+            assert!(alike || !layout.has_rows_alike(), "{layout:?}");
+        }
+    }
 }

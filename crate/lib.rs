@@ -39,7 +39,6 @@ pub mod rotation;
 mod runner;
 pub mod shader;
 pub mod shards;
-mod simd;
 pub mod tails;
 pub mod task;
 pub mod tokens;

@@ -17,6 +17,7 @@ use embedlet::gpu::Gpu;
 use embedlet::job::Call;
 use embedlet::model::{Device, Model};
 use embedlet::native;
+use embedlet::program::Precision;
 use embedlet::task::{ExplainOptions, Input, ZeroShotOptions};
 
 /// Lines tokenized and sorted by length at once.
@@ -96,6 +97,7 @@ fn load(arguments: &Arguments) -> Result<Model, String> {
     let cpu = |reason: String| load(Device::Cpu(Some(reason))).map_err(|error| error.to_string());
     match (arguments.device.as_str(), pollster::block_on(Gpu::open())) {
         ("cpu", _) => load(Device::Cpu(None)).map_err(|error| error.to_string()),
+        ("auto", _) if *precision == Some(Precision::Int8) => cpu("precision int8 is for the CPU".into()),
         ("gpu", gpu) => gpu.and_then(|gpu| load(Device::Gpu(gpu))).map_err(|error| error.to_string()),
         (_, Err(error)) => cpu(error.to_string()),
         (_, Ok(gpu)) if gpu.adapter().software => {

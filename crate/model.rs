@@ -321,7 +321,7 @@ impl Model {
             Runner::Gpu(gpu) => {
                 ("gpu", Some(gpu.gpu().adapter().clone()), None, gpu.precision(), Some(gpu.self_check()))
             }
-            Runner::Cpu(_, reason) => ("cpu", None, reason.clone(), Precision::F32, None),
+            Runner::Cpu(memory, reason) => ("cpu", None, reason.clone(), memory.borrow().precision(), None),
         };
         Info {
             architecture: self.parts.architecture.clone(),
@@ -331,7 +331,7 @@ impl Model {
             device,
             adapter,
             reason,
-            precision: if precision == Precision::F16 { "f16" } else { "f32" },
+            precision: precision.name(),
             weight_bytes: program.weight_bytes(precision),
             dispatches: if device == "gpu" { program.steps(self.parts.vectors()).count() } else { 0 },
             task: self.task(),

@@ -357,4 +357,25 @@ pub enum Precision {
     F32,
     /// Two bytes a value.
     F16,
+    /// Matrices of one byte a value; what they multiply is rounded as much. On the host only.
+    Int8,
+}
+
+impl Precision {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Int8];
+
+    /// As options and results write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// The one of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
 }

@@ -7,7 +7,7 @@ use safetensors::Dtype;
 
 use crate::batch::Batch;
 use crate::cpu::Memory;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Resident, Upload};
 use crate::job::Ragged;
 use crate::program::{Buf, Precision, Program, Rows, TailId, WeightId, padded};
@@ -33,9 +33,12 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// For batches of at most `tokens` rows. `precision` none keeps the type of the parameters.
+    /// For batches of at most `tokens` rows. `precision` none keeps the type of the parameters; integers are for the host.
     pub fn new(device: Device, program: &Arc<Program>, tokens: usize, precision: Option<Precision>) -> Result<Self> {
         Ok(match device {
+            Device::Gpu(_) if precision == Some(Precision::Int8) => {
+                return Err(Error::option("precision int8", "on a GPU: the CPU has it"));
+            }
             Device::Gpu(gpu) => Self::Gpu(Box::new(Upload::new(gpu, program.clone(), tokens, precision))),
             Device::Cpu(reason) => {
                 Self::Cpu(Box::new(Memory::new(program, precision.unwrap_or(Precision::F32))?), reason)

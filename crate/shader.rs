@@ -96,7 +96,7 @@ impl Kernel {
             };
         }
         let matrix = match stored {
-            Precision::F32 => fragment!("lib/matrix_f32.wgsl"),
+            Precision::F32 | Precision::Int8 => fragment!("lib/matrix_f32.wgsl"),
             Precision::F16 => fragment!("lib/matrix_f16.wgsl"),
         };
         for fragment in [fragment!("lib/frame.wgsl"), matrix].iter().chain(&self.fragments) {

@@ -85,7 +85,8 @@ impl Folder {
 #[serde(deny_unknown_fields)]
 struct LoadOptions {
     device: DeviceOption,
-    precision: PrecisionOption,
+    /// `auto`, or that of a [`Precision`].
+    precision: String,
     /// Why WebGPU is not to be used although `auto` was asked for.
     reason: Option<String>,
     /// What the model is loaded for; none: as the folder says.
@@ -100,14 +101,6 @@ enum DeviceOption {
     Wasm,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PrecisionOption {
-    Auto,
-    F32,
-    F16,
-}
-
 /// A model being loaded.
 #[wasm_bindgen]
 pub struct Loader(model::Loader);
@@ -118,7 +111,11 @@ impl Loader {
     pub async fn create(folder: Folder, options: JsValue) -> Result<Loader, JsValue> {
         let text = js_sys::JSON::stringify(&options)?.as_string().unwrap_or_default();
         let options: LoadOptions = serde_json::from_str(&text).map_err(argument)?;
+        let precision = Precision::parse(&options.precision);
         let device = match options.device {
+            DeviceOption::Auto if precision == Some(Precision::Int8) => {
+                Device::Cpu(Some("precision int8 is for the CPU".into()))
+            }
             DeviceOption::Wasm => Device::Cpu(options.reason),
             DeviceOption::Webgpu => Device::Gpu(open().await.map_err(thrown)?),
             DeviceOption::Auto => match open().await {
@@ -129,11 +126,9 @@ impl Loader {
                 Err(error) => Device::Cpu(Some(error.to_string())),
             },
         };
-        let precision = match options.precision {
-            PrecisionOption::Auto => None,
-            PrecisionOption::F32 => Some(Precision::F32),
-            PrecisionOption::F16 => Some(Precision::F16),
-        };
+        if precision.is_none() && options.precision != "auto" {
+            return Err(thrown(Error::option("precision", options.precision)));
+        }
         model::Loader::new(&folder.0, device, precision, options.task).map(Self).map_err(thrown)
     }
 

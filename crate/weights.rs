@@ -77,7 +77,11 @@ impl Weight {
     /// The type that a device of this precision stores it in.
     pub fn stored(&self, precision: Precision) -> Precision {
         let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. } | Layout::Filters { .. });
-        if vector || self.rounding == Rounding::Never { Precision::F32 } else { precision }
+        match precision {
+            _ if vector || self.rounding == Rounding::Never => Precision::F32,
+            Precision::Int8 if !self.layout.is_matrix() => Precision::F32,
+            _ => precision,
+        }
     }
 
     /// Bytes on a device of this precision.
@@ -85,6 +89,7 @@ impl Weight {
         let size = match self.stored(precision) {
             Precision::F32 => 4,
             Precision::F16 => 2,
+            Precision::Int8 => 1,
         };
         self.layout.elements() as u64 * size
     }
@@ -401,7 +406,7 @@ fn place_rows(
         return Ok(());
     }
     let used = rows * target.columns * size;
-    let values: Vec<f32> = pending[..used].chunks_exact(size).map(|bytes| decode(target.dtype, bytes)).collect();
+    let values = decode(target.dtype, &pending[..used]);
     pending.drain(..used);
     for &(id, at) in &target.fills {
         let weight = &weights[id.0];
@@ -422,20 +427,10 @@ fn place_rows(
                 missing: weight.parts.iter().map(|part| part.rows).sum(),
             },
         });
-        for (row, values) in values.chunks_exact(target.columns).enumerate() {
-            for (col, value) in values.iter().enumerate() {
-                match layout {
-                    _ if weight.computed.is_some() => whole.values[first + row] = *value,
-                    Layout::Distances { most, buckets, .. } => {
-                        for distance in 0..=2 * most {
-                            if distance_bucket(distance as i32 - most as i32, buckets, most) == first + row {
-                                whole.values[layout.place(distance, col)] = *value;
-                            }
-                        }
-                    }
-                    _ => whole.values[layout.place(first + row, col)] = *value,
-                }
-            }
+        if weight.computed.is_some() {
+            whole.values[first..first + rows].copy_from_slice(&values);
+        } else {
+            place(layout, first, target.columns, &values, &mut whole.values);
         }
         whole.missing -= rows;
         if whole.missing == 0 {
@@ -450,11 +445,36 @@ fn place_rows(
     Ok(())
 }
 
-fn decode(dtype: Dtype, bytes: &[u8]) -> f32 {
-    match (dtype, bytes) {
-        (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-        (Dtype::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
-        (_, &[a, b]) => bf16::from_le_bytes([a, b]).to_f32(),
-        _ => 0.0, // `chunks_exact` gives no other lengths.
+/// Puts rows of a tensor, from its row `first`, where its layout has them.
+fn place(layout: Layout, first: usize, columns: usize, values: &[f32], whole: &mut [f32]) {
+    // Where the values of a row lie, from its first one on.
+    let mut offsets: Vec<usize> = Vec::new();
+    for (row, values) in (first..).zip(values.chunks_exact(columns)) {
+        if let Layout::Distances { most, buckets, .. } = layout {
+            let of_bucket = |distance: &usize| distance_bucket(*distance as i32 - most as i32, buckets, most) == row;
+            for distance in (0..=2 * most).filter(of_bucket) {
+                let start = layout.place(distance, 0);
+                whole[start..start + columns].copy_from_slice(values);
+            }
+            continue;
+        }
+        let start = layout.place(row, 0);
+        if offsets.is_empty() || !layout.has_rows_alike() {
+            offsets = (0..columns).map(|column| layout.place(row, column).wrapping_sub(start)).collect();
+        }
+        for (value, offset) in values.iter().zip(&offsets) {
+            whole[start.wrapping_add(*offset)] = *value;
+        }
+    }
+}
+
+fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    fn all<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks().0.iter().map(|bytes| value(*bytes)).collect()
+    }
+    match dtype {
+        Dtype::F32 => all(bytes, f32::from_le_bytes),
+        Dtype::F16 => all(bytes, |half| f16::from_le_bytes(half).to_f32()),
+        _ => all(bytes, |half| bf16::from_le_bytes(half).to_f32()),
     }
 }

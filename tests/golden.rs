@@ -19,6 +19,10 @@ const MIN_COSINE: f64 = 0.99999;
 const MIN_COSINE_F16: f64 = 0.9999;
 /// The same for tiny models of wide weights, which errors grow in.
 const MIN_COSINE_F16_MOVED: f64 = 0.999;
+/// Products of integers.
+const MIN_COSINE_INT8: f64 = 0.99;
+/// The same of tiny models of random, wide weights, which nothing trained to bear it.
+const MIN_COSINE_INT8_TINY: f64 = 0.9;
 
 /// Folders of tests/golden/models.
 const MODELS: [&str; 7] =
@@ -197,9 +201,10 @@ fn the_readme_lists_what_the_fixtures_prove() {
     assert_eq!(found, table, "EMBEDLET_WRITE_README=1 cargo test the_readme writes it");
 }
 
-/// Matrices and tables in halves: mean-pooled vectors of every fixture, whose weights, halves themselves, are moved off them.
+/// Matrices and tables in halves, and matrices in integers: mean-pooled vectors of every fixture, whose weights, halves
+/// themselves, are moved off them.
 #[test]
-fn halves_are_close_whatever_the_architecture() {
+fn rounded_weights_are_close_whatever_the_architecture() {
     let texts = strings(&json("architectures/texts.json"));
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moved");
     let options = EmbedOptions { pooling: Some(Names::One("mean".into())), ..EmbedOptions::default() };
@@ -214,10 +219,14 @@ fn halves_are_close_whatever_the_architecture() {
         copy_folder(&folder, &copy);
         rewrite(&copy, |_, value| value * 1.0003);
         let vectors = |precision| embed(&load(&copy, On::Cpu, Some(precision)), &texts, &options);
-        let (whole, halves) = (vectors(Precision::F32), vectors(Precision::F16));
-        let cosine = min_cosine(&halves.data, &whole.data, whole.dimensions);
-        if cosine.is_nan() || cosine < MIN_COSINE_F16_MOVED || halves.data == whole.data {
-            failures.push(format!("{name}: {cosine}"));
+        let whole = vectors(Precision::F32);
+        for (precision, least) in [(Precision::F16, MIN_COSINE_F16_MOVED), (Precision::Int8, MIN_COSINE_INT8_TINY)] {
+            let rounded = vectors(precision);
+            let cosine = min_cosine(&rounded.data, &whole.data, whole.dimensions);
+            let same = rounded.data == whole.data;
+            if cosine.is_nan() || cosine < least || same {
+                failures.push(format!("{name}, {precision:?}: {cosine}"));
+            }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -337,5 +346,20 @@ fn minilm_f16_weights() {
         let cosine = min_cosine(&found.data, &expected, 384);
         eprintln!("MiniLM f16 weights on {on:?}: min cosine {cosine}");
         assert!(cosine >= MIN_COSINE_F16, "{on:?}: {cosine}");
+    }
+}
+
+#[test]
+fn minilm_int8() {
+    let (texts, expected) = minilm_share(On::Cpu);
+    let model = load(&minilm(), On::Cpu, Some(Precision::Int8));
+    let found = embed(&model, &texts, &EmbedOptions::default());
+    let cosine = min_cosine(&found.data, &expected, 384);
+    eprintln!("MiniLM in int8: min cosine {cosine}");
+    assert!(cosine >= MIN_COSINE_INT8, "{cosine}");
+    assert_eq!(model.info().precision, "int8");
+    for index in (0..texts.len()).step_by(9) {
+        let alone = embed(&model, &texts[index..=index], &EmbedOptions::default());
+        assert_eq!(alone.data, found.data[index * 384..(index + 1) * 384], "text {index} alone changed bits");
     }
 }

@@ -200,7 +200,8 @@ impl Case {
                     };
                     memory.set_weight(*id, values.clone(), weight.stored(precision));
                     match weight.stored(precision) {
-                        Precision::F32 => upload(bytemuck::cast_slice(&values)),
+                        // Integers are for the host.
+                        Precision::F32 | Precision::Int8 => upload(bytemuck::cast_slice(&values)),
                         Precision::F16 => {
                             let halves: Vec<u16> = values.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect();
                             upload(bytemuck::cast_slice(&halves))

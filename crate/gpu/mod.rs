@@ -410,7 +410,8 @@ impl Sink for Upload {
         let Some(allocated) = &self.allocated else { return Err(Error::argument("values before a header")) };
         let buffer = &allocated.weights[weight.0];
         let bytes = match self.program.weights[weight.0].stored(allocated.precision) {
-            Precision::F32 => {
+            // Integers are for the host.
+            Precision::F32 | Precision::Int8 => {
                 self.gpu.queue.write_buffer(buffer, 4 * at as u64, bytemuck::cast_slice(values));
                 4 * values.len()
             }

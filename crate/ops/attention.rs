@@ -4,13 +4,14 @@
 
 use std::ops::Range;
 
+use embedlet_host::{F32x8, fours, products_with_eight, softmax, tile};
+
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::rotation::Turned;
 use crate::shader::{Const, Fragment, Grid, Kernel};
-use crate::simd::{F32x8, fours, tile, tile_in_runs};
 use crate::weights::Axis;
 
 /// Query rows of a workgroup.
@@ -371,15 +372,8 @@ impl Host<'_> {
         let mut unused = scores.as_mut_slice();
         for (part, rows) in parts.iter().enumerate() {
             let own = unused.split_off_mut(..rows.len()).unwrap_or_default();
-            for four in rows.start / 4..rows.end.div_ceil(4) {
-                let sums = tile_in_runs(&keys[four * head..][..head], &queries, [F32x8::splat(0.0); 4]);
-                for (key, sums) in (4 * four..).zip(sums) {
-                    // The first and the last four may reach beyond the rows.
-                    if let Some(score) = own.get_mut(key.wrapping_sub(rows.start)) {
-                        *score = sums.to_array();
-                    }
-                }
-            }
+            let keys = &keys[rows.start / 4 * head..rows.end.div_ceil(4) * head];
+            products_with_eight(keys, head, &queries, rows.start % 4, own);
             for (lane, seen) in seen.iter().enumerate() {
                 self.adjust(index, first + lane, &seen[part], rows, own.iter_mut().map(|score| &mut score[lane]));
             }
@@ -428,18 +422,6 @@ impl Host<'_> {
             }
         }
     }
-}
-
-/// Makes the exponentials of scores, each multiplied by `sharpness`, relative to the highest of its lane. Returns their sums.
-fn softmax(scores: &mut [[f32; LANES]], sharpness: f32) -> [f32; LANES] {
-    let highest = scores.iter().fold(F32x8::splat(f32::MIN), |highest, score| highest.max(F32x8::load(score)));
-    let (sharpness, mut totals) = (F32x8::splat(sharpness), F32x8::splat(0.0));
-    for score in scores {
-        let share = ((F32x8::load(score) - highest) * sharpness).exp();
-        *score = share.to_array();
-        totals = totals + share;
-    }
-    totals.to_array()
 }
 
 /// What the scores of each head lose a row of distance: powers of `2^(-8/heads)`. Where their number is no power of two,

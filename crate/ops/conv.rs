@@ -1,13 +1,14 @@
 //! `y = residual + activation(conv(x) + b)` over neighbouring rows of a text, an odd number of them, zero where the text
 //! ends. Source: `torch.nn.Conv1d`.
 
-use super::linear::{Activation, product};
+use embedlet_host::{add_scaled, product};
+
+use super::linear::Activation;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::add_scaled;
 use crate::weights::TILE;
 
 /// See the module.
@@ -64,7 +65,7 @@ impl Op for Conv {
         let (inputs, width) = (self.x.stride, self.out.stride);
         memory.write(self.out, |memory, out| {
             let (x, residual) = (memory.read(self.x), memory.read(self.residual));
-            let (weight, bias) = (memory.weight(self.weight), memory.weight(self.bias));
+            let (weight, bias) = (memory.matrix(self.weight, 0, 1), memory.weight(self.bias));
             for_row_blocks(&mut out[..batch.tokens() * width], width, 16, |first, rows| {
                 let mut near = vec![0.0; rows.len() / width * self.taps * inputs];
                 for (index, near) in near.chunks_exact_mut(inputs).enumerate() {

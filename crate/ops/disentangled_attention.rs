@@ -1,13 +1,14 @@
 //! `softmax(scale (q kᵀ + q Kᵀ + Q kᵀ)) v` for each head, where Q and K are the query and the key of the distance between
 //! the two tokens. Source: DeBERTa (arXiv 2006.03654) §3.1; the rest is as in [`Attention`](super::Attention).
 
+use embedlet_host::{F32x8, add_scaled, dot, map};
+
 use super::attention::{Heads, QUERIES, TILE_ELEMENTS};
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::{F32x8, add_scaled, dot, map};
 
 /// The queries and keys of positions.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,8 @@
 //! `y[t, h] = Σ_j softmax(scores[t, h])[j] x[t + j - size / 2, h]` for every head h, zero past the ends of a text. Source:
 //! dynamic convolutions, arXiv 1901.10430, whose filters each token brings for itself.
 
+use embedlet_host::{F32x8, add_scaled, map};
+
 use super::GROUP;
 use super::depthwise::Taps;
 use crate::batch::Batch;
@@ -8,7 +10,6 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::{F32x8, add_scaled, map};
 
 /// See the module.
 pub struct DynamicConvolution {

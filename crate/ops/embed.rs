@@ -2,6 +2,8 @@
 //! Only the tokens are always there, and their rows may come from an earlier step. Or every row of a table, for what is
 //! computed of them once.
 
+use embedlet_host::{F32x8, add_scaled, zip};
+
 use super::GROUP;
 use super::layer_norm::Norm;
 use crate::batch::Batch;
@@ -9,7 +11,6 @@ use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::{F32x8, add_scaled, zip};
 
 /// The tables that are looked up, all of one width.
 #[derive(Debug, Clone, Copy, PartialEq)]

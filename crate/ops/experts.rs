@@ -1,7 +1,8 @@
 //! Products of rows with the matrices of the experts that their tokens chose. Source: "Outrageously Large Neural Networks"
 //! (arXiv 1701.06538) §2.
 
-use super::linear::product;
+use embedlet_host::product;
+
 use super::{Activation, Routes};
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
@@ -89,11 +90,11 @@ impl Op for Experts {
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let (top, inputs, stride) = (self.routes.top, self.inputs(), self.out.stride);
-        let (width, size) = (stride / top, self.panels() * PANEL * inputs);
+        let (width, experts) = (stride / top, self.routes.experts);
         memory.write(self.out, |memory, out| {
-            let (x, routes, weight) = (memory.read(self.x), memory.read(self.routes.buf), memory.weight(self.weight));
+            let (x, routes) = (memory.read(self.x), memory.read(self.routes.buf));
             for_row_blocks(&mut out[..batch.tokens() * stride], stride, TOKENS, |first, rows| {
-                for (expert, weight) in weight.chunks_exact(size).enumerate() {
+                for expert in 0..experts {
                     let chose = |choice: &usize| self.routes.expert(routes, choice / top, choice % top) == expert;
                     let choices = first * top..first * top + rows.len() / width;
                     let choices: Vec<usize> = choices.filter(chose).collect();
@@ -103,6 +104,7 @@ impl Op for Experts {
                     };
                     let gathered: Vec<f32> = choices.iter().flat_map(row).copied().collect();
                     let mut made = vec![0.0; choices.len() * width];
+                    let weight = memory.matrix(self.weight, expert, experts);
                     product(&gathered, inputs, weight, &[], &mut made, width);
                     if let Some(activation) = self.activation {
                         activation.apply(&mut made);

@@ -3,6 +3,8 @@
 //! As products: with C and S the cosines and sines of 2π m / n, the real part is `C_rows x C_columns - S_rows x S_columns`.
 //! Texts are too short for a fast transform to win, and rows of any number are transformed alike.
 
+use embedlet_host::add_scaled;
+
 use crate::batch::Batch;
 use crate::computed::Computed;
 use crate::cpu::{Memory, for_row_blocks};
@@ -10,7 +12,6 @@ use crate::fragment;
 use crate::ops::Epilogue;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::add_scaled;
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
 /// The second of the two products, along the rows.

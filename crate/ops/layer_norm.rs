@@ -1,13 +1,14 @@
 //! `y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias`, row by row, or `y = x / sqrt(mean(x²) + eps) * weight`,
 //! and what is added to it. Sources: `torch.nn.LayerNorm`, `torch.nn.RMSNorm`, `NoNorm` of transformers.
 
+use embedlet_host::{add_scaled, layer_norm, rms_norm, zip};
+
 use super::GROUP;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
-use crate::simd::{F32x8, add_scaled, map, sum, zip};
 
 /// Parameters of a layer normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -134,16 +135,14 @@ impl Norm {
 }
 
 fn normalize(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32, kind: NormKind) {
-    if kind != NormKind::Affine {
-        let width = row.len() as f32;
-        let mean = F32x8::splat(if kind != NormKind::Layer { 0.0 } else { sum(row, |x| x) / width });
-        let variance = sum(row, |x| (x - mean) * (x - mean)) / width;
-        let scale = F32x8::splat(1.0 / (variance + eps).sqrt());
-        map(row, |x| (x - mean) * scale);
+    match kind {
+        NormKind::Layer => layer_norm(row, gain, bias, eps),
+        NormKind::Rms | NormKind::OnePlusRms => rms_norm(row, gain, kind.gain(), bias, eps),
+        NormKind::Affine => {
+            zip(row, gain, |x, gain| x * gain);
+            add_scaled(row, 1.0, bias);
+        }
     }
-    let more = F32x8::splat(kind.gain());
-    zip(row, gain, |x, gain| x * (more + gain));
-    zip(row, bias, |x, bias| x + bias);
 }
 
 #[cfg(test)]

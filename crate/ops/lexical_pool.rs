@@ -1,8 +1,9 @@
 //! The weight of every term of the vocabulary for a text: `max over tokens of ln(1 + relu(x Wᵀ + b))`, or the sum. Source:
 //! SPLADE (arXiv 2107.05720, 2109.10086); two logarithms: arXiv 2504.14839.
 
+use embedlet_host::product;
+
 use super::GROUP;
-use super::linear::product;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
@@ -64,7 +65,8 @@ impl Op for LexicalPool {
         let (inputs, width) = (self.x.stride, self.out.stride);
         let logarithm = |x: f32| (0..self.lexical.logs).fold(x, |x, _| x.ln_1p());
         memory.write(self.out, |memory, out| {
-            let (x, weight, bias) = (memory.read(self.x), memory.weight(self.weight), memory.weight(self.bias));
+            let (x, bias) = (memory.read(self.x), memory.weight(self.bias));
+            let weight = memory.matrix(self.weight, 0, 1);
             for_row_blocks(&mut out[..batch.texts() * width], width, 1, |text, pooled| {
                 pooled.fill(0.0);
                 // Four rows at a time keep the scores in a cache.

@@ -1,13 +1,14 @@
 //! `y = epilogue(x Wᵀ + b)`, or gated `y = activation(x Uᵀ + b) (x Vᵀ + c)`. Sources: `torch.nn.functional.linear`,
 //! and arXiv 2002.05202; the activations are those that `config.json` names, each by its exact formula.
 
+use embedlet_host::{Matrix, add_scaled, product, zip};
+
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
-use crate::simd::{F32x8, add_scaled, fours, map, tile_in_runs, zip};
-use crate::weights::{PANEL, TILE};
+use crate::weights::TILE;
 
 /// Rows that go through a product and its epilogue together: as many as amortise reading the weights, and still fit a cache.
 const BLOCK: usize = 32;
@@ -128,7 +129,8 @@ impl Op for Linear {
     fn run(&self, batch: &Batch, memory: &mut Memory) {
         let (inputs, width) = (self.x.stride, self.out.stride);
         memory.write(self.out, |memory, out| {
-            let (x, weight, bias) = (memory.read(self.x), memory.weight(self.weight), memory.weight(self.bias));
+            let (x, bias) = (memory.read(self.x), memory.weight(self.bias));
+            let weight = memory.matrix(self.weight, 0, 1);
             for_row_blocks(&mut out[..self.x.rows.of(batch) * width], width, BLOCK, |first, rows| {
                 let x = &x[first * inputs..][..rows.len() / width * inputs];
                 if self.gated {
@@ -147,7 +149,7 @@ impl Linear {
         if self.gated { 2 * self.out.stride } else { self.out.stride }
     }
 
-    fn run_gated(&self, x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], out: &mut [f32]) {
+    fn run_gated(&self, x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut [f32]) {
         let mut both = vec![0.0; 2 * out.len()];
         product(x, inputs, weight, bias, &mut both, self.columns());
         let Epilogue::Activation(activation) = self.epilogue else { return };
@@ -159,24 +161,6 @@ impl Linear {
         activation.apply(out);
         for (out, [_, second]) in out.as_chunks_mut::<4>().0.iter_mut().zip(halves) {
             out.iter_mut().zip(second).for_each(|(y, second)| *y *= *second);
-        }
-    }
-}
-
-/// out = x Wᵀ + b, `[rows, width]`. What a bias lacks is zero.
-pub(super) fn product(x: &[f32], inputs: usize, weight: &[f32], bias: &[f32], out: &mut [f32], width: usize) {
-    let mut packed = vec![[0.0; 4]; (x.len() / inputs).div_ceil(4) * inputs];
-    fours(x, inputs, 0..inputs, &mut packed);
-    for (panel, weight) in weight.chunks_exact(inputs * PANEL).enumerate().take(width.div_ceil(PANEL)) {
-        let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
-        let mut start = [0.0; PANEL];
-        start.iter_mut().zip(bias.iter().skip(columns.start)).for_each(|(start, bias)| *start = *bias);
-        let start = F32x8::load(&start);
-        for (x, out) in packed.chunks_exact(inputs).zip(out.chunks_mut(4 * width)) {
-            let sums = tile_in_runs(x, weight.as_chunks().0, [start; 4]);
-            for (out, sums) in out.chunks_exact_mut(width).zip(sums) {
-                out[columns.clone()].copy_from_slice(&sums.to_array()[..columns.len()]);
-            }
         }
     }
 }
@@ -210,37 +194,15 @@ impl Activation {
 
     /// Applies it to every value.
     pub fn apply(self, values: &mut [f32]) {
-        let [half, one] = [0.5, 1.0].map(F32x8::splat);
         match self {
-            Self::Gelu => map(values, |x| half * x * (one + erf(x * F32x8::splat(std::f32::consts::FRAC_1_SQRT_2)))),
-            Self::GeluTanh => map(values, |x| {
-                let inner = x.mul_add(F32x8::splat(0.044_715) * x * x, x);
-                half * x * (one + tanh(F32x8::splat(0.797_884_6) * inner))
-            }),
-            Self::QuickGelu => map(values, |x| x / (one + (F32x8::splat(-1.702) * x).exp())),
-            Self::Relu => map(values, |x| x.max(F32x8::splat(0.0))),
-            Self::Silu => map(values, |x| x / (one + (F32x8::splat(-1.0) * x).exp())),
-            Self::Tanh => map(values, tanh),
+            Self::Gelu => embedlet_host::gelu(values),
+            Self::GeluTanh => embedlet_host::gelu_tanh(values),
+            Self::QuickGelu => embedlet_host::quick_gelu(values),
+            Self::Relu => embedlet_host::relu(values),
+            Self::Silu => embedlet_host::silu(values),
+            Self::Tanh => embedlet_host::tanh(values),
         }
     }
-}
-
-/// Abramowitz & Stegun 7.1.26, absolute error 5e-7 in f32: the same formula as the kernel.
-#[inline(always)]
-fn erf(x: F32x8) -> F32x8 {
-    let one = F32x8::splat(1.0);
-    let t = one / one.mul_add(F32x8::splat(0.327_591_1), x.abs());
-    let poly = [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6]
-        .into_iter()
-        .fold(F32x8::splat(1.061_405_4), |sum, factor| F32x8::splat(factor).mul_add(t, sum));
-    (one - t * poly * (F32x8::splat(-1.0) * x * x).exp()).copysign(x)
-}
-
-/// tanh by exp, within 2e-7 of the exact value.
-#[inline(always)]
-fn tanh(x: F32x8) -> F32x8 {
-    let (one, e) = (F32x8::splat(1.0), (F32x8::splat(-2.0) * x.abs()).exp());
-    ((one - e) / (one + e)).copysign(x)
 }
 
 #[cfg(test)]

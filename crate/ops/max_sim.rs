@@ -1,13 +1,14 @@
 //! For every document and query the sum, over the vectors of the query, of the best dot product of each with a vector of the
 //! document. Source: ColBERT, arXiv 2004.12832 §3.3.
 
+use embedlet_host::dot;
+
 use super::GROUP;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Output, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::dot;
 use crate::weights::{Axis, Layout, Rounding, Weight};
 
 /// Vectors of queries as parameters.

@@ -1,5 +1,7 @@
 //! One vector a text: the poolings of sentence-transformers, concatenated. Source: its `Pooling` module.
 
+use embedlet_host::{F32x8, add_scaled, map, zip};
+
 use super::GROUP;
 use super::normalize::cut;
 use crate::batch::Batch;
@@ -8,7 +10,6 @@ use crate::fragment;
 use crate::head::Pooling;
 use crate::program::{Buf, Op, Operand, Output, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::{F32x8, add_scaled, map, zip};
 
 /// See the module.
 pub struct Pool {

@@ -1,6 +1,8 @@
 //! `y[t] = (h[t] C[t] + skip x[t]) silu(gate[t])` for each channel, where `h[t] = exp(dt[t] A) h[t-1] + dt[t] x[t] B[t]` are
 //! its states, `dt = softplus(step)` and `A = -exp(decay)`. Source: "Mamba", arXiv 2312.00752, algorithm 2.
 
+use embedlet_host::{add_scaled, exp, zip};
+
 use super::GROUP;
 use super::linear::Activation;
 use crate::batch::Batch;
@@ -9,7 +11,6 @@ use crate::fragment;
 use crate::layout::PANEL;
 use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
-use crate::simd::{add_scaled, exp, zip};
 
 /// What a scan does not read from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -91,7 +91,7 @@ const LOAD_OPTIONS = [
 export function checkLoadOptions(options: LoadOptions): void {
   checkNames("load", options, LOAD_OPTIONS);
   oneOf("device", options.device, ["auto", "webgpu", "wasm"]);
-  oneOf("precision", options.precision, ["auto", "f32", "f16"]);
+  oneOf("precision", options.precision, ["auto", "f32", "f16", "int8"]);
   oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi", "uni-encoder"]);
 }
 

@@ -10,7 +10,7 @@ import type { Quantized, Ranges } from "./quantize.js";
 export type Device = "webgpu" | "wasm";
 
 /** How weights are stored on the device. Sums are always taken in f32. */
-export type Precision = "f32" | "f16";
+export type Precision = "f32" | "f16" | "int8";
 
 /** How token vectors become one text vector; several are concatenated in the order the model defines. */
 export type Pooling = "cls" | "max" | "mean" | "mean_sqrt_len_tokens" | "weightedmean" | "lasttoken";
@@ -45,7 +45,10 @@ export interface LoadOptions {
    * and `info.reason` says why. A named device is taken or refused, never exchanged.
    */
   device?: "auto" | Device;
-  /** `"auto"` (default) keeps what the model's files hold. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32. */
+  /**
+   * `"auto"` (default) keeps what the model's files hold. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32.
+   * `"int8"`, on the CPU only, is several times as fast and no longer exact: matrices, and what they multiply, are rounded to integers.
+   */
   precision?: "auto" | Precision;
   /**
    * Which head of the checkpoint is loaded beside the encoder. Default: what the folder is for, by its modules or by

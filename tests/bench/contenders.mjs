@@ -12,13 +12,14 @@ const theirs = (device, dtype, threads, byDefault = true) => ({
   kind: "transformers",
   options: { device, dtype, threads },
   /** Whose work it does: the ratio is taken of this one. */
-  against: `embedlet ${device}`,
+  against: `embedlet ${device}${device === "wasm" && dtype === "q8" ? " int8" : ""}`,
   byDefault,
 });
 
 const ALL = [
   ours("webgpu", { device: "webgpu" }),
   ours("wasm", { device: "wasm" }),
+  ours("wasm int8", { device: "wasm", precision: "int8" }),
   // What a browser without relaxed SIMD runs.
   ours("wasm simd128", { device: "wasm", wasmUrl: "/embedlet/embedlet_bg.wasm" }, false),
   theirs("webgpu", "fp32", 1),

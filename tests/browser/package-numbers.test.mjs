@@ -118,6 +118,29 @@ for (const device of DEVICES) {
       assert.ok(maxAbs > 0 && maxAbs <= 1e-3, `difference ${maxAbs}`);
     });
 
+    await t.test("precision int8 is for the processor, and close", async () => {
+      const ask = (options) => page.evaluate(async ([options, list]) => {
+        let encoder;
+        try {
+          encoder = await embedlet.Encoder.load("./model", { precision: "int8", ...options });
+          const { data } = helpers.plain(await encoder.embed(list));
+          return { data, device: encoder.info.device, precision: encoder.info.precision };
+        } catch ({ code }) {
+          return { code };
+        } finally {
+          encoder?.dispose();
+        }
+      }, [options, texts.slice(0, most)]);
+      if (device === "webgpu") return assert.deepEqual(await ask({ device }), { code: "unsupported-option" });
+      const [found, other] = [await ask({ device: "auto" }), await ask({ device, wasmUrl: "/pkg/embedlet_bg.wasm" })];
+      assert.deepEqual([found.device, found.precision], ["wasm", "int8"]);
+      // The builds differ by fused additions, hence here and there by what is rounded up.
+      for (const { data } of [found, other]) {
+        const { minCosine } = compare(data, expected.data.slice(0, most * 384), 384);
+        assert.ok(minCosine >= 0.99 && minCosine < 0.99999, `cosine ${minCosine}`);
+      }
+    });
+
     await page.close();
   });
 

@@ -31,14 +31,15 @@ pub fn test(all: bool) -> Result<()> {
         run(cargo().args(wasm).args(warnings))
     })?;
     step("documentation", || {
-        let doc = ["doc", "--package", "embedlet", "--lib", "--no-deps"];
+        let doc = ["doc", "--package", "embedlet", "--package", "embedlet-host", "--lib", "--no-deps"];
         run(cargo().args(doc).env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     step("xtask", || run(cargo().args(["test", "--package", "xtask"])))?;
     step("crate", || {
         // Optimised: whole models on the CPU and on a GPU that is a CPU.
         let mut test = cargo();
-        test.args(["test", "--package", "embedlet", "--release"]).env("EMBEDLET_MODEL", &model);
+        test.args(["test", "--package", "embedlet", "--package", "embedlet-host", "--release"])
+            .env("EMBEDLET_MODEL", &model);
         if all {
             test.env("EMBEDLET_TEST_ALL", "1");
         }

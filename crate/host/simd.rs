@@ -1,10 +1,9 @@
-//! Eight f32 lanes, what is done to the values of a row with them, and the tile of a product that both the products and the
-//! attention of the host are made of.
+//! Eight f32 lanes, and what is done to the values of a row with them.
 //!
 //! In the browser the lanes are two wasm vectors, spelled out so that inner loops do not depend on what an optimiser finds: the
 //! package is compiled for size. Natively they are an array that the compiler vectorises.
 
-use std::ops::Range;
+use std::collections::TryReserveError;
 
 /// Eight values that are worked on together.
 #[derive(Clone, Copy)]
@@ -76,6 +75,12 @@ impl F32x8 {
     fn power_of_low_bits(self) -> Self {
         self.map(|x| f32::from_bits((x.to_bits() << 23).wrapping_add(127 << 23)))
     }
+
+    /// The lowest byte of each lane.
+    #[inline(always)]
+    pub fn low_bytes(self) -> [u8; 8] {
+        self.0.map(|x| x.to_bits() as u8)
+    }
 }
 
 #[cfg(target_arch = "wasm32")]
@@ -86,7 +91,9 @@ impl F32x8 {
     /// The same value in every lane.
     #[inline(always)]
     pub fn splat(value: f32) -> Self {
-        Self([wasm::f32x4_splat(value); 2])
+        // `[x; 2]` would be a loop in a build for size.
+        let four = wasm::f32x4_splat(value);
+        Self([four, four])
     }
 
     #[inline(always)]
@@ -102,7 +109,8 @@ impl F32x8 {
     /// `self + a * b`, rounded once or twice, as the engine's machine does it best.
     #[inline(always)]
     pub fn mul_add(self, a: Self, b: Self) -> Self {
-        Self([0, 1].map(|half| wasm::f32x4_relaxed_madd(a.0[half], b.0[half], self.0[half])))
+        let ([low, high], [a_low, a_high], [b_low, b_high]) = (self.0, a.0, b.0);
+        Self([wasm::f32x4_relaxed_madd(a_low, b_low, low), wasm::f32x4_relaxed_madd(a_high, b_high, high)])
     }
 
     /// The larger of each lane, of which neither should be NaN; NaN stays where `self` has it.
@@ -140,6 +148,14 @@ impl F32x8 {
     fn power_of_low_bits(self) -> Self {
         self.map(|x| wasm::i32x4_add(wasm::i32x4_shl(x, 23), wasm::i32x4_splat(127 << 23)))
     }
+
+    /// The lowest byte of each lane.
+    #[inline(always)]
+    pub fn low_bytes(self) -> [u8; 8] {
+        let [low, high] = self.map(|x| wasm::v128_and(x, wasm::i32x4_splat(255))).0;
+        let narrow = wasm::i16x8_narrow_i32x4(low, high);
+        wasm::i64x2_extract_lane::<0>(wasm::u8x16_narrow_i16x8(narrow, narrow)).to_le_bytes()
+    }
 }
 
 impl F32x8 {
@@ -162,6 +178,12 @@ impl F32x8 {
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
 
+    /// `self * x + c`: a step of a polynomial.
+    #[inline(always)]
+    pub fn times_plus(self, x: Self, c: f32) -> Self {
+        Self::splat(c).mul_add(self, x)
+    }
+
     /// e^x as 2^n 2^f with a polynomial for 2^f, relative error below 2e-7; zero where x < -87, and as for 88 above that.
     #[inline(always)]
     pub fn exp(self) -> Self {
@@ -172,9 +194,13 @@ impl F32x8 {
         let whole = shifted - round;
         // ln 2 in two parts: the first has few enough bits for an exact product.
         let f = clamped.mul_add(whole, Self::splat(-0.693_359_4)).mul_add(whole, Self::splat(2.121_944_4e-4));
-        let series = [0.008_333_334, 0.041_666_67, 0.166_666_67, 0.5, 1.0, 1.0]
-            .into_iter()
-            .fold(Self::splat(0.001_388_889), |sum, factor| Self::splat(factor).mul_add(f, sum));
+        let series = Self::splat(0.001_388_889)
+            .times_plus(f, 0.008_333_334)
+            .times_plus(f, 0.041_666_67)
+            .times_plus(f, 0.166_666_67)
+            .times_plus(f, 0.5)
+            .times_plus(f, 1.0)
+            .times_plus(f, 1.0);
         (series * shifted.power_of_low_bits()).where_at_least(self, -87.0)
     }
 }
@@ -231,7 +257,7 @@ pub fn zip(values: &mut [f32], others: &[f32], f: impl Fn(F32x8, F32x8) -> F32x8
 }
 
 /// Adds to each value the one in its place in `others`, which may be more, times `scale`.
-#[inline(always)]
+#[inline(never)]
 pub fn add_scaled(values: &mut [f32], scale: f32, others: &[f32]) {
     zip(values, others, |value, other| value.mul_add(F32x8::splat(scale), other));
 }
@@ -257,6 +283,16 @@ fn eight(values: &[f32]) -> [f32; 8] {
     eight
 }
 
+/// Makes values at least so many; those that are new are zero. An error where there is no memory.
+#[inline(never)]
+pub fn extend_with_zeros(values: &mut Vec<f32>, count: usize) -> Result<(), TryReserveError> {
+    if count > values.len() {
+        values.try_reserve_exact(count - values.len())?;
+        values.resize(count, 0.0);
+    }
+    Ok(())
+}
+
 /// e^x, as [`F32x8::exp`] computes it.
 pub fn exp(x: f32) -> f32 {
     F32x8::splat(x).exp().to_array()[0]
@@ -269,74 +305,10 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.mul_add(F32x8::load(&eight(a_rest)), F32x8::load(&eight(b_rest))).sum()
 }
 
-/// Adds to four rows of sums the products of four rows, `x: [k][4]`, with eight columns, `w: [k][8]`, one after another in the
-/// order of k. Eight vector registers of sums are as many as x64 can spare; they are named one by one so that each is one at
-/// any optimisation level.
-#[inline]
-pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
-    let [mut sum0, mut sum1, mut sum2, mut sum3] = sums;
-    for (x, w) in x.iter().zip(w) {
-        let w = F32x8::load(w);
-        sum0 = sum0.mul_add(F32x8::splat(x[0]), w);
-        sum1 = sum1.mul_add(F32x8::splat(x[1]), w);
-        sum2 = sum2.mul_add(F32x8::splat(x[2]), w);
-        sum3 = sum3.mul_add(F32x8::splat(x[3]), w);
-    }
-    [sum0, sum1, sum2, sum3]
-}
-
-/// Products that are summed before their sum is added to the others: rounds less than one running sum.
-const RUN: usize = 64;
-
-/// As [`tile`], for a k that is the same whatever the batch: the sums of runs of products are added.
-#[inline]
-pub fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
-    x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
-        let [run0, run1, run2, run3] = tile(x, w, [F32x8::splat(0.0); 4]);
-        [sum0 + run0, sum1 + run1, sum2 + run2, sum3 + run3]
-    })
-}
-
-/// Rows as a [`tile`] takes them: some columns of `x: [rows, stride]` to `[rows / 4][columns][4]`. What the last four lack is
-/// zero.
-pub fn fours(x: &[f32], stride: usize, columns: Range<usize>, packed: &mut [[f32; 4]]) {
-    for (x, packed) in x.chunks(4 * stride).zip(packed.chunks_mut(columns.len())) {
-        let row = |index: usize| x.get(index * stride + columns.start..index * stride + columns.end);
-        if let (Some(a), Some(b), Some(c), Some(d)) = (row(0), row(1), row(2), row(3)) {
-            for ((((packed, a), b), c), d) in packed.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-                *packed = [*a, *b, *c, *d];
-            }
-        } else {
-            packed.fill([0.0; 4]);
-            for (index, row) in (0..4).filter_map(|index| Some((index, row(index)?))) {
-                packed.iter_mut().zip(row).for_each(|(packed, value)| packed[index] = *value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_tile_of_packed_rows_is_a_product() {
-        let (rows, stride) = (6, 5);
-        let x: Vec<f32> = (0..rows * stride).map(|value| value as f32).collect();
-        let mut packed = vec![[f32::NAN; 4]; 2 * 3];
-        fours(&x, stride, 1..4, &mut packed);
-        assert_eq!(packed[..3], [[1.0, 6.0, 11.0, 16.0], [2.0, 7.0, 12.0, 17.0], [3.0, 8.0, 13.0, 18.0]]);
-        assert_eq!(packed[3..], [[21.0, 26.0, 0.0, 0.0], [22.0, 27.0, 0.0, 0.0], [23.0, 28.0, 0.0, 0.0]]);
-        let w: Vec<[f32; 8]> = (0..3).map(|k| std::array::from_fn(|column| (k * 8 + column) as f32)).collect();
-        let sums = tile(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array);
-        assert_eq!(tile_in_runs(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array), sums);
-        for (row, sums) in sums.iter().enumerate() {
-            for (column, sum) in sums.iter().enumerate() {
-                let exact: f32 = (0..3).map(|k| x[row * stride + 1 + k] * w[k][column]).sum();
-                assert_eq!(*sum, 0.5 + exact);
-            }
-        }
-    }
     #[test]
     fn exp_is_accurate_over_its_range() {
         for step in -8700..=8800 {
