@@ -23,6 +23,8 @@ export interface Entry {
 export interface Connection {
   host: Host;
   wasm: WasmInput;
+  /** There where a worker was started for it. */
+  worker?: true;
   /** Frees what the encoder holds: its model, and the worker if that was started for it. */
   end(reason: EmbedletError, model: number | undefined): void;
 }
@@ -34,7 +36,7 @@ export async function connect(entry: Entry, options: LoadOptions): Promise<Conne
   if (!worker || typeof Worker === "undefined") return { host: onThisThread(), wasm, end: release };
   try {
     const started = await start(workerUrl === undefined ? entry.workers() : workersAt(absolute(workerUrl)));
-    return { ...started, wasm };
+    return { ...started, wasm, worker: true };
   } catch (error) {
     if (entry.elseInline && workerUrl === undefined) return { host: onThisThread(), wasm, end: release };
     throw error;

@@ -14,6 +14,7 @@ import { EmbedletError } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import { TrainedHead } from "./head.js";
 import { chunksOf, ChunkVectors, maxSim, MultiVectors, TokenVectors, type Place } from "./multi.js";
+import { pooled } from "./pool.js";
 import type { Quantized } from "./quantize.js";
 import type {
   Answer, AnswerOptions, CallOptions, Chunk, ChunkTextOptions, ChunkVectorOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress,
@@ -281,7 +282,7 @@ export async function open<E>(
   options: LoadOptions,
 ): Promise<E> {
   checkLoadOptions(options);
-  const { device = "auto", precision = "auto", task, signal } = options;
+  const { device = "auto", precision = "auto", task, threads = 1, signal } = options;
   const request = { source: readSource(source, options), device, precision, task, integrity: readIntegrity(options.integrity) };
   signal?.throwIfAborted();
   const connection = await connect(options);
@@ -289,7 +290,10 @@ export async function open<E>(
   try {
     signal?.throwIfAborted();
     loading = connection.host.load({ ...request, wasm: connection.wasm }, callOf(options));
-    return new Class(connection, await abortable(loading, signal));
+    const loaded = await abortable(loading, signal);
+    const pool = threads > 1 && connection.worker && loaded.info.device === "wasm";
+    const also = { ...request, device: "wasm", wasm: connection.wasm };
+    return new Class(pool ? pooled(connection, threads - 1, () => connect(options), also) : connection, loaded);
   } catch (error) {
     const reason = new EmbedletError("disposed", "The load has been given up.");
     // An abort may have crossed with a load that came to its end.

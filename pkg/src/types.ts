@@ -71,6 +71,11 @@ export interface LoadOptions {
    * A `Worker` that runs `embedlet/worker` is used and left running by `dispose()`.
    */
   worker?: boolean | Worker;
+  /**
+   * Workers that share the texts of an `embed` call on the CPU, 1 to 16, each with the whole model in its memory; on a GPU there
+   * is one. Default 1. The others load when the first is ready, and take part as soon as they are. Needs `worker: true`.
+   */
+  threads?: number;
   /** Address of `worker.js`, where the bundler or host moved it. */
   workerUrl?: string | URL;
   /** Address of `embedlet_bg.wasm`, where the bundler or host moved it. */

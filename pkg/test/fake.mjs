@@ -21,6 +21,7 @@ export function fakeCrate() {
     onCreate: () => {},
     onPush: () => {},
     onFinish: () => {},
+    device: "wasm",
     /** The options of every load. */
     created: [],
     createGlue: () => glueOf(crate),
@@ -89,7 +90,7 @@ function glueOf(crate) {
 
   class Model extends Tracked {
     info() {
-      return JSON.stringify({ dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, loraAdaptations: [], read: this.read });
+      return JSON.stringify({ device: crate.device, dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, loraAdaptations: [], read: this.read });
     }
     tokenize(text) {
       return JSON.stringify({ ids: [text.length], tokens: [text], offsets: [[0, text.length]], truncated: false });
@@ -147,7 +148,7 @@ function glueOf(crate) {
       if (this.options.tokens) return ofTokens(texts);
       if (this.options.chunkPooling === "none") {
         const counts = new Uint32Array(texts.length).fill(2);
-        return { ...ofTokens(this.texts.map((text) => text.slice(0, 2))), counts, details: JSON.stringify(this.texts.map(halves)) };
+        return { ...ofTokens(this.texts.map((text) => text.slice(0, 2).padEnd(2))), counts, details: JSON.stringify(this.texts.map(halves)) };
       }
       return {
         dimensions: 2,

@@ -12,14 +12,16 @@ const theirs = (device, dtype, threads, byDefault = true) => ({
   kind: "transformers",
   options: { device, dtype, threads },
   /** Whose work it does: the ratio is taken of this one. */
-  against: `embedlet ${device}${device === "wasm" && dtype === "q8" ? " int8" : ""}`,
+  against: `embedlet ${device}${device === "wasm" && dtype === "q8" ? " int8" : ""}${threads > 1 ? ` ${threads}t` : ""}`,
   byDefault,
 });
 
 const ALL = [
   ours("webgpu", { device: "webgpu" }),
   ours("wasm", { device: "wasm" }),
+  ours("wasm 2t", { device: "wasm", threads: 2 }),
   ours("wasm int8", { device: "wasm", precision: "int8" }),
+  ours("wasm int8 2t", { device: "wasm", precision: "int8", threads: 2 }),
   // What a browser without relaxed SIMD runs.
   ours("wasm simd128", { device: "wasm", wasmUrl: "/embedlet/embedlet_bg.wasm" }, false),
   theirs("webgpu", "fp32", 1),

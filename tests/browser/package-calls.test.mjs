@@ -212,6 +212,34 @@ test("every way to run it gives the same vectors", { timeout: 120_000 }, async (
   await page.close();
 });
 
+test("threads are workers that give the same bits, and go with the encoder", { timeout: 60_000 }, async () => {
+  const page = await open(browser, served);
+  const embed = () => page.evaluate(async () => {
+    const { data } = await encoder.embed(["the boats", "a", "the cat sat on the mat", "", "it rains"]);
+    return Array.from(data);
+  });
+  const load = (threads) => page.evaluate(async (threads) => {
+    globalThis.encoder = await embedlet.Encoder.load(await helpers.folder("bert-mean"), { device: "wasm", threads });
+  }, threads);
+  const until = async (count) => {
+    while (page.workers().length !== count) await page.waitForTimeout(20);
+  };
+  await load(1);
+  const alone = await embed();
+  await page.evaluate(() => encoder.dispose());
+  await until(0);
+  await load(3);
+  await until(3);
+  // Before and after the others have the model.
+  for (let call = 0; call < 20; call++) {
+    assert.deepEqual(await embed(), alone);
+    await page.waitForTimeout(50);
+  }
+  await page.evaluate(() => encoder.dispose());
+  await until(0);
+  await page.close();
+});
+
 test("from another origin the worker starts through a blob", { timeout: 60_000 }, async (t) => {
   const other = await site();
   t.after(() => other.close());
