@@ -34,7 +34,7 @@ export function deviceCard(choose: (device: Device) => void) {
           ...(adapter.description === "" ? [] : [row("Described as", adapter.description)]),
           row("Kind", adapter.software ? "software, run by the processor" : "hardware"),
         ]),
-        row("Precision", info.precision === "f16" ? "f16 stored, f32 summed" : "f32"),
+        row("Precision", info.precision === "f16" ? "f16 stored, f32 summed" : info.precision),
         ...(info.device === "wasm" ? [] : [row("Dispatches", `${count(info.dispatches)} per batch`)]),
         row("Weights", megabytes(info.weightBytes)),
         row("Self-check", selfCheck === null ? (info.device === "wasm" ? "for WebGPU only" : "not run")
