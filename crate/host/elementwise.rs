@@ -1,45 +1,45 @@
 //! Activations, norms and the softmax of attention.
 
-use crate::simd::{F32x8, map, sum, zip};
+use crate::simd::{F32x8, map, sum, vectorized, zip};
 
 /// `x/2 (1 + erf(x/√2))`
 #[inline(never)]
 pub fn gelu(values: &mut [f32]) {
     let [half, one, root] = [0.5, 1.0, std::f32::consts::FRAC_1_SQRT_2].map(F32x8::splat);
-    map(values, |x| half * x * (one + erf(x * root)));
+    vectorized(|| map(values, |x| half * x * (one + erf(x * root))));
 }
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`
 #[inline(never)]
 pub fn gelu_tanh(values: &mut [f32]) {
     let [half, one, factor, cubed] = [0.5, 1.0, 0.797_884_6, 0.044_715].map(F32x8::splat);
-    map(values, |x| half * x * (one + tanh_of(factor * x.mul_add(cubed * x * x, x))));
+    vectorized(|| map(values, |x| half * x * (one + tanh_of(factor * x.mul_add(cubed * x * x, x)))));
 }
 
 /// `x / (1 + exp(-1.702 x))`
 #[inline(never)]
 pub fn quick_gelu(values: &mut [f32]) {
     let [one, factor] = [1.0, -1.702].map(F32x8::splat);
-    map(values, |x| x / (one + (factor * x).exp()));
+    vectorized(|| map(values, |x| x / (one + (factor * x).exp())));
 }
 
 /// `max(x, 0)`
 #[inline(never)]
 pub fn relu(values: &mut [f32]) {
-    map(values, |x| x.max(F32x8::splat(0.0)));
+    vectorized(|| map(values, |x| x.max(F32x8::splat(0.0))));
 }
 
 /// `x / (1 + exp(-x))`
 #[inline(never)]
 pub fn silu(values: &mut [f32]) {
     let [one, minus] = [1.0, -1.0].map(F32x8::splat);
-    map(values, |x| x / (one + (minus * x).exp()));
+    vectorized(|| map(values, |x| x / (one + (minus * x).exp())));
 }
 
 /// `tanh(x)`
 #[inline(never)]
 pub fn tanh(values: &mut [f32]) {
-    map(values, tanh_of);
+    vectorized(|| map(values, tanh_of));
 }
 
 /// Abramowitz & Stegun 7.1.26, absolute error 5e-7 in f32: the same formula as the kernel.
@@ -65,14 +65,16 @@ fn tanh_of(x: F32x8) -> F32x8 {
 /// `(x - mean(x)) / sqrt(var(x) + eps) * gain + bias`, in place. `gain` and `bias` may have more values.
 #[inline(never)]
 pub fn layer_norm(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
-    let mean = sum(row, |x| x) / row.len() as f32;
-    normalize(row, mean, (gain, 0.0), bias, eps);
+    vectorized(|| {
+        let mean = sum(row, |x| x) / row.len() as f32;
+        normalize(row, mean, (gain, 0.0), bias, eps);
+    });
 }
 
 /// `x / sqrt(mean(x²) + eps) * (more + gain) + bias`, in place. `gain` and `bias` may have more values.
 #[inline(never)]
 pub fn rms_norm(row: &mut [f32], gain: &[f32], more: f32, bias: &[f32], eps: f32) {
-    normalize(row, 0.0, (gain, more), bias, eps);
+    vectorized(|| normalize(row, 0.0, (gain, more), bias, eps));
 }
 
 #[inline(always)]
@@ -87,12 +89,14 @@ fn normalize(row: &mut [f32], mean: f32, (gain, more): (&[f32], f32), bias: &[f3
 /// Makes the exponentials of scores, each multiplied by `sharpness`, relative to the highest of its lane. Returns their sums.
 #[inline(never)]
 pub fn softmax(scores: &mut [[f32; 8]], sharpness: f32) -> [f32; 8] {
-    let highest = scores.iter().fold(F32x8::splat(f32::MIN), |highest, score| highest.max(F32x8::load(score)));
-    let (sharpness, mut totals) = (F32x8::splat(sharpness), F32x8::splat(0.0));
-    for score in scores {
-        let share = ((F32x8::load(score) - highest) * sharpness).exp();
-        *score = share.to_array();
-        totals = totals + share;
-    }
-    totals.to_array()
+    vectorized(|| {
+        let highest = scores.iter().fold(F32x8::splat(f32::MIN), |highest, score| highest.max(F32x8::load(score)));
+        let (sharpness, mut totals) = (F32x8::splat(sharpness), F32x8::splat(0.0));
+        for score in scores {
+            let share = ((F32x8::load(score) - highest) * sharpness).exp();
+            *score = share.to_array();
+            totals = totals + share;
+        }
+        totals.to_array()
+    })
 }

@@ -4,6 +4,8 @@
 //! its time, for speed. Functions that are not generic keep their own way of being compiled; they are not inlined for that.
 
 mod elementwise;
+#[cfg(target_arch = "x86_64")]
+mod fused;
 mod int8;
 mod product;
 mod simd;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::PANEL;
 use crate::int8::{self, Int8Part};
-use crate::simd::F32x8;
+use crate::simd::{F32x8, vectorized};
 
 /// A matrix that something is multiplied by.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +24,13 @@ pub fn product(x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut
     };
     let mut packed = vec![[0.0; 4]; (x.len() / inputs).div_ceil(4) * inputs];
     fours(x, inputs, 0..inputs, &mut packed);
+    #[cfg(target_arch = "x86_64")]
+    if crate::fused::product(&packed, inputs, weight, bias, out, width) {
+        return;
+    }
     for (panel, weight) in weight.chunks_exact(inputs * PANEL).enumerate().take(width.div_ceil(PANEL)) {
         let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
-        let mut start = [0.0; PANEL];
-        start.iter_mut().zip(bias.iter().skip(columns.start)).for_each(|(start, bias)| *start = *bias);
-        let start = F32x8::load(&start);
+        let start = F32x8::load(&start_of(bias, panel));
         for (x, out) in packed.chunks_exact(inputs).zip(out.chunks_mut(4 * width)) {
             let sums = tile_in_runs(x, weight.as_chunks().0, [start; 4]);
             for (out, sums) in out.chunks_exact_mut(width).zip(sums) {
@@ -38,10 +40,22 @@ pub fn product(x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut
     }
 }
 
+/// The bias of a panel's columns; what it lacks is zero.
+pub(crate) fn start_of(bias: &[f32], panel: usize) -> [f32; PANEL] {
+    let mut start = [0.0; PANEL];
+    start.iter_mut().zip(bias.iter().skip(panel * PANEL)).for_each(|(start, bias)| *start = *bias);
+    start
+}
+
 /// Adds to four rows of sums the products of four rows, `x: [k][4]`, with eight columns, `w: [k][8]`, one after another in the
 /// order of k. Eight vector registers of sums are as many as x64 can spare; they are named one by one so that each is one at
 /// any optimisation level.
 pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
+    vectorized(|| add_tile(x, w, sums))
+}
+
+#[inline(always)]
+fn add_tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     let [mut sum0, mut sum1, mut sum2, mut sum3] = sums;
     for (x, w) in x.iter().zip(w) {
         let w = F32x8::load(w);
@@ -54,12 +68,13 @@ pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
 }
 
 /// Products that are summed before their sum is added to the others: rounds less than one running sum.
-const RUN: usize = 64;
+pub(crate) const RUN: usize = 64;
 
 /// As [`tile`], for a k that is the same whatever the batch: the sums of runs of products are added.
+#[inline(always)]
 fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
-        let [run0, run1, run2, run3] = tile(x, w, [F32x8::splat(0.0); 4]);
+        let [run0, run1, run2, run3] = add_tile(x, w, [F32x8::splat(0.0); 4]);
         [sum0 + run0, sum1 + run1, sum2 + run2, sum3 + run3]
     })
 }
@@ -74,14 +89,16 @@ pub fn products_with_eight(
     skipped: usize,
     out: &mut [[f32; 8]],
 ) {
-    for (four, rows) in rows.chunks_exact(width).enumerate() {
-        let sums = tile_in_runs(rows, columns, [F32x8::splat(0.0); 4]);
-        for (row, sums) in (4 * four..).zip(sums) {
-            if let Some(out) = row.checked_sub(skipped).and_then(|row| out.get_mut(row)) {
-                *out = sums.to_array();
+    vectorized(|| {
+        for (four, rows) in rows.chunks_exact(width).enumerate() {
+            let sums = tile_in_runs(rows, columns, [F32x8::splat(0.0); 4]);
+            for (row, sums) in (4 * four..).zip(sums) {
+                if let Some(out) = row.checked_sub(skipped).and_then(|row| out.get_mut(row)) {
+                    *out = sums.to_array();
+                }
             }
         }
-    }
+    });
 }
 
 /// Rows as a [`tile`] takes them: some columns of `x: [rows, stride]` to `[rows / 4][columns][4]`. What the last four lack is
