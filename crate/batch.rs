@@ -112,6 +112,8 @@ pub struct Tables {
     pub vocab: usize,
     /// Rows of the type table; 0 where there is none and types mean nothing.
     pub types: usize,
+    /// Whether the encoder's own tokenizer gives no types: they are zero where a folder does not name another.
+    pub untyped: bool,
     /// Rows of the task table, of which the first is used.
     pub tasks: usize,
     /// Tokens that the position table can number.
@@ -347,6 +349,7 @@ mod tests {
     const TABLES: Tables = Tables {
         vocab: 50,
         types: 2,
+        untyped: false,
         tasks: 0,
         positions: 40,
         first_position: 2,

@@ -13,6 +13,7 @@ use crate::head::{Dense, End, Head, OwnVectors, Pooling};
 use crate::ops::Lexical;
 use crate::shards::Shards;
 use crate::task::{MultiVector, Task};
+use crate::tokens::{Beside, classes};
 
 const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
@@ -187,14 +188,18 @@ impl Folder {
         Ok(content.and_then(Value::as_str).map(str::to_owned))
     }
 
-    /// Whether the tokenizer gives token types: not where `tokenizer_config.json` lists the model's inputs without them, nor,
-    /// where it does not list them, of the classes that are no model's own. Types are zero then, as in transformers 5.
-    pub fn token_types(&self) -> Result<bool> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(true) };
+    /// Whether the tokenizer gives token types: as `tokenizer_config.json` lists the model's inputs or, where it does not list
+    /// them, as its class does in transformers 5. None where it names no class: as the encoder's own does. Where it does not
+    /// give them, they are zero.
+    pub fn token_types(&self) -> Result<Option<bool>> {
+        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
         if let Some(inputs) = config.texts("model_input_names")? {
-            return Ok(inputs.contains(&"token_type_ids"));
+            return Ok(Some(inputs.contains(&"token_type_ids")));
         }
-        Ok(!["TokenizersBackend", "PreTrainedTokenizerFast"].contains(&config.text_or("tokenizer_class", "")?))
+        match config.text_or("tokenizer_class", "")? {
+            "" => Ok(None),
+            class => Ok(Some(classes::give_types(class))),
+        }
     }
 
     fn kind(&self) -> Result<Kind> {
@@ -232,14 +237,23 @@ impl Folder {
         self.optional(SENTENCE)
     }
 
-    /// Which end of a long text is cut off: `truncation_side` of `tokenizer_config.json`.
-    pub fn truncates_left(&self) -> Result<bool> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(false) };
-        match config.text_or("truncation_side", "right")? {
-            "right" => Ok(false),
-            "left" => Ok(true),
-            _ => Err(config.unsupported("truncation_side")),
+    /// What `tokenizer_config.json` says beside `tokenizer.json`; `lowercase` puts a lowercasing in front.
+    pub fn beside_tokenizer(&self, lowercase: bool) -> Result<Beside> {
+        let mut beside = Beside { lowercase, ..Beside::default() };
+        let Some(config) = self.tokenizer_config()? else { return Ok(beside) };
+        beside.cut_left = match config.text_or("truncation_side", "")? {
+            "" => None,
+            "right" => Some(false),
+            "left" => Some(true),
+            _ => return Err(config.unsupported("truncation_side")),
+        };
+        if classes::normalizes_as_bert(config.text_or("tokenizer_class", "")?) {
+            let flag = |key| config.get(key).map(|_| config.flag_or(key, false)).transpose();
+            beside.bert_lowercase = flag("do_lower_case")?;
+            beside.bert_chinese_chars = flag("tokenize_chinese_chars")?;
+            beside.bert_strip_accents = config.has("strip_accents").then(|| flag("strip_accents")).transpose()?;
         }
+        Ok(beside)
     }
 
     /// The file that holds the encoder's weights.

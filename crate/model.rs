@@ -20,7 +20,7 @@ use crate::program::{Precision, Program, TailId};
 pub use crate::runner::Device;
 use crate::runner::{Runner, Target};
 use crate::tails::{Tails, TaskHead, pooling};
-use crate::task::{Function, Labels, Task};
+use crate::task::{Function, HeadStep, Labels, Task};
 use crate::tokens::{Encoding, Tokens};
 use crate::weights::Reader;
 
@@ -77,18 +77,19 @@ impl Plan {
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let head = head(folder, &spec, &sentence, task)?;
         let task = head.as_ref().map_or(Task::Embed, |head| head.task);
-        let beside = task == Task::UniEncoder;
-        let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, sentence.lowercase, folder.truncates_left()?)?;
+        let uni_encoder = task == Task::UniEncoder;
+        let beside = folder.beside_tokenizer(sentence.lowercase)?;
+        let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, &beside)?;
         if spec.tables.bare {
             tokens.bare();
         }
         // Where there is one type, a second could not be meant.
-        if !folder.token_types()? || spec.tables.types == 1 {
+        if !folder.token_types()?.unwrap_or(!spec.tables.untyped) || spec.tables.types == 1 {
             tokens.without_types();
         }
         spec.tables.leading = spec.steps.leading(task);
         spec.tables.question_end = spec.steps.question_end(task);
-        if beside {
+        if uni_encoder {
             spec.layers.iter_mut().for_each(|layer| layer.sees = Sees::Both);
         }
         if sentence.multi.is_some() {
@@ -110,7 +111,7 @@ impl Plan {
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
         // Always room for the longest text, and for a text with its candidates.
-        let candidates = if beside { CANDIDATES * max_tokens } else { 0 };
+        let candidates = if uni_encoder { CANDIDATES * max_tokens } else { 0 };
         let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(max_tokens);
         let program = Arc::new(program);
         let target = Target::new(device, &program, budget, precision)?;
@@ -558,8 +559,13 @@ impl Model {
     }
 
     /// What a task's head makes of these sequences.
-    pub(crate) fn head_job(&self, task: Task, sequences: Vec<Sequence>) -> Result<Job> {
+    pub(crate) fn head_job(&self, task: Task, mut sequences: Vec<Sequence>) -> Result<Job> {
         let head = self.head(task)?;
+        if let [HeadStep::LastBut(id), ..] = self.parts.spec.tasks.steps(task) {
+            for sequence in &mut sequences {
+                sequence.picks = vec![sequence.ids.iter().rposition(|other| other != id).unwrap_or(0) as u32];
+            }
+        }
         let tail = self.parts.tails.head(task).ok_or(Error::NoHead { task: task.name(), loaded: head.task.name() })?;
         let modes = pooling(self.parts.spec.tasks.steps(task)).into_iter().map(|mode| mode as u32).collect();
         Job::new(self, sequences, tail, PoolingParams { modes, ..PoolingParams::default() })

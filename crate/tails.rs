@@ -145,6 +145,7 @@ fn product(
 fn record_step(declare: &mut Declare, spec: &Spec, step: &HeadStep, x: Buf, given: Buf, labels: usize) -> Buf {
     match step {
         HeadStep::Pool(_) => declare.program.pool(x, 1),
+        HeadStep::LastBut(_) => declare.program.gather(x),
         HeadStep::Dense { weight, bias, outputs, activation } => {
             let (weight, bias, width) = product(declare, spec, weight, *bias, x.width, *outputs, labels);
             let epilogue = activation.map_or(Epilogue::None, Epilogue::Activation);

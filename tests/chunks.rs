@@ -2,7 +2,7 @@
 
 use embedlet::chunk::{Chunk, ChunkBy, ChunkOptions, ChunkPooling, Overflow};
 use embedlet::model::{EmbedOptions, Embeddings, Model};
-use embedlet::tokens::Tokens;
+use embedlet::tokens::{Beside, Tokens};
 use serde_json::Value;
 
 use crate::support::{On, fixtures, json, load, max_abs};
@@ -38,7 +38,7 @@ fn texts() -> Vec<String> {
 
 fn tokens_of(folder: &str) -> Tokens {
     let path = fixtures().join(folder).join("tokenizer.json");
-    Tokens::new(&std::fs::read(path).unwrap(), 1 << 24, false, false).unwrap()
+    Tokens::new(&std::fs::read(path).unwrap(), 1 << 24, &Beside::default()).unwrap()
 }
 
 fn run(model: &Model, texts: &[impl AsRef<str>], options: &EmbedOptions) -> Embeddings {

@@ -137,7 +137,7 @@ fn lora() {
             (rows, Epilogue::Residual(residual)),
             (rows, Epilogue::Activation(Activation::Gelu)),
             (Down::Table { table, rows: 64, ids: true }, Epilogue::None),
-            (Down::Table { table, rows: 1, ids: false }, Epilogue::None),
+            (Down::Table { table, rows: 2, ids: false }, Epilogue::None),
         ] {
             let up = weight(&mut p, Layout::LowRank { ranks, columns, by_rank: width % 2 == 0 });
             p.lora(y, down, up, adapters, epilogue);

@@ -196,7 +196,7 @@ fn column(rows: &Value, key: &str) -> Vec<Value> {
 #[test]
 fn classifies_as_the_pipeline() {
     for on in On::BOTH {
-        for name in ["bert-labels", "roberta-multi"] {
+        for name in ["bert-labels", "roberta-multi", "roberta-types", "llama-padded"] {
             let (model, golden) = task_model(name, on);
             let texts: Vec<Input> = parsed::<Vec<String>>(&golden["texts"]).into_iter().map(Input::text).collect();
             let pairs: Vec<(String, String)> = parsed(golden.get("pairs").unwrap_or(&Value::Array(Vec::new())));

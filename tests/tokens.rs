@@ -1,7 +1,7 @@
 //! Token ids against the Python `tokenizers`, and files that must be refused.
 
 use embedlet::Error;
-use embedlet::tokens::{TEXT_BYTES, Tokens};
+use embedlet::tokens::{Beside, TEXT_BYTES, Tokens};
 use serde_json::{Value, json};
 
 use crate::support::{fixtures, json as fixture, minilm};
@@ -9,11 +9,11 @@ use crate::support::{fixtures, json as fixture, minilm};
 /// More than any text of the fixtures has.
 const UNCUT: usize = 1 << 20;
 /// The tokenizers of tests/golden/make_tokenizers.py.
-const KINDS: [&str; 6] = ["roberta", "modern", "xlmr", "deberta", "llama", "pieces"];
+const KINDS: [&str; 8] = ["roberta", "modern", "xlmr", "deberta", "llama", "pieces", "clip", "clip5"];
 
 fn minilm_tokens(max_tokens: usize, cut_left: bool) -> Tokens {
     let json = std::fs::read(minilm().join("tokenizer.json")).unwrap();
-    Tokens::new(&json, max_tokens, false, cut_left).unwrap()
+    Tokens::new(&json, max_tokens, &Beside { cut_left: Some(cut_left), ..Beside::default() }).unwrap()
 }
 
 fn lines(path: &str) -> Vec<Value> {
@@ -62,7 +62,7 @@ fn minilm_offsets() {
 fn kinds() {
     let load = |kind: &&'static str| {
         let path = fixtures().join(format!("tokenizers/{kind}.json"));
-        (*kind, Tokens::new(&std::fs::read(path).unwrap(), UNCUT, false, false).unwrap())
+        (*kind, Tokens::new(&std::fs::read(path).unwrap(), UNCUT, &Beside::default()).unwrap())
     };
     let all: Vec<_> = KINDS.iter().map(load).collect();
     let lines = lines("tokenizers/expected.jsonl");
@@ -76,6 +76,50 @@ fn kinds() {
             assert_eq!(flat(&found.offsets), numbers::<usize>(&expected["offsets"]), "{kind}: {text:?}");
         }
     }
+}
+
+#[test]
+fn other_files_have_a_say() {
+    let path = fixtures().join("models/bert-mean/tokenizer.json");
+    let mut file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let text = "one two three four five six seven";
+    let ids = |file: &Value, max_tokens, text: &str, beside: Beside| {
+        Tokens::new(&serde_json::to_vec(file).unwrap(), max_tokens, &beside).unwrap().encode(text).unwrap().ids
+    };
+    let whole = ids(&file, UNCUT, text, Beside::default());
+    // Of tokenizer.json's own truncation the direction counts, where tokenizer_config.json names none.
+    file["truncation"] = json!({"direction": "Left", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+    let front = [&whole[..5], &whole[whole.len() - 1..]].concat();
+    let back = [&whole[..1], &whole[whole.len() - 5..]].concat();
+    assert_eq!(ids(&file, 6, text, Beside::default()), back);
+    assert_eq!(ids(&file, 6, text, Beside { cut_left: Some(false), ..Beside::default() }), front);
+    file["truncation"] = json!({"direction": "Up"});
+    let refused = Tokens::new(&serde_json::to_vec(&file).unwrap(), 6, &Beside::default());
+    assert_eq!(refused.err().unwrap().code(), "unsupported-option");
+    // BERT's normalizer is as tokenizer_config.json says.
+    file["truncation"] = Value::Null;
+    let kept = |beside: Beside, text: &str| ids(&file, UNCUT, text, beside);
+    let normalizer = |name: &str, value: Value| {
+        let mut file = file.clone();
+        file["normalizer"][name] = value;
+        ids(&file, UNCUT, "The Boats, naïve 東京", Beside::default())
+    };
+    let text = "The Boats, naïve 東京";
+    assert_eq!(
+        kept(Beside { bert_lowercase: Some(false), ..Beside::default() }, text),
+        normalizer("lowercase", json!(false))
+    );
+    let accents = Beside { bert_strip_accents: Some(Some(false)), ..Beside::default() };
+    assert_eq!(kept(accents, text), normalizer("strip_accents", json!(false)));
+    let chinese = Beside { bert_chinese_chars: Some(false), ..Beside::default() };
+    assert_eq!(kept(chinese, text), normalizer("handle_chinese_chars", json!(false)));
+    let all = [
+        normalizer("lowercase", json!(false)),
+        normalizer("strip_accents", json!(false)),
+        normalizer("handle_chinese_chars", json!(false)),
+        kept(Beside::default(), text),
+    ];
+    assert!((1..4).all(|other| all[other] != all[0]), "{all:?}");
 }
 
 #[test]
@@ -107,7 +151,7 @@ fn truncation() {
     assert_eq!((none.ids, none.truncated), (vec![101, 102], false));
     let json = std::fs::read(minilm().join("tokenizer.json")).unwrap();
     for max_tokens in 0..3 {
-        assert_eq!(Tokens::new(&json, max_tokens, false, false).err().unwrap().code(), "invalid-tokenizer");
+        assert_eq!(Tokens::new(&json, max_tokens, &Beside::default()).err().unwrap().code(), "invalid-tokenizer");
     }
 }
 
@@ -168,7 +212,7 @@ fn template(single: Value, specials: Value) -> Value {
 }
 
 fn new(file: &Value) -> Result<Tokens, Error> {
-    Tokens::new(&serde_json::to_vec(file).unwrap(), 8, false, false)
+    Tokens::new(&serde_json::to_vec(file).unwrap(), 8, &Beside::default())
 }
 
 fn ids(changes: Value, text: &str) -> Vec<u32> {
@@ -188,8 +232,11 @@ fn small_files() {
     assert_eq!(new(&small(steps(16))).err().unwrap().code(), "limit-exceeded");
 
     let json = serde_json::to_vec(&small(json!({"normalizer": null}))).unwrap();
-    assert_eq!(Tokens::new(&json, 8, false, false).unwrap().encode("AB").unwrap().ids, [0, 2, 1]);
-    assert_eq!(Tokens::new(&json, 8, true, false).unwrap().encode("AB").unwrap().ids, [0, 5, 1]);
+    assert_eq!(Tokens::new(&json, 8, &Beside::default()).unwrap().encode("AB").unwrap().ids, [0, 2, 1]);
+    assert_eq!(
+        Tokens::new(&json, 8, &Beside { lowercase: true, ..Beside::default() }).unwrap().encode("AB").unwrap().ids,
+        [0, 5, 1]
+    );
 }
 
 /// Old files do not name the kind of model, and have merges in one string.
@@ -296,10 +343,10 @@ fn hostile_files() {
         assert_eq!(error.map(|error| error.code()), Some("invalid-tokenizer"), "{changes}");
     }
     for json in ["", "{", "[]", "null", "{\"model\":{\"vocab\":{\"a\":0,\"a\""] {
-        assert_eq!(Tokens::new(json.as_bytes(), 8, false, false).err().unwrap().code(), "invalid-tokenizer");
+        assert_eq!(Tokens::new(json.as_bytes(), 8, &Beside::default()).err().unwrap().code(), "invalid-tokenizer");
     }
     let deep = format!("{{\"normalizer\":{}", "{\"type\":\"Sequence\",\"normalizers\":[".repeat(10_000));
-    assert_eq!(Tokens::new(deep.as_bytes(), 8, false, false).err().unwrap().code(), "invalid-tokenizer");
+    assert_eq!(Tokens::new(deep.as_bytes(), 8, &Beside::default()).err().unwrap().code(), "invalid-tokenizer");
 }
 
 /// What cannot be seen in the file is an error when it happens.

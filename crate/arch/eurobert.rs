@@ -11,7 +11,7 @@ use crate::ops::Activation;
 use crate::task::{HeadStep, Outputs, Tasks};
 
 pub fn spec(config: &Config) -> Result<Spec> {
-    let spec = llama::family(
+    let mut spec = llama::family(
         config,
         &Defaults {
             hidden: 768,
@@ -27,6 +27,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
             causal: false,
         },
     )?;
+    // The class reads no such key.
+    spec.layers.iter_mut().for_each(|layer| layer.behind = None);
     Ok(Spec { tasks: tasks(config)?, ..spec })
 }
 

@@ -52,7 +52,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         names,
         // There are no other classes of it.
-        tasks: Tasks { classify: spec.tasks.classify.clone(), ..Tasks::default() },
+        tasks: Tasks { classify: llama::tasks(config, Some(0))?.classify, ..Tasks::default() },
         norm_kind: NormKind::OnePlusRms,
         embed_scale: (spec.hidden as f32).sqrt(),
         scale: Some(1.0 / config.number_or("query_pre_attn_scalar", 256.0, 1e6)?.sqrt()),

@@ -27,16 +27,14 @@ pub fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         ffn: Ffn::GatedLast(spec.ffn.activation()),
         tables: Tables {
-            types: 0,
-            tasks: types,
+            types,
+            untyped: true,
             positions: config.size_or("max_position_embeddings", 8192, limit::SEQUENCE)?,
             ..spec.tables
         },
         names: Names {
             positions: None,
-            // Its tokenizers give no token types: every token is of the first.
-            types: None,
-            tasks: if types > 0 { spec.names.types } else { None },
+            types: if types > 0 { spec.names.types } else { None },
             qkv: &["attention.qkv_proj"],
             attention_out: "attention.o_proj",
             attention_norm: "attn_ln",

@@ -46,15 +46,13 @@ pub fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         layers,
         tables: Tables {
-            types: 0,
-            tasks: types,
+            types,
+            untyped: true,
             positions: config.size_or("max_position_embeddings", 8194, limit::SEQUENCE)?,
             ..spec.tables
         },
         names: Names {
             positions: None,
-            types: None,
-            tasks: spec.names.types,
             embed_norm: Some("emb_ln"),
             qkv: &["mixer.Wqkv"],
             attention_out: "mixer.out_proj",
@@ -107,7 +105,7 @@ impl Steps for Adapted {
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         let tables = spec.embed_tables(declare);
         let mut x = declare.program.embed(tables, spec.hidden, None);
-        let names = [(spec.names.tokens, spec.tables.vocab), (bert::TYPES, spec.tables.tasks)];
+        let names = [(spec.names.tokens, spec.tables.vocab), (bert::TYPES, spec.tables.types)];
         for (name, rows) in names {
             let layout = Layout::Table { rows: self.adapters.count * rows, width: self.adapters.rank };
             let table = self.matrix(declare, name, "lora_A", layout);

@@ -164,19 +164,27 @@ pub fn unturned(config: &Config, defaults: &Defaults) -> Result<Spec> {
             ..Names::default()
         },
         prefixes: &["", "model.", "transformer."],
-        tasks: tasks(),
+        tasks: tasks(config, None)?,
         steps: Arc::new(AsSpecified),
     })
 }
 
-/// The heads of `GenericFor…`: the last token stands for the text.
-pub fn tasks() -> Tasks {
+/// The heads of `GenericFor…`: the last token that is no padding stands for the text. `padding` is the default of the class.
+pub fn tasks(config: &Config, padding: Option<u32>) -> Result<Tasks> {
+    let padding = match config.get("pad_token_id") {
+        None if config.has("pad_token_id") => None,
+        None => padding,
+        // Below zero it is no token.
+        Some(id) if id.as_i64().is_some_and(|id| id < 0) => None,
+        Some(_) => Some(config.index_or("pad_token_id", 0, limit::VOCAB)?),
+    };
+    let last = padding.map_or(HeadStep::Pool(Pooling::LastToken), HeadStep::LastBut);
     let score = |bias| HeadStep::Dense { weight: "/score.weight", bias, outputs: Outputs::Labels, activation: None };
-    Tasks {
-        classify: vec![HeadStep::Pool(Pooling::LastToken), score(None)],
+    Ok(Tasks {
+        classify: vec![last, score(None)],
         tag: vec![score(Some("/score.bias"))],
         answer: vec![HeadStep::dense("/qa_outputs.weight", "/qa_outputs.bias", Outputs::Labels)],
         fill: Vec::new(),
         ..Tasks::default()
-    }
+    })
 }

@@ -28,7 +28,6 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let tables = roberta::behind_padding(config, spec.tables, roberta::padding(config)?)?;
     Ok(Spec {
         tables,
-        names: roberta::NAMES,
         prefixes: &["", "longformer."],
         tasks: roberta::tasks(config, spec.eps)?,
         steps: Arc::new(Windows { separator: config.index_or("sep_token_id", 2, limit::VOCAB)? }),

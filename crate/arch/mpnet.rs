@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::bert::{self, DEFAULTS, Defaults, NAMES};
 use super::roberta::{behind_padding, tasks};
+use crate::batch::Tables;
 use crate::config::Config;
 use crate::encoder::{Distances, Names, Spec};
 use crate::error::Result;
@@ -24,7 +25,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     Ok(Spec {
         // The heads are RoBERTa's.
         tasks: tasks(config, spec.eps)?,
-        tables: behind_padding(config, spec.tables, padding)?,
+        tables: Tables { types: 0, ..behind_padding(config, spec.tables, padding)? },
         names: Names {
             types: None,
             qkv: &["attention.attn.q", "attention.attn.k", "attention.attn.v"],

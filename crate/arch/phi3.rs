@@ -6,8 +6,7 @@ use super::{llama, rope};
 use crate::config::{Config, limit};
 use crate::encoder::{Names, Spec};
 use crate::error::Result;
-use crate::head::Pooling;
-use crate::task::{HeadStep, Outputs, Tasks};
+use crate::task::Tasks;
 
 pub fn spec(config: &Config) -> Result<Spec> {
     let defaults = llama::Defaults {
@@ -31,14 +30,5 @@ pub fn spec(config: &Config) -> Result<Spec> {
         layer.before = window.map(|window| window - 1);
     }
     let names = Names { qkv: &["self_attn.qkv_proj"], ffn_in: &["mlp.gate_up_proj"], ..spec.names };
-    Ok(Spec { names, tasks: tasks(), ..spec })
-}
-
-fn tasks() -> Tasks {
-    let score = HeadStep::Dense { weight: "/score.weight", bias: None, outputs: Outputs::Labels, activation: None };
-    Tasks {
-        classify: vec![HeadStep::Pool(Pooling::LastToken), score],
-        tag: vec![HeadStep::dense("/score.weight", "/score.bias", Outputs::Labels)],
-        ..Tasks::default()
-    }
+    Ok(Spec { names, tasks: Tasks { answer: Vec::new(), ..llama::tasks(config, Some(32_000))? }, ..spec })
 }

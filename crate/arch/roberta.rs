@@ -6,7 +6,7 @@ use super::bert::{self, DEFAULTS, Defaults};
 use super::decoder;
 use crate::batch::Tables;
 use crate::config::{Config, limit};
-use crate::encoder::{Names, Spec};
+use crate::encoder::Spec;
 use crate::error::Result;
 use crate::head::Pooling;
 use crate::ops::Activation;
@@ -16,11 +16,8 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let vocab = if config.text_or("model_type", "")? == "roberta" { 50265 } else { DEFAULTS.vocab };
     let spec = bert::family(config, &Defaults { vocab, ..DEFAULTS })?;
     let tables = behind_padding(config, spec.tables, padding(config)?)?;
-    Ok(Spec { tables, names: NAMES, prefixes: &["", "roberta."], tasks: tasks(config, spec.eps)?, ..spec })
+    Ok(Spec { tables, prefixes: &["", "roberta."], tasks: tasks(config, spec.eps)?, ..spec })
 }
-
-/// BERT's, but tokenizers of this family give no token types: every token is of the first.
-pub const NAMES: Names = Names { types: None, tasks: bert::NAMES.types, ..bert::NAMES };
 
 /// A classifier of two products, and a state transformed by `gelu` whatever the configuration says.
 pub fn tasks(config: &Config, eps: f32) -> Result<Tasks> {
@@ -48,14 +45,11 @@ pub fn padding(config: &Config) -> Result<u32> {
 }
 
 /// Positions as `create_position_ids_from_input_ids` numbers them: from `padding + 1`, without those padding tokens
-/// that stand in a text. The table of types becomes one of which only the first row is read.
+/// that stand in a text.
 pub fn behind_padding(config: &Config, tables: Tables, padding: u32) -> Result<Tables> {
     let first_position = padding + 1;
     match tables.positions.checked_sub(first_position as usize).filter(|positions| *positions > 0) {
-        Some(positions) => {
-            let tasks = tables.types;
-            Ok(Tables { types: 0, tasks, positions, first_position, unnumbered: Some(padding), ..tables })
-        }
+        Some(positions) => Ok(Tables { untyped: true, positions, first_position, unnumbered: Some(padding), ..tables }),
         None => Err(config.unsupported("max_position_embeddings")),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Configuration: `transformers.RobertaPreLayerNormConfig`. Paper: arXiv 1904.01038.
 
-use super::bert::{self, DEFAULTS, Defaults};
-use super::roberta::{NAMES, behind_padding, padding, tasks};
+use super::bert::{self, DEFAULTS, Defaults, NAMES};
+use super::roberta::{behind_padding, padding, tasks};
 use crate::config::Config;
 use crate::encoder::{Names, Place, Spec};
 use crate::error::Result;

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use super::bert::NAMES;
 use super::bert::{self, DEFAULTS};
-use super::roberta::{NAMES, behind_padding, padding, tasks};
+use super::roberta::{behind_padding, padding, tasks};
 use crate::config::Config;
 use crate::declare::Declare;
 use crate::encoder::{Layer, Names, Place, Spec, Steps};

@@ -38,7 +38,7 @@ pub enum Down {
         table: WeightId,
         /// Rows of each.
         rows: usize,
-        /// Whether the token's id names the row. Else it is the first.
+        /// Whether the token's id names the row. Else its type does.
         ids: bool,
     },
 }
@@ -102,7 +102,7 @@ impl Op for Lora {
                     let t = match self.down {
                         Down::Rows(down) => &memory.read(down)[token * all + adapter * stride..][..stride],
                         Down::Table { table, rows, ids } => {
-                            let id = if ids { batch.ids[token] as usize } else { 0 };
+                            let id = if ids { batch.ids[token] } else { batch.type_ids[token] } as usize;
                             &memory.weight(table)[(adapter * rows + id) * stride..][..stride]
                         }
                     };

@@ -153,6 +153,8 @@ impl Tasks {
 pub enum HeadStep {
     /// From a row a token to a row a text.
     Pool(Pooling),
+    /// The same, of the last token of a text that has not this id; of the first, where all have it.
+    LastBut(u32),
     /// A product, its bias and an activation.
     Dense {
         /// `[outputs, inputs]`

@@ -1,7 +1,7 @@
 //! Text to token ids: `tokenizers`, with truncation done here and padding nowhere.
 //!
-//! The truncation and padding that `tokenizer.json` asks for are ignored, as sentence-transformers does: the
-//! limit is the model's, see [`crate::model`].
+//! The truncation and padding that `tokenizer.json` asks for are ignored, as sentence-transformers does, but for the end that
+//! is cut off: the limit is the model's, see [`crate::model`].
 //!
 //! Of `tokenizers` the steps are used, not the reader of `tokenizer.json` nor the pipeline around the steps. The
 //! reader would take any file and links every component there is; the pipeline links a regular-expression engine.
@@ -9,6 +9,7 @@
 
 mod added;
 mod charsmap;
+pub mod classes;
 mod decode;
 mod parts;
 mod pattern;
@@ -16,7 +17,7 @@ mod read;
 mod steps;
 mod unicode;
 
-use tokenizers::normalizers::Lowercase;
+use tokenizers::normalizers::{BertNormalizer, Lowercase};
 use tokenizers::pre_tokenizers::byte_level::process_offsets;
 use tokenizers::tokenizer::{OffsetType, PreTokenizer as _, TruncationDirection};
 
@@ -74,13 +75,38 @@ pub enum Truncation {
     OnlySecond,
 }
 
+/// What other files of a folder say of its tokenizer.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// A lowercasing in front of the tokenizer's own normalizer: `do_lower_case` of `sentence_bert_config.json`.
+    pub lowercase: bool,
+    /// Whether the front of a long text is cut off instead of its end. None: as `tokenizer.json` says.
+    pub cut_left: Option<bool>,
+    /// What BERT's tokenizers take instead of what `tokenizer.json` says: `do_lower_case`.
+    pub bert_lowercase: Option<bool>,
+    /// Theirs too, none for as the lowercasing goes: `strip_accents`.
+    pub bert_strip_accents: Option<Option<bool>>,
+    /// Theirs too: `tokenize_chinese_chars`.
+    pub bert_chinese_chars: Option<bool>,
+}
+
+impl Beside {
+    fn adjust(&self, normalizer: &mut BertNormalizer) {
+        normalizer.lowercase = self.bert_lowercase.unwrap_or(normalizer.lowercase);
+        normalizer.strip_accents = self.bert_strip_accents.unwrap_or(normalizer.strip_accents);
+        normalizer.handle_chinese_chars = self.bert_chinese_chars.unwrap_or(normalizer.handle_chinese_chars);
+    }
+}
+
 impl Tokens {
-    /// Reads `tokenizer.json`. `max_tokens` includes special tokens; `lowercase` puts a lowercasing in front of
-    /// the tokenizer's own normalizer; `cut_left` drops the front of a long text instead of its end.
-    pub fn new(json: &[u8], max_tokens: usize, lowercase: bool, cut_left: bool) -> Result<Self> {
+    /// Reads `tokenizer.json`. `max_tokens` includes special tokens.
+    pub fn new(json: &[u8], max_tokens: usize, beside: &Beside) -> Result<Self> {
         let mut file = read::File::new(json)?;
         let mut normalizer = file.normalizer()?;
-        if lowercase {
+        if let Some(Normalizer::Bert(normalizer)) = &mut normalizer {
+            beside.adjust(normalizer);
+        }
+        if beside.lowercase {
             let steps = [Some(Normalizer::Lowercase(Lowercase)), normalizer];
             normalizer = Some(Normalizer::Sequence(steps.into_iter().flatten().collect()));
         }
@@ -90,10 +116,11 @@ impl Tokens {
             let reason = format!("it adds {special_tokens} special tokens where the model takes {max_tokens} in all");
             return Err(Error::InvalidTokenizer { reason });
         }
+        let left = beside.cut_left.map_or_else(|| file.cuts_left(), Ok)?;
         let added_tokens = file.added_tokens.take().unwrap_or_default();
         let model = file.model()?;
         let added = Added::new(added_tokens, &model, normalizer.as_ref())?;
-        let cut = if cut_left { TruncationDirection::Left } else { TruncationDirection::Right };
+        let cut = if left { TruncationDirection::Left } else { TruncationDirection::Right };
         Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, max_tokens, cut })
     }
 

@@ -15,6 +15,10 @@ const DIGIT: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const DIGITS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// The pattern of CLIP, where its two special tokens may come first.
+const CLIP: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+const CLIP_SPECIAL: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
+
 /// A pattern whose matches are found without a regular-expression engine.
 #[derive(Debug)]
 pub enum Pattern {
@@ -33,6 +37,11 @@ pub enum Pattern {
         /// Digits that stay together.
         digits: usize,
     },
+    /// [`CLIP`], with [`CLIP_SPECIAL`] or without.
+    Clip {
+        /// With them.
+        special: bool,
+    },
     /// The inverse of `\w+|[^\w\s]+`: a match is what lies between words.
     Words,
 }
@@ -47,6 +56,10 @@ impl Pattern {
             GPT2 => Ok(Self::Gpt2),
             DIGIT => Ok(Self::Lines { digits: 1 }),
             DIGITS => Ok(Self::Lines { digits: 3 }),
+            CLIP => Ok(Self::Clip { special: false }),
+            _ if regex.strip_prefix(r"<\|startoftext\|>|<\|endoftext\|>|") == Some(CLIP) => {
+                Ok(Self::Clip { special: true })
+            }
             _ => Err(Error::option(format!("tokenizer.json {what} pattern"), regex)),
         }
     }
@@ -68,6 +81,10 @@ impl Find for &Pattern {
                 Pattern::Gaps => gaps(rest),
                 Pattern::Gpt2 => (0, gpt2(rest)),
                 Pattern::Lines { digits } => (0, lines(rest, *digits)),
+                Pattern::Clip { special } => {
+                    let skip = run(rest, char::is_whitespace);
+                    (skip, clip(rest.get(skip..).unwrap_or_default(), *special))
+                }
                 Pattern::Words => match rest.chars().next() {
                     Some(c) if c.is_whitespace() => (0, run(rest, char::is_whitespace)),
                     Some(c) if is_word(c) => (run(rest, is_word), 0),
@@ -118,10 +135,24 @@ fn gaps(text: &str) -> (usize, usize) {
     (text.len(), 0)
 }
 
+const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+
+/// Bytes of the first match of [`CLIP`], which matches at every position but at blanks.
+fn clip(text: &str, special: bool) -> usize {
+    let special = CLIP_SPECIAL.iter().filter(|_| special);
+    if let Some(found) = special.chain(&CONTRACTIONS).find(|c| text.starts_with(**c)) {
+        return found.len();
+    }
+    match text.chars().next() {
+        Some(c) if is_letter(c) => run(text, is_letter),
+        Some(c) if c.is_numeric() => c.len_utf8(),
+        _ => run(text, |c| !c.is_whitespace() && !is_letter(c) && !c.is_numeric()),
+    }
+}
+
 /// Bytes of the first match of [`GPT2`], which matches at every position.
 fn gpt2(text: &str) -> usize {
-    let contractions = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
-    if let Some(found) = contractions.iter().find(|c| text.starts_with(**c)) {
+    if let Some(found) = CONTRACTIONS.iter().find(|c| text.starts_with(**c)) {
         return found.len();
     }
     let word = text.strip_prefix(' ').unwrap_or(text);

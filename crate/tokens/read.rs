@@ -15,16 +15,23 @@ use super::steps::{Step, decoder, normalizer, post_processor, pre_tokenizer};
 use super::{invalid, refused};
 use crate::error::{Error, Result};
 
-/// `tokenizer.json`, less `truncation` and `padding`.
+/// `tokenizer.json`, less `padding` and most of `truncation`.
 #[derive(Deserialize)]
 pub struct File {
     version: Option<String>,
     pub added_tokens: Option<Vec<AddedToken>>,
+    truncation: Option<TruncationFile>,
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
     post_processor: Option<Value>,
     decoder: Option<Value>,
     model: ModelFile,
+}
+
+/// Which end of a long text is cut off.
+#[derive(Deserialize)]
+struct TruncationFile {
+    direction: Option<String>,
 }
 
 /// All that the three kinds of model have, each of them some of it.
@@ -52,6 +59,15 @@ impl File {
         match file.version.as_deref() {
             None | Some("1.0") => Ok(file),
             Some(version) => Err(Error::option("tokenizer.json version", version)),
+        }
+    }
+
+    /// Whether the front of a long text is cut off, where the file says so.
+    pub fn cuts_left(&self) -> Result<bool> {
+        match self.truncation.as_ref().and_then(|truncation| truncation.direction.as_deref()) {
+            None | Some("Right") => Ok(false),
+            Some("Left") => Ok(true),
+            Some(direction) => Err(Error::option("tokenizer.json truncation direction", direction)),
         }
     }
 

@@ -39,8 +39,8 @@ def tokenizer(source, limit, **special):
     return PreTrainedTokenizerFast(tokenizer_file=str(HERE / source), model_max_length=limit, **special)
 
 
-def pieces(limit=40):
-    return tokenizer(PIECES[0], limit, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
+def pieces(limit=40, **more):
+    return tokenizer(PIECES[0], limit, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]", **more)
 
 
 def byte_pairs(limit=38):
@@ -96,6 +96,23 @@ def classify():
     folder = saved("roberta-multi", transformers.RobertaForSequenceClassification, RobertaConfig(vocab_size=BYTES[1], **SIZES, **more), byte_pairs())
     run = single(folder, "text-classification")
     write("roberta-multi", texts=TEXTS, scores=[run(text, top_k=None, truncation=True) for text in TEXTS])
+
+
+def classify_by_tokens():
+    """Types of tokens where the family's own tokenizers give none, and a padding token that every text ends with."""
+    labels, names = labelled(*"abc"), ["input_ids", "token_type_ids", "attention_mask"]
+    tokens = pieces(model_input_names=names)
+    for name, Model, config in [
+        ("roberta-types", transformers.RobertaForSequenceClassification,
+         RobertaConfig(vocab_size=PIECES[1], **{**SIZES, "max_position_embeddings": 42}, type_vocab_size=2, **labels)),
+        ("llama-padded", transformers.LlamaForSequenceClassification,
+         transformers.LlamaConfig(vocab_size=PIECES[1], **SIZES, num_key_value_heads=1, pad_token_id=tokens.sep_token_id, **labels)),
+    ]:
+        folder = saved(name, Model, config, tokens if name == "roberta-types" else pieces())
+        run = single(folder, "text-classification")
+        texts = [run(text, top_k=None, truncation=True) for text in TEXTS]
+        pairs = [run({"text": text, "text_pair": pair}, top_k=None, truncation=True) for text, pair in PAIRS]
+        write(name, texts=TEXTS, pairs=PAIRS, scores=texts, pair_scores=pairs)
 
 
 def tag():
@@ -292,7 +309,7 @@ def main():
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     with torch.inference_mode():
-        for make in (classify, tag, fill, zero_shot, rerank, uni_encoder, sparse, multi, explain):
+        for make in (classify, classify_by_tokens, tag, fill, zero_shot, rerank, uni_encoder, sparse, multi, explain):
             make()
 
 

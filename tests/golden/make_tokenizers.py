@@ -131,6 +131,25 @@ def pieces(texts):
     return it
 
 
+def clip(texts, special="", adds=False):
+    it = Tokenizer(models.BPE(unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix="</w>"))
+    it.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    words = Regex(special + r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
+    it.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "removed", invert=True),
+                                                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=adds)])
+    it.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=900, special_tokens=["<|startoftext|>", "<|endoftext|>"], end_of_word_suffix="</w>", show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    it.post_processor = processors.RobertaProcessing(("<|endoftext|>", 1), ("<|startoftext|>", 0), trim_offsets=False,
+                                                     add_prefix_space=False)
+    return it
+
+
+def clip5(texts):
+    """As transformers 5 writes it."""
+    return clip(texts, r"<\|startoftext\|>|<\|endoftext\|>|", True)
+
+
 def main():
     lines = [json.loads(line)["text"] for line in (HERE / "tokens.jsonl").read_text("utf-8").split("\n") if line]
     texts = [text for text in lines if len(text) < 80][::20] + EXTRA
@@ -138,7 +157,7 @@ def main():
     corpus = [text for text in corpus if len(text) < 1000 and all(ord(c) < 0x250 for c in text)]
     OUT.mkdir(exist_ok=True)
     expected = []
-    for make in (roberta, modern, xlmr, deberta, llama, pieces):
+    for make in (roberta, modern, xlmr, deberta, llama, pieces, clip, clip5):
         path = OUT / f"{make.__name__}.json"
         if not path.exists():
             spec = json.loads(make(corpus).to_str())
