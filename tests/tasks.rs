@@ -9,8 +9,8 @@ use embedlet::model::{Kind, Model};
 use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::{
-    ClassifyOptions, Entity, ExplainOptions, FillOptions, Function, Input, LabelScore, Mask, MultiOptions,
-    MultiVectors, Part, RerankOptions, SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
+    AnswerOptions, ClassifyOptions, Entity, ExplainOptions, FillOptions, Function, Input, LabelScore, Mask,
+    MultiOptions, MultiVectors, Part, RerankOptions, SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -302,6 +302,34 @@ fn scores_new_labels_as_the_pipeline() {
                 let expected = &golden[key][index];
                 let (labels, scores) = (expected["labels"].as_array().unwrap(), expected["scores"].as_array().unwrap());
                 same_labels(found, labels, scores, &format!("{key} {index}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_as_the_pipeline() {
+    for on in On::BOTH {
+        let (model, golden) = task_model("bert-answers", on);
+        for case in golden["cases"].as_array().unwrap() {
+            let (question, context): (String, String) = (parsed(&case["question"]), parsed(&case["context"]));
+            let option = |name: &str| case["options"].get(name).and_then(Value::as_u64).map(|value| value as usize);
+            let options = AnswerOptions {
+                top_k: option("top_k"),
+                max_answer_tokens: option("max_answer_len"),
+                stride: Some(option("doc_stride").unwrap_or(8)),
+                no_answer: case["options"].get("handle_impossible_answer").is_some(),
+            };
+            let found = run(&model, model.answer(&[Input::pair(question, context)], &options)).remove(0);
+            let expected = case["answers"].as_array().unwrap();
+            assert_eq!(found.len(), expected.len(), "{on:?}: {found:?} for {case}");
+            for (found, expected) in found.iter().zip(expected) {
+                let places = (parsed::<usize>(&expected["start"]), parsed::<usize>(&expected["end"]));
+                assert_eq!(
+                    (found.answer.as_str(), (found.start, found.end)),
+                    (expected["answer"].as_str().unwrap(), places)
+                );
+                close(found.score, &expected["score"], "answer");
             }
         }
     }

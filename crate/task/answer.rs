@@ -1,7 +1,8 @@
 //! The part of a text that answers a question: the span whose first and last token have the highest scores.
 //!
 //! The rules are those of the question-answering pipeline of transformers 4: probabilities over all tokens of a window, of
-//! which only the context's count; the probability of a span is the product of its ends'.
+//! which only the context's count; the probability of a span is the product of its ends'; the best spans are widened to whole
+//! words, and those that read alike are one answer, with the sum of their scores.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,7 @@ pub struct AnswerOptions {
 pub struct Answer {
     /// The part of the context, in whole words; empty for "no answer".
     pub answer: String,
-    /// Probability of its first token times that of its last.
+    /// Probability of its first token times that of its last; the sum of those of several spans that read alike.
     pub score: f32,
     /// Its first character (Unicode code point) in the context.
     pub start: usize,
@@ -69,8 +70,10 @@ impl Model {
             for (context, count) in contexts.iter().zip(counts) {
                 let characters: Vec<char> = context.chars().collect();
                 let (mut answers, mut nothing) = (Vec::new(), 1.0f32);
+                // More than are wanted, because some become one.
+                let most = top_k.saturating_mul(2).saturating_add(10);
                 for _ in 0..count {
-                    let none = spans(&windows[index], rows.text(index), &characters, top_k, longest, &mut answers);
+                    let none = spans(&windows[index], rows.text(index), &characters, most, longest, &mut answers);
                     nothing = nothing.min(none);
                     index += 1;
                 }
@@ -78,16 +81,8 @@ impl Model {
                     answers.push(Answer { answer: String::new(), score: nothing, start: 0, end: 0 });
                 }
                 answers.sort_by(|a, b| b.score.total_cmp(&a.score));
-                // Windows overlap, and tokens of one word give one answer.
-                let mut kept: Vec<Answer> = Vec::new();
-                for answer in answers {
-                    if kept.len() < top_k
-                        && !kept.iter().any(|kept| (kept.start, kept.end) == (answer.start, answer.end))
-                    {
-                        kept.push(answer);
-                    }
-                }
-                found.push(kept);
+                answers.truncate(top_k);
+                found.push(answers);
             }
             Ok(found)
         }))
@@ -114,12 +109,12 @@ impl Model {
     }
 }
 
-/// Adds the best spans of a window; returns the probability that it has no answer.
+/// Adds the `most` best spans of a window; returns the probability that it has no answer.
 fn spans(
     window: &Encoding,
     logits: &[f32],
     context: &[char],
-    top_k: usize,
+    most: usize,
     longest: usize,
     answers: &mut Vec<Answer>,
 ) -> f32 {
@@ -136,10 +131,10 @@ fn spans(
     for (place, &first) in inside.iter().enumerate() {
         for &last in inside[place..].iter().take_while(|last| *last - first < longest) {
             let score = starts[first] * ends[last];
-            if best.len() < top_k || best.last().is_some_and(|(lowest, ..)| score > *lowest) {
+            if best.len() < most || best.last().is_some_and(|(lowest, ..)| score > *lowest) {
                 let at = best.partition_point(|(known, ..)| *known >= score);
                 best.insert(at, (score, first, last));
-                best.truncate(top_k);
+                best.truncate(most);
             }
         }
     }
@@ -153,7 +148,12 @@ fn spans(
         };
         let start = whole(first).map(|index| window.offsets[index].0).min().unwrap_or(0);
         let end = whole(last).map(|index| window.offsets[index].1).max().unwrap_or(0);
-        answers.push(Answer { answer: context[start..end].iter().collect(), score, start, end });
+        let answer: String = context[start..end].iter().collect();
+        let lower = answer.to_lowercase();
+        match answers.iter_mut().find(|known| known.answer.to_lowercase() == lower) {
+            Some(known) => known.score += score,
+            None => answers.push(Answer { answer, score, start, end }),
+        }
     }
     nothing
 }

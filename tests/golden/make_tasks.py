@@ -131,6 +131,11 @@ def tag():
         write(name, texts=TEXTS, entities=entities, windows=windows)
 
 
+def answer():
+    """The model alone: make_answers.py has what is made of it."""
+    saved("bert-answers", transformers.BertForQuestionAnswering, BertConfig(vocab_size=PIECES[1], **SIZES), pieces())
+
+
 def fill():
     for name, Model, config, tokens in [
         ("bert-masks", transformers.BertForMaskedLM, BertConfig(vocab_size=PIECES[1], **SIZES), pieces()),
@@ -309,7 +314,7 @@ def main():
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     with torch.inference_mode():
-        for make in (classify, classify_by_tokens, tag, fill, zero_shot, rerank, uni_encoder, sparse, multi, explain):
+        for make in (classify, classify_by_tokens, tag, answer, fill, zero_shot, rerank, uni_encoder, sparse, multi, explain):
             make()
 
 
