@@ -473,7 +473,11 @@ impl Sentence {
             }
             self.default_prompt_name = Some(name.into());
         }
-        let similarity = config.text_or("similarity_fn_name", "cosine")?;
+        // PyLate writes it so.
+        let similarity = match config.text_or("similarity_fn_name", "cosine")? {
+            "MaxSim" => "maxsim",
+            other => other,
+        };
         if !["cosine", "dot", "euclidean", "manhattan", "maxsim"].contains(&similarity) {
             return Err(config.unsupported("similarity_fn_name"));
         }

@@ -449,6 +449,27 @@ fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
     }
 }
 
+#[test]
+fn reads_what_pylate_saves() {
+    for on in On::BOTH {
+        let (model, golden) = task_model("pylate", on);
+        assert_eq!(model.info().task, Task::Multi);
+        for (kind, texts, vectors) in
+            [(Kind::Query, "queries", "query_vectors"), (Kind::Document, "documents", "document_vectors")]
+        {
+            let texts: Vec<String> = parsed(&golden[texts]);
+            let options = MultiOptions { kind: Some(kind), pool_factor: None };
+            let found = run(&model, model.embed_multi(&texts, &options));
+            let expected: Vec<Vec<Vec<f32>>> = parsed(&golden[vectors]);
+            assert_eq!(found.len(), expected.len());
+            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+                assert_eq!(found.rows().count(), expected.len(), "{vectors} {index}");
+                assert!(max_abs(&found.data, &expected.concat()) <= SCORES_MAX, "{vectors} {index}");
+            }
+        }
+    }
+}
+
 /// Every document with every query, on the model's device.
 fn compared(model: &Model, queries: &[MultiVectors], documents: &[MultiVectors]) -> Ragged {
     let texts = || queries.iter().chain(documents);
