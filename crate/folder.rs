@@ -180,10 +180,10 @@ impl Folder {
         Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
     }
 
-    /// `mask_token` of `tokenizer_config.json`.
-    pub fn mask_token(&self) -> Result<Option<String>> {
+    /// `mask_token` or `pad_token` of `tokenizer_config.json`.
+    pub fn special_token(&self, name: &str) -> Result<Option<String>> {
         let Some(config) = self.tokenizer_config()? else { return Ok(None) };
-        let token = config.get("mask_token");
+        let token = config.get(name);
         let content = token.and_then(|token| token.get("content")).or(token);
         Ok(content.and_then(Value::as_str).map(str::to_owned))
     }

@@ -49,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) max_tokens: usize,
     /// The token that [`Task::Fill`] fills.
     pub(crate) mask_token: Option<String>,
+    /// Id of the padding token.
+    pub(crate) pad: Option<u32>,
     pub(crate) program: Arc<Program>,
     tails: Tails,
     head: Option<TaskHead>,
@@ -95,7 +97,8 @@ impl Plan {
         if sentence.multi.is_some() {
             tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
         }
-        let mask_token = folder.mask_token()?.or_else(|| {
+        let pad = folder.special_token("pad_token")?.and_then(|token| tokens.id(&token));
+        let mask_token = folder.special_token("mask_token")?.or_else(|| {
             let usual = ["[MASK]", "<mask>"].into_iter().find(|token| tokens.id(token).is_some());
             usual.map(str::to_owned)
         });
@@ -117,7 +120,7 @@ impl Plan {
         let target = Target::new(device, &program, budget, precision)?;
         let reader = Reader::new(&program.weights, spec.prefixes);
         let parts =
-            Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, program, tails, head, budget };
+            Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, pad, program, tails, head, budget };
         Ok(Self { reader, target, parts })
     }
 

@@ -85,6 +85,8 @@ impl Model {
                 let candidate = |id: u32| {
                     let mut whole = sequence.ids.clone();
                     whole[*position as usize] = id;
+                    // As the pipeline of transformers leaves it out.
+                    whole.retain(|id| Some(*id) != model.parts.pad);
                     let sequence = tokens.decode(&whole, alone)?;
                     Ok(Candidate { id, token: tokens.decode(&[id], false)?, score: score(&id), sequence })
                 };
