@@ -22,6 +22,8 @@ export function fakeCrate() {
     onPush: () => {},
     onFinish: () => {},
     device: "wasm",
+    /** Models made. */
+    finished: 0,
     /** The options of every load. */
     created: [],
     createGlue: () => glueOf(crate),
@@ -82,6 +84,7 @@ function glueOf(crate) {
     async finish() {
       this.free();
       crate.onFinish();
+      crate.finished++;
       const model = new Model();
       model.read = this.read;
       return model;

@@ -8,8 +8,16 @@ import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 const { EmbedletError, Engine } = sources;
 const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
 
-/** Loads an encoder whose engines are of these crates, in turn, and waits until all that can have loaded. */
-async function loaded(crates, options = {}) {
+/** Waits until something is so, and what follows from it has happened. */
+async function until(condition) {
+  while (!condition()) await turn();
+  await turn();
+}
+
+const finished = (crates) => crates.reduce((sum, crate) => sum + crate.finished, 0);
+
+/** Loads an encoder whose engines are of these crates, in turn, and waits until so many have loaded. */
+async function loaded(crates, options = {}, ready = crates.length) {
   const ended = [];
   let made = 0;
   const Encoder = encoderOver(async () => {
@@ -22,7 +30,7 @@ async function loaded(crates, options = {}) {
     return { host: engine, wasm: WASM, worker: true, end };
   });
   const encoder = await Encoder.load(files(), { threads: crates.length, ...options });
-  await turn();
+  await until(() => finished(crates) >= ready);
   return { encoder, ended, made: () => made };
 }
 
@@ -73,17 +81,17 @@ test("the first answers before the others are there, and where they do not come"
   crates[2].onFinish = () => {
     throw crateError("out-of-memory");
   };
-  const { encoder, ended } = await loaded(crates);
+  const { encoder, ended } = await loaded(crates, {}, 1);
+  await until(() => open && ended.length === 1);
   assert.equal((await encoder.embed(texts)).count, texts.length);
   assert.deepEqual(crates.map(({ steps }) => steps.length), [texts.length, 0, 0]);
   assert.deepEqual(ended, [crates[2]]);
   open();
-  await turn();
+  await until(() => crates[1].finished === 1);
   await encoder.embed(texts);
   assert.ok(crates[1].steps.length > 0);
   encoder.dispose();
-  await turn();
-  assert.deepEqual(crates.map(({ live }) => live.size), [0, 0, 0]);
+  await until(() => crates.every(({ live }) => live.size === 0));
 });
 
 test("what fails or is aborted in one place is given up in all", async () => {
@@ -102,35 +110,34 @@ test("what fails or is aborted in one place is given up in all", async () => {
   await turn();
   abort.abort();
   await assert.rejects(call, { name: "AbortError" });
-  await turn();
-  await turn();
+  // Each goes on to the end of its step at most.
+  await until(() => crates.every(({ running }) => running === 0));
   const steps = crates.map(({ steps }) => steps.length);
   await turn();
   assert.deepEqual(crates.map(({ steps }) => steps.length), steps);
   // Usable afterwards, and nothing is left.
   assert.equal((await encoder.embed(many)).count, 40);
   encoder.dispose();
-  await turn();
-  assert.deepEqual(crates.map(({ live }) => live.size), [0, 0]);
+  await until(() => crates.every(({ live }) => live.size === 0));
 });
 
 test("a dispose while others load ends them too", async () => {
   const crates = some(2);
   let open;
   crates[1].onCreate = () => new Promise((resolve) => (open = resolve));
-  const { encoder, ended } = await loaded(crates);
+  const { encoder, ended } = await loaded(crates, {}, 1);
+  await until(() => open);
   encoder.dispose();
   open();
-  await turn();
-  await turn();
-  assert.deepEqual(ended.sort(), crates.toSorted());
-  assert.deepEqual(crates.map(({ live }) => live.size), [0, 0]);
+  await until(() => ended.length === 2);
+  assert.deepEqual(new Set(ended), new Set(crates));
+  await until(() => crates.every(({ live }) => live.size === 0));
 });
 
 test("a GPU has no use for threads, nor a thread that is not the encoder's", async () => {
   const crates = some(2);
   crates[0].device = "webgpu";
-  const { made } = await loaded(crates);
+  const { made } = await loaded(crates, {}, 1);
   assert.equal(made(), 1);
   for (const options of [{ threads: 0 }, { threads: 1.5 }, { threads: 17 }, { threads: "2" }, { threads: 2, worker: false }]) {
     await assert.rejects(loaded(some(2), options), { code: "invalid-argument" });
