@@ -47,7 +47,7 @@ export interface LoadOptions {
   device?: "auto" | Device;
   /**
    * `"auto"` (default) keeps what the model's files hold. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32.
-   * `"int8"`, on the CPU only, is several times as fast and no longer exact: matrices, and what they multiply, are rounded to integers.
+   * `"int8"`, on the CPU only, is about twice as fast and no longer exact: matrices, and what they multiply, are rounded to integers.
    */
   precision?: "auto" | Precision;
   /**
@@ -73,7 +73,8 @@ export interface LoadOptions {
   worker?: boolean | Worker;
   /**
    * Workers that share the texts of an `embed` call on the CPU, 1 to 16, each with the whole model in its memory; on a GPU there
-   * is one. Default 1. The others load when the first is ready, and take part as soon as they are. Needs `worker: true`.
+   * is one. Default 1. The others load when the first is ready, and take part as soon as they are; one that does not start, or has
+   * no room for the model, is done without. Needs `worker: true`.
    */
   threads?: number;
   /** Address of `worker.js`, where the bundler or host moved it. */
