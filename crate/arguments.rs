@@ -7,6 +7,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
 use embedlet::model::{EmbedOptions, Kind, Names};
+use embedlet::pack::Dtype;
 use embedlet::program::Precision;
 use embedlet::task::{
     AnswerOptions, ClassifyOptions, ExplainOptions, FillOptions, MultiOptions, RerankOptions, SparseOptions,
@@ -32,6 +33,7 @@ verbs
     chunk        {\"chunks\": [{\"text\", \"start\", \"end\", \"tokens\"}, …]}, parts that the model reads whole
     explain      {\"score\", \"parts\": [{\"text\", \"start\", \"end\", \"score\"}, …]}: what of a text makes its similarity with
                  \"against\", where there is one, or the score of --label, else of the best label
+    pack         writes the model to --out, made small; reads nothing, prints what it cost
     info         what is known of the model, as JSON
     bench        how fast it is here and where the time goes; reads nothing
 
@@ -81,6 +83,15 @@ others
     --rounds N              bench: how often each is measured (7)
     --threads N             bench: threads of the host
     --json FILE             bench: the samples too
+
+pack
+    --out DIR               where to; it must be empty or not there
+    --dtype NAME            f16, q8, q6, q4, or auto: the smallest that keeps --agreement (q8)
+    --agreement SHARE       least share of each text's ten nearest others that stay among the ten (0.97)
+    --calibration FILE      texts like those to come, one a line: every other one guides the rounding, the rest measure it
+    --task NAME             pack the head of this task too, if not the one that the folder names
+    --source NAME, --revision REVISION
+                            where the model comes from, to be noted in the folder
 ";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -97,13 +108,14 @@ pub enum Verb {
     Multi,
     Chunk,
     Explain,
+    Pack,
     Info,
     Bench,
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 34] = {
-    use Verb::{Answer, Bench, Chunk, Classify, Embed, Explain, Fill, Multi, Rerank, Sparse, Tag, ZeroShot};
+const ONLY: [(&str, &[Verb]); 40] = {
+    use Verb::{Answer, Bench, Chunk, Classify, Embed, Explain, Fill, Multi, Pack, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
         ("--normalize", &[Embed]),
@@ -130,7 +142,7 @@ const ONLY: [(&str, &[Verb]); 34] = {
         ("--stride", &[Tag, Answer]),
         ("--aggregation", &[Tag]),
         ("--function", &[Classify, Rerank]),
-        ("--task", &[Embed, Rerank]),
+        ("--task", &[Embed, Pack, Rerank]),
         ("--no-answer", &[Answer]),
         ("--targets", &[Fill]),
         ("--template", &[ZeroShot]),
@@ -140,6 +152,12 @@ const ONLY: [(&str, &[Verb]); 34] = {
         ("--rounds", &[Bench]),
         ("--threads", &[Bench]),
         ("--json", &[Bench]),
+        ("--out", &[Pack]),
+        ("--dtype", &[Pack]),
+        ("--agreement", &[Pack]),
+        ("--calibration", &[Pack]),
+        ("--source", &[Pack]),
+        ("--revision", &[Pack]),
     ]
 };
 
@@ -147,7 +165,7 @@ impl Verb {
     /// The head that it needs; none: the one that the folder names.
     fn task(self) -> Option<Task> {
         match self {
-            Self::Explain | Self::Info | Self::Rerank => None,
+            Self::Explain | Self::Info | Self::Pack | Self::Rerank => None,
             Self::Embed | Self::Chunk | Self::Bench => Some(Task::Embed),
             Self::Classify | Self::ZeroShot => Some(Task::Classify),
             Self::Tag => Some(Task::Tag),
@@ -182,6 +200,12 @@ pub struct Arguments {
     pub rounds: usize,
     pub threads: Option<usize>,
     pub json: Option<PathBuf>,
+    pub out: PathBuf,
+    pub dtype: Dtype,
+    pub agreement: f64,
+    pub calibration: Option<PathBuf>,
+    pub source: Option<String>,
+    pub revision: Option<String>,
 }
 
 /// Reads the arguments; none: help is asked for.
@@ -213,6 +237,12 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         rounds: 7,
         threads: None,
         json: None,
+        out: PathBuf::new(),
+        dtype: Dtype::Q8,
+        agreement: 0.97,
+        calibration: None,
+        source: None,
+        revision: None,
     };
     while let Some(flag) = arguments.next() {
         if let Some((_, verbs)) = ONLY.iter().find(|(name, _)| *name == flag)
@@ -302,14 +332,26 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--rounds" => parsed.rounds = number(value()?)?.max(1),
             "--threads" => parsed.threads = Some(number(value()?)?.max(1)),
             "--json" => parsed.json = Some(PathBuf::from(value()?)),
+            "--out" => parsed.out = PathBuf::from(value()?),
+            "--dtype" => parsed.dtype = one_of(&flag, &value()?, "f16, q8, q6, q4 or auto")?,
+            "--agreement" => {
+                let text = value()?;
+                let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+                parsed.agreement =
+                    share.ok_or_else(|| format!("--agreement is a share from 0 to 1, not \"{text}\""))?;
+            }
+            "--calibration" => parsed.calibration = Some(PathBuf::from(value()?)),
+            "--source" => parsed.source = Some(value()?),
+            "--revision" => parsed.revision = Some(value()?),
             "--quiet" => parsed.quiet = true,
             "--help" | "-h" => return Ok(None),
             _ => return Err(format!("there is no {flag}: try embedlet --help")),
         }
     }
-    match parsed.model.as_os_str().is_empty() {
-        true => Err("--model DIR is missing".into()),
-        false => Ok(Some(parsed)),
+    match () {
+        () if parsed.model.as_os_str().is_empty() => Err("--model DIR is missing".into()),
+        () if verb == Verb::Pack && parsed.out.as_os_str().is_empty() => Err("--out DIR is missing".into()),
+        () => Ok(Some(parsed)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `embedlet bench`: how fast a model runs on this machine, where the time goes, and what share that is of what the device can
 //! do. Works and bytes are counted from the kernels' descriptions, times are measured.
 
-use embedlet_host::F32x8;
+use embedlet_host::{FLOPS_OF_CHAINS, chains};
 
 use std::fmt::{self, Display, Formatter};
 use std::hint::black_box;
@@ -294,27 +294,13 @@ fn work(kernel: &Kernel, program: &Program, precision: Precision, batch: &Batch)
 /// What the host does at most on all of its threads.
 fn host_peaks() -> Peaks {
     const LOOPS: usize = 1 << 20;
-    const CHAINS: usize = 6;
-    let multiply = |_| {
-        let (m, c) = (black_box(0.999), F32x8::splat(black_box(1e-3)));
-        // Named one by one so that each is in registers.
-        let mut chain0 = c;
-        let (mut chain1, mut chain2, mut chain3, mut chain4, mut chain5) = (c, c, c, c, c);
-        for _ in 0..LOOPS {
-            chain0 = c.mul_add(F32x8::splat(m), chain0);
-            chain1 = c.mul_add(F32x8::splat(m), chain1);
-            chain2 = c.mul_add(F32x8::splat(m), chain2);
-            chain3 = c.mul_add(F32x8::splat(m), chain3);
-            chain4 = c.mul_add(F32x8::splat(m), chain4);
-            chain5 = c.mul_add(F32x8::splat(m), chain5);
-        }
-        for chain in [chain0, chain1, chain2, chain3, chain4, chain5] {
-            black_box(chain.to_array());
-        }
-    };
     let threads = rayon::current_num_threads();
-    let flops = (threads * LOOPS * CHAINS * 8 * 2) as f64;
-    let flops = flops / best(|| (0..threads).into_par_iter().for_each(multiply));
+    let seconds = best(|| {
+        (0..threads).into_par_iter().for_each(|_| {
+            black_box(chains(black_box(LOOPS)));
+        });
+    });
+    let flops = (threads * LOOPS * FLOPS_OF_CHAINS) as f64 / seconds;
     let (source, mut copy) = (vec![1.0f32; COPY_BYTES / 4], vec![0.0f32; COPY_BYTES / 4]);
     let block = COPY_BYTES / 4 / threads;
     let copied = best(|| {

@@ -58,6 +58,12 @@ impl Memory {
         }
     }
 
+    /// All activations, slot by slot, for who runs several batches in turn.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn activations(&mut self) -> &mut Vec<Vec<f32>> {
+        &mut self.slots
+    }
+
     /// Gives an activation its values.
     pub fn set(&mut self, buf: Buf, values: Vec<f32>) {
         self.slots[self.plan.slot_of[buf.id]] = values;

@@ -22,7 +22,7 @@ pub struct Declare<'a> {
 impl Declare<'_> {
     /// Rows of a tensor, `field` of the module `name`.
     pub fn part(&self, name: &str, field: &str, at: usize, rows: usize) -> Part {
-        Part { file: self.file.into(), name: format!("{name}.{field}"), at, rows }
+        Part::rows(self.file, format!("{name}.{field}"), at, rows)
     }
 
     /// A lookup table.
@@ -56,12 +56,7 @@ impl Declare<'_> {
 
     /// A table of rotations for texts of up to `positions` tokens.
     pub fn rotations(&mut self, positions: usize, rotation: &Rotation) -> Rotations {
-        let part = |name: &&str| Part {
-            file: self.file.into(),
-            name: (*name).into(),
-            at: 0,
-            rows: rotation.frequencies.len(),
-        };
+        let part = |name: &&str| Part::whole(self.file, *name, rotation.frequencies.len());
         let parts = rotation.tensors.iter().map(part).collect();
         let table = self.program.weight(Weight { parts, ..Weight::rotations(positions, rotation.clone()) });
         Rotations { table, turned: rotation.turned(), values: false }

@@ -186,6 +186,16 @@ pub enum Error {
         /// Largest error allowed.
         allowed: f32,
     },
+    /// The folder's own texts have other vectors here than they had where it was packed.
+    #[error(
+        "a text of embedlet.json has a vector that is off by {error:.3} of its length, allowed {allowed:.3}: use device \"wasm\", or pack the folder again"
+    )]
+    NotReproduced {
+        /// Length of the difference over that of the vector.
+        error: f32,
+        /// The largest allowed.
+        allowed: f32,
+    },
     /// A result holds NaN or infinity, or a vector that should be of unit length is not.
     #[error("the result for text {text} is not a usable vector ({reason})")]
     NonFinite {
@@ -221,7 +231,7 @@ impl Error {
             Self::DeviceLost { .. } => "device-lost",
             Self::OutOfMemory { .. } => "out-of-memory",
             Self::Shader { .. } => "shader",
-            Self::SelfCheckFailed { .. } => "self-check-failed",
+            Self::SelfCheckFailed { .. } | Self::NotReproduced { .. } => "self-check-failed",
             Self::NonFinite { .. } => "non-finite",
         }
     }

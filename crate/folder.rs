@@ -11,6 +11,7 @@ use crate::config::{Config, json, limit, looks_like_html};
 use crate::error::{Error, Result};
 use crate::head::{Dense, End, Head, OwnVectors, Pooling};
 use crate::ops::Lexical;
+use crate::packed::{self, Packed};
 use crate::shards::Shards;
 use crate::task::{MultiVector, Task};
 use crate::tokens::{Beside, classes};
@@ -19,7 +20,7 @@ const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
 /// The `model_type` of folders that hold a table of embeddings.
 const TABLE: &str = "model2vec";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The small files of a model folder, by path.
 #[derive(Debug, Clone, Default)]
@@ -87,10 +88,15 @@ impl Folder {
         Ok(())
     }
 
+    /// The files that it has.
+    pub fn present(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path.as_str())
+    }
+
     /// The files still wanted; ask again after giving them. Empty when the folder is complete.
     pub fn wanted(&self) -> Result<Vec<String>> {
         let missing = |paths: Vec<String>| paths.into_iter().filter(|path| !self.files.contains_key(path)).collect();
-        let first: Vec<String> = missing(vec![MODULES.into(), SENTENCE.into()]);
+        let first: Vec<String> = missing(vec![MODULES.into(), SENTENCE.into(), packed::FILE.into()]);
         if !first.is_empty() {
             return Ok(first);
         }
@@ -156,6 +162,21 @@ impl Folder {
     pub fn table_type(&self) -> Result<String> {
         let config = self.optional(&join(&self.modules()?[0].path, "config.json"))?;
         Ok(config.as_ref().map_or(Ok("static"), |config| config.text_or("model_type", "static"))?.to_owned())
+    }
+
+    /// What `embedlet.json` says, where the folder was packed. Then every file has to be the one that it knows.
+    pub fn packed(&self) -> Result<Option<Packed>> {
+        let Some(bytes) = self.files.get(packed::FILE).and_then(Option::as_deref) else { return Ok(None) };
+        let packed = Packed::parse(bytes)?;
+        for (path, bytes) in self.files.iter().filter(|(path, _)| *path != packed::FILE) {
+            match (packed.files.get(path), bytes) {
+                (Some(sum), Some(bytes)) => sum.check(path, bytes)?,
+                (Some(_), None) => return Err(Error::MissingFile { path: path.clone() }),
+                (None, Some(_)) => return Err(Error::file(path, "embedlet.json does not know it")),
+                (None, None) => {}
+            }
+        }
+        Ok(Some(packed))
     }
 
     /// `config.json` of the encoder.
@@ -521,9 +542,10 @@ mod tests {
     #[test]
     fn asks_for_what_modules_name() {
         let mut folder = Folder::new();
-        assert_eq!(folder.wanted().unwrap(), [MODULES, SENTENCE]);
+        assert_eq!(folder.wanted().unwrap(), [MODULES, SENTENCE, packed::FILE]);
         folder.put(MODULES, Some(OLD.replace("\"path\": \"\"", "\"path\": \"0_Transformer\"").into())).unwrap();
         folder.put(SENTENCE, None).unwrap();
+        folder.put(packed::FILE, None).unwrap();
         let expected =
             ["0_Transformer/config.json", "0_Transformer/tokenizer.json", "0_Transformer/tokenizer_config.json"];
         let wanted = folder.wanted().unwrap();
@@ -574,6 +596,7 @@ mod tests {
             let mut folder = Folder::new();
             folder.put(MODULES, Some(OLD.replace("1_Pooling", path).into())).unwrap();
             folder.put(SENTENCE, None).unwrap();
+            folder.put(packed::FILE, None).unwrap();
             folder.wanted().unwrap_err().code()
         };
         for path in ["../secret", "/etc", "https://elsewhere"] {

@@ -160,12 +160,7 @@ impl Dense {
 
     /// Records it: x: `[rows, inputs]` to `[rows, outputs]`
     pub fn record(&self, program: &mut Program, x: Buf) -> Buf {
-        let part = |name: &str| Part {
-            file: self.file.clone(),
-            name: format!("{}.{name}", self.name),
-            at: 0,
-            rows: self.outputs,
-        };
+        let part = |name: &str| Part::whole(&self.file, format!("{}.{name}", self.name), self.outputs);
         // Small, and the last thing that touches the vectors: never rounded.
         let rounding = Rounding::Never;
         let (inputs, outputs) = (Axis::plain(self.inputs), Axis::plain(self.outputs));

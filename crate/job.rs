@@ -216,16 +216,33 @@ impl Job {
         Ok(())
     }
 
-    /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
-    async fn batch(&self, model: &Model) -> Result<(usize, Vec<f32>)> {
-        let rest = &self.order[self.done..];
-        let (program, tokens) = (&model.parts.program, *model.budget.borrow());
+    /// As many of the texts from the `first` on as `tokens` have room for: how many, and packed.
+    fn pack(&self, model: &Model, first: usize, tokens: usize) -> (usize, Batch) {
+        let (rest, program) = (&self.order[first..], &model.parts.program);
         let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
         let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
         let sequences = rest[..count].iter().map(|index| &self.sequences[*index]);
-        let batch = Batch::pack(sequences, &model.parts.spec.tables, &self.pooling);
+        (count, Batch::pack(sequences, &model.parts.spec.tables, &self.pooling))
+    }
+
+    /// All texts in batches of so many tokens.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn batches(&self, model: &Model, tokens: usize) -> Vec<Batch> {
+        let (mut batches, mut first) = (Vec::new(), 0);
+        while first < self.order.len() {
+            let (count, batch) = self.pack(model, first, tokens);
+            batches.push(batch);
+            first += count;
+        }
+        batches
+    }
+
+    /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
+    async fn batch(&self, model: &Model) -> Result<(usize, Vec<f32>)> {
+        let tokens = *model.budget.borrow();
+        let (count, batch) = self.pack(model, self.done, tokens);
         let start = now_ms();
-        let values = model.runner.run(program, self.tail, &batch, None).await?;
+        let values = model.runner.run(&model.parts.program, self.tail, &batch, None).await?;
         let elapsed = (now_ms() - start).max(1.0);
         // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
         if 2 * batch.tokens() > tokens {

@@ -16,6 +16,7 @@ pub mod arch;
 pub mod batch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+mod checkpoint;
 pub mod chunk;
 pub mod computed;
 pub mod config;
@@ -33,8 +34,12 @@ pub mod model;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod ops;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod pack;
+pub mod packed;
 mod platform;
 pub mod program;
+pub mod reader;
 pub mod rotation;
 mod runner;
 pub mod shader;

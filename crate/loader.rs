@@ -2,6 +2,7 @@
 //! first bytes of the weights, which say how large they are.
 
 use crate::arch;
+use crate::checkpoint::table_shape;
 use crate::config::Config;
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
@@ -9,7 +10,6 @@ use crate::folder::Folder;
 use crate::model::{Device, Model, Plan};
 use crate::program::Precision;
 use crate::task::Task;
-use crate::weights::table_shape;
 
 /// A model whose weights are still to be read.
 pub struct Loader {
@@ -76,7 +76,7 @@ impl Loader {
         }
     }
 
-    /// Starts a weight file; see [`Reader::begin`](crate::weights::Reader::begin).
+    /// Starts a weight file; see [`Reader::begin`](crate::reader::Reader::begin).
     pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
         match &mut self.stage {
             Stage::Planned(plan) => plan.begin(path, sha256),
@@ -128,7 +128,7 @@ impl Waiting {
     fn push(&mut self, chunk: &[u8]) -> Result<Option<Plan>> {
         let (path, sha256) = self.begun.clone().ok_or_else(|| Error::argument("push before begin"))?;
         self.header.extend_from_slice(chunk);
-        let spec: Spec = match table_shape(&path, &self.header)? {
+        let spec: Spec = match table_shape(&path, &self.header, self.folder.packed()?.as_ref())? {
             None => return Ok(None),
             Some((rows, width)) => arch::table(rows, width),
         };

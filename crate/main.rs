@@ -4,6 +4,7 @@ mod arguments;
 
 use std::io::{BufRead, BufWriter, Write, stderr, stdin, stdout};
 use std::ops::Not;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use embedlet::gpu::Gpu;
 use embedlet::job::Call;
 use embedlet::model::{Device, Model};
 use embedlet::native;
+use embedlet::pack;
 use embedlet::program::Precision;
 use embedlet::task::{ExplainOptions, Input, ZeroShotOptions};
 
@@ -40,6 +42,9 @@ fn run() -> Result<(), String> {
     };
     if arguments.verb == Verb::Bench {
         return measure(&arguments);
+    }
+    if arguments.verb == Verb::Pack {
+        return make_small(&arguments);
     }
     let model = load(&arguments)?;
     if arguments.verb == Verb::Info {
@@ -87,6 +92,30 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     if let Some(path) = &arguments.json {
         std::fs::write(path, print(&report)).map_err(|error| format!("{}: {error}", path.display()))?;
     }
+    writeln!(stdout(), "{report}").map_err(|error| error.to_string())
+}
+
+/// Packs the model, and prints what came out.
+fn make_small(arguments: &Arguments) -> Result<(), String> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok::<_, String>(text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect())
+    };
+    let options = pack::Options {
+        dtype: arguments.dtype,
+        agreement: arguments.agreement,
+        calibration: arguments.calibration.as_ref().map(read).transpose()?,
+        task: arguments.task,
+        source: arguments.source.clone().map(|name| (name, arguments.revision.clone())),
+    };
+    let mut say = |what: &str| {
+        if !arguments.quiet {
+            // As above.
+            let _ = writeln!(stderr(), "{what}");
+        }
+    };
+    let report = pack::pack(&arguments.model, &arguments.out, &options, &mut say).map_err(|error| error.to_string())?;
+    let report = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
     writeln!(stdout(), "{report}").map_err(|error| error.to_string())
 }
 
@@ -162,7 +191,7 @@ fn answer(model: &Model, arguments: &Arguments, lines: &[Line]) -> Result<Vec<St
     let inputs: Vec<Input> = lines.iter().map(Line::input).collect();
     let texts: Vec<String> = lines.iter().map(|line| line.text.clone()).collect();
     match arguments.verb {
-        Verb::Info | Verb::Bench => Ok(Vec::new()),
+        Verb::Info | Verb::Bench | Verb::Pack => Ok(Vec::new()),
         Verb::Embed => {
             let result = pollster::block_on(model.embed(&texts, &arguments.embed)?.run(model))?;
             let mut rows = result.data.chunks_exact(result.dimensions);

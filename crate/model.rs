@@ -16,13 +16,14 @@ use crate::head::Pooling;
 use crate::job::{Call, Job};
 pub use crate::loader::Loader;
 use crate::ops::Sees;
+use crate::packed::Packed;
 use crate::program::{Precision, Program, TailId};
+use crate::reader::Reader;
 pub use crate::runner::Device;
 use crate::runner::{Runner, Target};
 use crate::tails::{Tails, TaskHead, pooling};
 use crate::task::{Function, HeadStep, Labels, Task};
 use crate::tokens::{Encoding, Tokens};
-use crate::weights::Reader;
 
 /// Tokens of the first batch, before anything was measured.
 const FIRST_TOKENS: usize = 256;
@@ -38,6 +39,7 @@ pub(crate) struct Plan {
     reader: Reader,
     target: Target,
     parts: Parts,
+    packed: Option<Packed>,
 }
 
 /// What loader and model share.
@@ -111,6 +113,10 @@ impl Plan {
         if let Some(shards) = folder.shards()? {
             shards.assign(&folder.weights()?, spec.prefixes, &mut program.weights)?;
         }
+        let packed = folder.packed()?;
+        if let Some(packed) = &packed {
+            packed.assign(&folder.weights()?, spec.prefixes, &mut program.weights);
+        }
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
         // Always room for the longest text, and for a text with its candidates.
@@ -121,7 +127,7 @@ impl Plan {
         let reader = Reader::new(&program.weights, spec.prefixes);
         let parts =
             Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, pad, program, tails, head, budget };
-        Ok(Self { reader, target, parts })
+        Ok(Self { reader, target, parts, packed })
     }
 
     /// The weight files still to be read, in order.
@@ -131,7 +137,8 @@ impl Plan {
 
     /// Starts a weight file; see [`Reader::begin`].
     pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
-        self.reader.begin(path, sha256)
+        let known = self.packed.as_ref().and_then(|packed| packed.files.get(path));
+        self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))
     }
 
     /// Takes the next bytes of the weight file, in chunks of any size.
@@ -151,7 +158,11 @@ impl Plan {
         }
         let runner = self.target.finish(&self.parts.program).await?;
         let budget = RefCell::new(FIRST_TOKENS.min(self.parts.budget));
-        Ok(Model { parts: self.parts, runner, budget })
+        let model = Model { parts: self.parts, runner, budget };
+        if let Some(packed) = &self.packed {
+            model.reproduces(&packed.golden).await?;
+        }
+        Ok(model)
     }
 }
 
@@ -321,11 +332,10 @@ impl Model {
     pub fn info(&self) -> Info {
         let Parts { spec, sentence, program, .. } = &self.parts;
         let head = &sentence.head;
-        let (device, adapter, reason, precision, self_check) = match &self.runner {
-            Runner::Gpu(gpu) => {
-                ("gpu", Some(gpu.gpu().adapter().clone()), None, gpu.precision(), Some(gpu.self_check()))
-            }
-            Runner::Cpu(memory, reason) => ("cpu", None, reason.clone(), memory.borrow().precision(), None),
+        let precision = self.precision();
+        let (device, adapter, reason, self_check) = match &self.runner {
+            Runner::Gpu(gpu) => ("gpu", Some(gpu.gpu().adapter().clone()), None, Some(gpu.self_check())),
+            Runner::Cpu(_, reason) => ("cpu", None, reason.clone(), None),
         };
         Info {
             architecture: self.parts.architecture.clone(),
@@ -351,6 +361,14 @@ impl Model {
             default_prompt_name: sentence.default_prompt_name.clone(),
             lora_adaptations: spec.steps.adapters().to_vec(),
             self_check,
+        }
+    }
+
+    /// How its matrices are stored.
+    pub(crate) fn precision(&self) -> Precision {
+        match &self.runner {
+            Runner::Gpu(gpu) => gpu.precision(),
+            Runner::Cpu(memory, _) => memory.borrow().precision(),
         }
     }
 

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::checkpoint::{prefix, todays_name};
 use crate::config::json;
 use crate::error::{Error, Result, printable};
 use crate::folder::{inside, join};
-use crate::weights::{Weight, todays_name};
+use crate::weights::Weight;
 
 /// Most files of a checkpoint.
 const FILES: usize = 256;
@@ -53,14 +54,18 @@ impl Shards {
         Ok(Self { files })
     }
 
-    /// Tells the parts that are in `file`, which stands for the whole checkpoint, the file that each is in. Which of the
-    /// `prefixes` the names have is decided once, from the whole list.
-    pub fn assign(&self, file: &str, prefixes: &[&str], weights: &mut [Weight]) -> Result<()> {
-        let parts = |weights: &[Weight], prefix: &str| {
-            let parts = weights.iter().flat_map(|weight| &weight.parts).filter(|part| part.file == file);
-            parts.filter(|part| self.files.contains_key(&part.full_name(prefix))).count()
-        };
-        let prefix = prefixes.iter().rev().max_by_key(|prefix| parts(weights, prefix)).copied().unwrap_or("");
+    /// The files, each once.
+    pub fn files(&self) -> Vec<String> {
+        let mut files: Vec<String> = self.files.values().cloned().collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    /// Tells the parts that are in `file`, which stands for the whole checkpoint, the file that each is in.
+    pub fn assign(&self, file: &str, prefixes: &[&'static str], weights: &mut [Weight]) -> Result<()> {
+        let parts = weights.iter().flat_map(|weight| &weight.parts).filter(|part| part.file == file);
+        let prefix = prefix(prefixes, parts, |name| self.files.contains_key(name));
         for weight in weights.iter_mut().filter(|weight| weight.computed.is_some()) {
             // What a checkpoint may have in the place of what is computed.
             weight.parts.retain(|part| part.file != file || self.files.contains_key(&part.full_name(prefix)));

@@ -126,7 +126,7 @@ fn product(
         Outputs::Labels => (labels, Rounding::Never),
         Outputs::Vocab | Outputs::VocabBeside(_) => (spec.tables.vocab, Rounding::Allowed),
     };
-    let part = |name: &str, at, rows| Part { file: declare.file.into(), name: name.into(), at, rows };
+    let part = |name: &str, at, rows| Part::rows(declare.file, name, at, rows);
     let own = |name: &str| part(name, 0, count);
     let mut parts = vec![own(weight)];
     let axis = Axis::plain(count);
@@ -157,7 +157,7 @@ fn record_step(declare: &mut Declare, spec: &Spec, step: &HeadStep, x: Buf, give
         }
         HeadStep::Norm { weight, bias, eps, kind } => {
             let axis = Axis::plain(x.width);
-            let part = |name: &str| vec![Part { file: declare.file.into(), name: name.into(), at: 0, rows: x.width }];
+            let part = |name: &str| vec![Part::whole(declare.file, name, x.width)];
             let vector = |parts| Weight::new(Layout::Vector { axis }, parts, Rounding::Never);
             let (gain, bias) = (vector(part(weight)), vector(bias.map_or(Vec::new(), part)));
             let (gain, bias) = (declare.program.weight(gain), declare.program.weight(bias));

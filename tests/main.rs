@@ -8,6 +8,7 @@ mod cli;
 mod faults;
 mod golden;
 mod ops;
+mod pack;
 mod shaders;
 mod support;
 mod tasks;

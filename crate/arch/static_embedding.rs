@@ -42,7 +42,7 @@ struct Table;
 impl Steps for Table {
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         let (rows, width) = (spec.tables.vocab, spec.embedding);
-        let part = Part { file: declare.file.into(), name: String::new(), at: 0, rows };
+        let part = Part::whole(declare.file, "", rows);
         let weight = Weight::new(Layout::Table { rows, width }, vec![part], Rounding::Allowed);
         let tables = EmbedTables::of(declare.program.weight(weight));
         declare.program.embed(tables, width, None)

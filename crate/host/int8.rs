@@ -92,6 +92,14 @@ pub struct Int8Part<'a> {
     runs: &'a [Run],
 }
 
+impl Int8Part<'_> {
+    /// Its panels from one on.
+    pub(crate) fn behind_panel(self, inputs: usize, panel: usize) -> Self {
+        let Self { panels, runs } = self;
+        Self { panels: &panels[panel * (inputs / GROUP)..], runs: &runs[panel * inputs.div_ceil(RUN)..] }
+    }
+}
+
 /// Rows in integers: `x = low + step q`.
 struct Rounded {
     /// `[rows / 4][inputs / 4][4]` of four inputs each. What the last four lack is zero.

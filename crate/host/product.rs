@@ -15,6 +15,16 @@ pub enum Matrix<'a> {
     Int8(Int8Part<'a>),
 }
 
+impl Matrix<'_> {
+    /// The columns from `first` on, a multiple of eight.
+    pub fn behind_column(self, inputs: usize, first: usize) -> Self {
+        match self {
+            Self::F32(weight) => Self::F32(&weight[first * inputs..]),
+            Self::Int8(weight) => Self::Int8(weight.behind_panel(inputs, first / PANEL)),
+        }
+    }
+}
+
 /// out = x Wᵀ + b, `[rows, width]`, of `x: [rows, inputs]`. Inputs are a multiple of four; what a bias lacks is zero.
 #[inline(never)]
 pub fn product(x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut [f32], width: usize) {
@@ -51,6 +61,15 @@ pub(crate) fn start_of(bias: &[f32], panel: usize) -> [f32; PANEL] {
 /// order of k. Eight vector registers of sums are as many as x64 can spare; they are named one by one so that each is one at
 /// any optimisation level.
 pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
+    best_tile(x, w, sums)
+}
+
+#[inline(always)]
+fn best_tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sums) = crate::fused::add_tile(x, w, sums) {
+        return sums;
+    }
     vectorized(|| add_tile(x, w, sums))
 }
 
@@ -74,7 +93,7 @@ pub(crate) const RUN: usize = 64;
 #[inline(always)]
 fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
-        let [run0, run1, run2, run3] = add_tile(x, w, [F32x8::splat(0.0); 4]);
+        let [run0, run1, run2, run3] = best_tile(x, w, [F32x8::splat(0.0); 4]);
         [sum0 + run0, sum1 + run1, sum2 + run2, sum3 + run3]
     })
 }
@@ -89,16 +108,14 @@ pub fn products_with_eight(
     skipped: usize,
     out: &mut [[f32; 8]],
 ) {
-    vectorized(|| {
-        for (four, rows) in rows.chunks_exact(width).enumerate() {
-            let sums = tile_in_runs(rows, columns, [F32x8::splat(0.0); 4]);
-            for (row, sums) in (4 * four..).zip(sums) {
-                if let Some(out) = row.checked_sub(skipped).and_then(|row| out.get_mut(row)) {
-                    *out = sums.to_array();
-                }
+    for (four, rows) in rows.chunks_exact(width).enumerate() {
+        let sums = tile_in_runs(rows, columns, [F32x8::splat(0.0); 4]);
+        for (row, sums) in (4 * four..).zip(sums) {
+            if let Some(out) = row.checked_sub(skipped).and_then(|row| out.get_mut(row)) {
+                *out = sums.to_array();
             }
         }
-    });
+    }
 }
 
 /// Rows as a [`tile`] takes them: some columns of `x: [rows, stride]` to `[rows / 4][columns][4]`. What the last four lack is
@@ -118,6 +135,28 @@ pub fn fours(x: &[f32], stride: usize, columns: Range<usize>, packed: &mut [[f32
             }
         }
     }
+}
+
+/// Multiplications and additions of a loop of [`chains`].
+pub const FLOPS_OF_CHAINS: usize = 8 * 8 * 2;
+
+/// Eight chains of multiplications and additions, of which each waits for the one before, with the instructions of the products:
+/// what they could do at most.
+pub fn chains(loops: usize) -> [f32; 8] {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(sum) = crate::fused::chains(loops) {
+        return sum;
+    }
+    vectorized(|| {
+        let c = F32x8::splat(1e-3);
+        let (mut low, mut high) = ([c; 4], [c; 4]);
+        for _ in 0..loops {
+            let factors = [[0.999; 4]];
+            low = add_tile(&factors, &[[1e-3; 8]], low);
+            high = add_tile(&factors, &[[1e-3; 8]], high);
+        }
+        low.into_iter().chain(high).fold(c, |sum, chain| sum + chain).to_array()
+    })
 }
 
 #[cfg(test)]

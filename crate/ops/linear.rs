@@ -131,7 +131,13 @@ impl Op for Linear {
         memory.write(self.out, |memory, out| {
             let (x, bias) = (memory.read(self.x), memory.weight(self.bias));
             let weight = memory.matrix(self.weight, 0, 1);
-            for_row_blocks(&mut out[..self.x.rows.of(batch) * width], width, BLOCK, |first, rows| {
+            let count = self.x.rows.of(batch);
+            #[cfg(not(target_arch = "wasm32"))]
+            if count <= BLOCK && !self.gated {
+                product_by_columns(&x[..count * inputs], inputs, weight, bias, &mut out[..count * width], width);
+                return self.epilogue.apply(&mut out[..count * width], 0, width, memory);
+            }
+            for_row_blocks(&mut out[..count * width], width, BLOCK, |first, rows| {
                 let x = &x[first * inputs..][..rows.len() / width * inputs];
                 if self.gated {
                     return self.run_gated(x, inputs, weight, bias, rows);
@@ -161,6 +167,35 @@ impl Linear {
         activation.apply(out);
         for (out, [_, second]) in out.as_chunks_mut::<4>().0.iter_mut().zip(halves) {
             out.iter_mut().zip(second).for_each(|(y, second)| *y *= *second);
+        }
+    }
+}
+
+/// A product whose few rows would leave cores idle: each of them makes some of the columns.
+#[cfg(not(target_arch = "wasm32"))]
+fn product_by_columns(x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut [f32], width: usize) {
+    use rayon::prelude::*;
+    let columns = width.div_ceil(rayon::current_num_threads()).next_multiple_of(2 * embedlet_host::PANEL);
+    let parts: Vec<Vec<f32>> = (0..width.div_ceil(columns))
+        .into_par_iter()
+        .map(|part| {
+            let first = part * columns;
+            let own = columns.min(width - first);
+            let mut made = vec![0.0; x.len() / inputs * own];
+            product(
+                x,
+                inputs,
+                weight.behind_column(inputs, first),
+                bias.get(first..).unwrap_or_default(),
+                &mut made,
+                own,
+            );
+            made
+        })
+        .collect();
+    for (index, row) in out.chunks_exact_mut(width).enumerate() {
+        for (part, row) in parts.iter().zip(row.chunks_mut(columns)) {
+            row.copy_from_slice(&part[index * row.len()..][..row.len()]);
         }
     }
 }

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::classify::{Classification, ClassifyOptions, Function, Scorer};
 use super::labels::Labels;
+use crate::checkpoint::take_header;
 use crate::chunk::Overflow;
 use crate::error::{Error, Result};
 use crate::job::Call;
 use crate::model::{EmbedOptions, Embeddings, Model};
 use crate::train::{Method, TrainOptions, Training};
-use crate::weights::take_header;
 
 /// What errors call the file.
 const FILE: &str = "the trained head";

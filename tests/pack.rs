@@ -1,0 +1,212 @@
+//! Packing: small folders that give nearly the vectors of the original, and are refused where they were damaged.
+
+use std::path::{Path, PathBuf};
+
+use embedlet::Error;
+use embedlet::model::{EmbedOptions, Info, Model};
+use embedlet::native;
+use embedlet::pack::{Dtype, Options, Report, pack};
+use embedlet::program::Precision;
+use serde_json::Value;
+
+use crate::support::{On, fixtures, json, load, min_cosine, minilm};
+
+/// A folder that is gone when the test is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("embedlet-pack-{}-{name}", std::process::id()));
+        // Left by a run that was killed.
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn options(dtype: Dtype) -> Options {
+    Options { dtype, agreement: 0.97, calibration: None, task: None, source: None }
+}
+
+fn packed(from: &Path, dtype: Dtype, name: &str) -> (Scratch, Report) {
+    let to = Scratch::new(name);
+    let report = pack(from, &to.0, &options(dtype), &mut |_| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
+    (to, report)
+}
+
+fn embed(model: &Model, texts: &[&str]) -> Vec<f32> {
+    pollster::block_on(model.embed(texts, &EmbedOptions::default()).unwrap().run(model)).unwrap().data
+}
+
+const TEXTS: [&str; 3] = ["a short text", "Another one, which is somewhat longer than the first!", "x"];
+
+/// The folders of tiny models of every architecture.
+fn architectures() -> Vec<PathBuf> {
+    let folders = std::fs::read_dir(fixtures().join("architectures")).unwrap().map(|entry| entry.unwrap().path());
+    let mut folders: Vec<PathBuf> = folders.filter(|path| path.is_dir()).collect();
+    folders
+        .extend(["bert-dense", "bert-odd", "model2vec", "static-bag"].map(|name| fixtures().join("models").join(name)));
+    folders.sort();
+    folders
+}
+
+#[test]
+fn every_architecture_packs_and_loads_again() {
+    for folder in architectures() {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let original = load(&folder, On::Cpu, Some(Precision::F32));
+        let (expected, width) = (embed(&original, &TEXTS), original.info().dimensions);
+        for (dtype, least) in [(Dtype::Q8, 0.95), (Dtype::Q4, 0.5)] {
+            let (to, report) = packed(&folder, dtype, &format!("{name}-{}", dtype.name()));
+            assert!(report.loss.cosine_min > least - 0.1, "{name} {}: {:?}", dtype.name(), report.loss);
+            // Weights of these models are wide: what little is off grows from layer to layer. Loading compares the folder's own
+            // vectors with those of the device.
+            for on in On::BOTH {
+                let cosine = min_cosine(&embed(&load(&to.0, on, None), &TEXTS), &expected, width);
+                assert!(cosine > least, "{name} {} on {on:?}: {cosine}", dtype.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_packed_is_integers_beside_their_scales() {
+    let (to, report) = packed(&fixtures().join("architectures/bert-1"), Dtype::Q4, "format");
+    let about: Value = serde_json::from_slice(&std::fs::read(to.0.join("embedlet.json")).unwrap()).unwrap();
+    assert_eq!((&about["embedlet"], &about["dtype"]), (&1.into(), &"q4".into()));
+    let written = |key: &str| about["loss"][key].as_f64().unwrap();
+    assert!((written("top10Agreement") - report.loss.top10_agreement).abs() < 1e-12);
+    assert!((written("cosineMin") - report.loss.cosine_min).abs() < 1e-12 && written("texts") == 122.0);
+    let bytes = std::fs::read(to.0.join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = about["tensors"].as_object().unwrap();
+    assert!(!tensors.is_empty());
+    for (name, entry) in tensors {
+        let size = |key: &str| entry[key].as_u64().unwrap() as usize;
+        let (rows, columns) =
+            (entry["shape"][0].as_u64().unwrap() as usize, entry["shape"][1].as_u64().unwrap() as usize);
+        let groups = columns.div_ceil(size("group"));
+        let shape = |name: &str| (file.tensor(name).unwrap().dtype(), file.tensor(name).unwrap().shape().to_vec());
+        let of_bits = (columns * size("bits")).div_ceil(8);
+        assert_eq!(shape(name), (safetensors::Dtype::U8, vec![rows, of_bits]));
+        assert_eq!(shape(&format!("{name}.scales")), (safetensors::Dtype::F16, vec![rows, groups]));
+        let zeros = file.tensor(&format!("{name}.zeros"));
+        assert_eq!(zeros.is_ok(), entry["zeros"].as_bool().unwrap());
+    }
+    // Every other tensor is as it was, or in halves.
+    let original = std::fs::read(fixtures().join("architectures/bert-1/model.safetensors")).unwrap();
+    let original = safetensors::SafeTensors::deserialize(&original).unwrap();
+    for name in file.names().into_iter().filter(|name| original.names().contains(name) && !tensors.contains_key(*name))
+    {
+        assert_eq!(file.tensor(name).unwrap().shape(), original.tensor(name).unwrap().shape(), "{name}");
+    }
+    assert!(report.left_out.iter().all(|name| file.tensor(name).is_err()));
+}
+
+#[test]
+fn packing_again_gives_the_same_bytes() {
+    let folder = fixtures().join("architectures/bert-1");
+    let ((a, _), (b, _)) = (packed(&folder, Dtype::Q6, "same-a"), packed(&folder, Dtype::Q6, "same-b"));
+    for file in ["model.safetensors", "embedlet.json"] {
+        assert!(std::fs::read(a.0.join(file)).unwrap() == std::fs::read(b.0.join(file)).unwrap(), "{file}");
+    }
+}
+
+#[test]
+fn auto_takes_the_smallest_that_is_near_enough() {
+    let folder = fixtures().join("architectures/bert-1");
+    let run = |agreement: f64| {
+        let to = Scratch::new(&format!("auto-{agreement}"));
+        pack(&folder, &to.0, &Options { agreement, ..options(Dtype::Auto) }, &mut |_| {}).unwrap()
+    };
+    assert_eq!(run(0.0).dtype, Dtype::Q4);
+    assert_eq!(run(1.1).dtype, Dtype::F16);
+    let between = run(0.9);
+    assert!(between.loss.top10_agreement >= 0.9, "{between:?}");
+}
+
+#[test]
+fn what_cannot_be_packed_is_refused() {
+    let folder = fixtures().join("architectures/bert-1");
+    let (to, _) = packed(&folder, Dtype::Q8, "refused");
+    let refused = |from: &Path, to: &Path, options: &Options| pack(from, to, options, &mut |_| {}).unwrap_err().code();
+    let elsewhere = Scratch::new("refused-elsewhere");
+    assert_eq!(refused(&folder, &to.0, &options(Dtype::Q8)), "invalid-argument", "it is not empty");
+    assert_eq!(refused(&to.0, &elsewhere.0, &options(Dtype::Q8)), "invalid-argument", "it is packed");
+    let few = Options { calibration: Some(vec!["a text".into(); 20]), ..options(Dtype::Q8) };
+    assert_eq!(refused(&folder, &elsewhere.0, &few), "invalid-argument", "too few texts");
+}
+
+/// Loads a packed folder with one of its files changed.
+fn damaged(folder: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<Info, Error> {
+    let path = folder.join(file);
+    let before = std::fs::read(&path).unwrap();
+    let mut bytes = before.clone();
+    change(&mut bytes);
+    std::fs::write(&path, bytes).unwrap();
+    let loaded = native::load(folder, On::Cpu.device(), None, None, &mut |_, _| {}).map(|model| model.info());
+    std::fs::write(&path, before).unwrap();
+    loaded
+}
+
+#[test]
+fn every_byte_is_known() {
+    let (to, _) = packed(&fixtures().join("architectures/bert-1"), Dtype::Q4, "damaged");
+    let size = std::fs::metadata(to.0.join("model.safetensors")).unwrap().len() as usize;
+    for at in [9, size / 3, size / 2, size - 1] {
+        let found = damaged(&to.0, "model.safetensors", |bytes| bytes[at] ^= 0x10).unwrap_err().code();
+        assert!(["wrong-hash", "invalid-file", "missing-tensor", "wrong-shape"].contains(&found), "{at}: {found}");
+    }
+    for file in ["config.json", "tokenizer.json"] {
+        let found = damaged(&to.0, file, |bytes| bytes.push(b' ')).unwrap_err();
+        assert_eq!(found.code(), "wrong-hash", "{file}");
+    }
+    let edit = |change: &dyn Fn(&mut Value)| {
+        damaged(&to.0, "embedlet.json", |bytes| {
+            let mut about = serde_json::from_slice(bytes).unwrap();
+            change(&mut about);
+            *bytes = serde_json::to_vec(&about).unwrap();
+        })
+        .map_err(|error| error.code())
+        .map(|_| ())
+    };
+    assert_eq!(edit(&|_| {}), Ok(()));
+    let table = "embeddings.word_embeddings.weight";
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Change, &str); 7] = [
+        (&|about| about["golden"][0]["vector"][0] = 3.into(), "self-check-failed"),
+        (&|about| about["golden"][0]["text"] = "something else".into(), "self-check-failed"),
+        (&|about| about["golden"][0]["vector"] = serde_json::json!([1]), "invalid-file"),
+        (&|about| drop(about["tensors"].as_object_mut().unwrap().remove(table)), "unsupported-dtype"),
+        (&|about| about["tensors"][table]["bits"] = 8.into(), "wrong-shape"),
+        (&|about| about["tensors"][table]["shape"][0] = 7.into(), "wrong-shape"),
+        (&|about| drop(about["files"].as_object_mut().unwrap().remove("config.json")), "invalid-file"),
+    ];
+    for (index, (change, code)) in cases.into_iter().enumerate() {
+        assert_eq!(edit(change), Err(code), "case {index}");
+    }
+    // What was damaged left nothing behind.
+    assert_eq!(edit(&|_| {}), Ok(()));
+}
+
+/// The bars for the real model, over the texts of its golden vectors.
+#[test]
+fn minilm_packed() {
+    let texts = json("texts.json");
+    let texts: Vec<&str> =
+        texts["texts"].as_array().unwrap().iter().map(|entry| entry["text"].as_str().unwrap()).collect();
+    let short: Vec<&str> = texts.into_iter().filter(|text| text.len() < 400).collect();
+    let expected = embed(&load(&minilm(), On::Cpu, None), &short);
+    for (dtype, megabytes, least) in [(Dtype::Q8, 23.5, 0.995), (Dtype::Q4, 14.0, 0.95)] {
+        let (to, report) = packed(&minilm(), dtype, &format!("minilm-{}", dtype.name()));
+        let cosine = min_cosine(&embed(&load(&to.0, On::Cpu, None), &short), &expected, 384);
+        eprintln!("MiniLM in {}: {report:?}, min cosine over odd texts {cosine}", dtype.name());
+        assert!(report.bytes as f64 <= megabytes * 1e6 && cosine >= least && report.loss.cosine_min >= least);
+        assert!(report.loss.top10_agreement >= if dtype == Dtype::Q8 { 0.97 } else { 0.9 });
+    }
+}
