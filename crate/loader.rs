@@ -103,8 +103,8 @@ impl Loader {
         }
     }
 
-    /// Ends the weight file; its length and hash must be right.
-    pub fn end(&mut self) -> Result<()> {
+    /// Ends the weight file; its length and hash must be right. Gives the hash where there is one.
+    pub fn end(&mut self) -> Result<Option<String>> {
         match &mut self.stage {
             Stage::Planned(plan) => plan.end(),
             Stage::Waiting(waiting) => {

@@ -138,7 +138,8 @@ impl Plan {
     /// Starts a weight file; see [`Reader::begin`].
     pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
         let known = self.packed.as_ref().and_then(|packed| packed.files.get(path));
-        self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))
+        let asked = sha256.filter(|hex| !hex.is_empty());
+        self.reader.begin(path, asked.or(known.map(|sum| sum.sha256.as_str())).or(sha256))
     }
 
     /// Takes the next bytes of the weight file, in chunks of any size.
@@ -147,7 +148,7 @@ impl Plan {
     }
 
     /// Ends the weight file; its length and hash must be right.
-    pub fn end(&mut self) -> Result<()> {
+    pub fn end(&mut self) -> Result<Option<String>> {
         self.reader.end()
     }
 

@@ -85,13 +85,16 @@ export function readIntegrity(integrity: LoadOptions["integrity"] = {}): Map<str
 }
 
 const LOAD_OPTIONS = [
-  "device", "precision", "threads", "task", "onProgress", "signal", "revision", "integrity", "headers", "worker", "workerUrl", "wasmUrl", "wasmModule",
+  "device", "precision", "threads", "task", "onProgress", "signal", "revision", "integrity", "cache", "allowRemote", "headers", "worker", "workerUrl", "wasmUrl", "wasmModule",
 ] as const satisfies (keyof LoadOptions)[];
 
 export function checkLoadOptions(options: LoadOptions): void {
   checkNames("load", options, LOAD_OPTIONS);
   oneOf("device", options.device, ["auto", "webgpu", "wasm"]);
   oneOf("precision", options.precision, ["auto", "f32", "f16", "int8"]);
+  for (const name of ["cache", "allowRemote"] as const) {
+    if (options[name] !== undefined && typeof options[name] !== "boolean") throw invalid(`\`${name}\` must be true or false.`);
+  }
   const { threads = 1, worker = true } = options;
   if (!isCount(threads) || threads > 16) throw invalid("`threads` must be a whole number from 1 to 16.");
   if (threads > 1 && worker !== true) throw invalid("`threads` are workers of the encoder's own: leave `worker` out.");

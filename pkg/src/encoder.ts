@@ -6,6 +6,7 @@ import {
   checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readExamples, readHead, readInputs, readIntegrity, readRequest, readSource,
   readTaskOptions, readTexts, readTrainOptions,
 } from "./arguments.js";
+import { modelCache } from "./cached.js";
 import { nearestLabels } from "./classify.js";
 import type { Connection } from "./connect.js";
 import { Embeddings, similarity } from "./embeddings.js";
@@ -29,6 +30,9 @@ type Embedded = Embeddings | Quantized | TokenVectors | ChunkVectors;
 
 /** A loaded model. Made by `Encoder.load`; calls may overlap and run one after another. */
 export class Encoder {
+  /** The models that this origin keeps between visits. */
+  static readonly cache = modelCache;
+
   /** What was loaded, and where it runs. */
   readonly info: EncoderInfo;
   readonly #connection: Connection;
@@ -282,8 +286,9 @@ export async function open<E>(
   options: LoadOptions,
 ): Promise<E> {
   checkLoadOptions(options);
-  const { device = "auto", precision = "auto", task, threads = 1, signal } = options;
-  const request = { source: readSource(source, options), device, precision, task, integrity: readIntegrity(options.integrity) };
+  const { device = "auto", precision = "auto", task, threads = 1, signal, cache = true, allowRemote = true } = options;
+  const integrity = readIntegrity(options.integrity);
+  const request = { source: readSource(source, options), device, precision, task, integrity, cache, allowRemote };
   signal?.throwIfAborted();
   const connection = await connect(options);
   let loading: Promise<Loaded> | undefined;

@@ -1,12 +1,14 @@
 // The library where the WebAssembly lives, in a worker or on the page's thread: loads models, queues and runs their calls.
 // Arguments have been checked and prompts named by the caller (encoder.ts); the arithmetic is the crate's.
 
+import { cacheStore, type Store } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import type { Glue, Job, Made, Model, Vectors } from "./glue.js";
 import { Instance, type WasmInput } from "./instance.js";
+import { loadKept } from "./kept.js";
 import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
-import { openSource, type SourceSpec } from "./source.js";
+import type { SourceSpec } from "./source.js";
 import type { EmbedProgress, EncoderInfo, LoadProgress, Tokens } from "./types.js";
 
 export interface LoadRequest {
@@ -17,6 +19,9 @@ export interface LoadRequest {
   task: string | undefined;
   /** Hexadecimal SHA-256 by path. */
   integrity: Map<string, string>;
+  /** Whether folders with an address are kept. */
+  cache: boolean;
+  allowRemote: boolean;
 }
 
 export interface Loaded {
@@ -80,19 +85,23 @@ export class Engine implements Host {
   readonly #models = new Map<number, Entry>();
   #instance: { wasm: WasmInput; started: Promise<Instance>; running?: Instance } | undefined;
   #named = 0;
+  readonly #store: Store | undefined;
 
-  constructor(createGlue: () => Glue) {
+  constructor(createGlue: () => Glue, store = cacheStore()) {
     this.#createGlue = createGlue;
+    this.#store = store;
   }
 
   async load(request: LoadRequest, { signal, onEvent = () => {} }: Call<LoadProgress>): Promise<Loaded> {
     const instance = await this.#start(request.wasm);
     signal?.throwIfAborted();
-    const context = { instance, source: openSource(request.source), integrity: request.integrity, onEvent, signal };
-    const model = await loadModel(context, request.device, request.precision, request.task);
+    const context = { instance, integrity: request.integrity, onEvent, signal };
+    const { device, precision, task } = request;
+    const { made: model, cache } = await loadKept(request, this.#store, signal, (source, kept) =>
+      loadModel({ ...context, source, kept }, device, precision, task));
     try {
       signal?.throwIfAborted();
-      const info = JSON.parse(await instance.run(() => model.info())) as EncoderInfo;
+      const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };
       this.#models.set(++this.#named, { instance, model, calls: 0, last: Promise.resolve(), disposed: false });
       return { model: this.#named, info };
     } catch (error) {

@@ -1,6 +1,7 @@
 // One load: reads a model's folder file by file into the crate, checks what the caller wants checked, and gives the model.
 // Which files there are, and what is in them, only the crate knows. Whatever goes wrong, nothing half-loaded stays behind.
 
+import type { KeptSource } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import type { DeviceOptions, Folder, Loader, Model } from "./glue.js";
 import type { Instance } from "./instance.js";
@@ -22,6 +23,8 @@ const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader
 export interface LoadContext {
   instance: Instance;
   source: Source;
+  /** The same, where what it gives is kept. */
+  kept?: KeptSource | undefined;
   /** Hexadecimal SHA-256 by path. */
   integrity: ReadonlyMap<string, string>;
   onEvent: (event: LoadProgress) => void;
@@ -113,15 +116,17 @@ class Load {
   }
 
   async #verify(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const expected = this.context.integrity.get(path);
-    if (expected === undefined) return;
+    const { integrity, kept } = this.context;
+    const expected = integrity.get(path) ?? kept?.integrity.get(path);
+    if (expected === undefined && !kept) return;
     this.#unchecked.delete(path);
     if (!globalThis.crypto?.subtle) {
       throw new EmbedletError("unsupported-option", `integrity of ${path} can only be checked on https or localhost.`);
     }
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
     const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    if (found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
+    kept?.hashed(path, found);
+    if (expected !== undefined && found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
   }
 
   /** Streams the weight files into the device. */
@@ -137,7 +142,10 @@ class Load {
     for (const path of paths) {
       const file = await this.#open(path);
       if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
-      await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
+      const { integrity, kept } = this.context;
+      // An empty string asks for the hash, whatever it is.
+      const expected = integrity.get(path) ?? kept?.integrity.get(path) ?? (kept && !kept.kept ? "" : undefined);
+      await this.context.instance.run(() => loader.begin(path, expected));
       let since = 0;
       for await (const chunk of this.#chunks(path, file)) {
         await this.context.instance.run(() => loader.push(chunk));
@@ -145,7 +153,8 @@ class Load {
         since = 0;
         await pause();
       }
-      await this.context.instance.run(() => loader.end());
+      const sha256 = await this.context.instance.run(() => loader.end());
+      if (sha256 !== undefined) kept?.hashed(path, sha256);
     }
   }
 

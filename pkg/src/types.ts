@@ -2,6 +2,8 @@
 // Vectors are row-major Float32Arrays; sizes are in bytes unless a comment says otherwise.
 
 export type * from "./tasks.js";
+export type { CachedModel } from "./cache.js";
+export type { CacheOptions } from "./cached.js";
 import type { Embeddings } from "./embeddings.js";
 import type { ChunkVectors, TokenVectors } from "./multi.js";
 import type { Quantized, Ranges } from "./quantize.js";
@@ -62,6 +64,13 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. */
   revision?: string;
+  /**
+   * `true` (default) keeps a model that comes from an address in the browser's cache, and reads it from there the next time, without the
+   * network. `info.cache` says what was done. `Encoder.cache` lists and deletes what is kept.
+   */
+  cache?: boolean;
+  /** `false` reads from the cache only; a model that is not kept is refused with the code `network`. Default `true`. */
+  allowRemote?: boolean;
   /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is not used. */
   integrity?: Readonly<Record<string, string>>;
   /** Sent with every request for a model file, such as `{ Authorization: "Bearer …" }`. */
@@ -303,6 +312,8 @@ export interface EncoderInfo {
   defaultPromptName: string | null;
   /** The model's adapters by name, of which a call may choose one as its `task`. */
   loraAdaptations: string[];
+  /** Whether the files came out of the browser's cache, were put there, or neither; `reason` says why not, where it was tried. */
+  cache: { used: "read" | "written" | "none"; reason: string | null };
   /** Every kernel in use, run on the device against its CPU side at load; `null` on the CPU. */
   selfCheck: { kernels: number; maxError: number; passed: boolean } | null;
 }

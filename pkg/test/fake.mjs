@@ -1,6 +1,8 @@
 // A stand-in for the generated module, so that the TypeScript is tested without the crate: the same surface, a model whose
 // vector of a text is [length, first code unit], and a count of living objects that makes leaks and double frees visible.
 
+import { createHash } from "node:crypto";
+
 /** The smallest module there is. */
 export const WASM = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 
@@ -22,6 +24,8 @@ export function fakeCrate() {
     onPush: () => {},
     onFinish: () => {},
     device: "wasm",
+    /** Whether files must have the hashes that are asked for. */
+    hashes: false,
     /** Models made. */
     finished: 0,
     /** The options of every load. */
@@ -73,13 +77,20 @@ function glueOf(crate) {
     begin(path, sha256) {
       this.path = path;
       this.read[path] = { bytes: 0, sha256 };
+      this.hash = createHash("sha256");
     }
     push(chunk) {
       crate.onPush();
+      this.hash.update(chunk);
       this.read[this.path].bytes += chunk.length;
     }
     end() {
-      if (this.read[this.path].bytes !== this.config.weights[this.path]) throw crateError("truncated-file");
+      const { bytes, sha256 } = this.read[this.path];
+      if (bytes !== this.config.weights[this.path]) throw crateError("truncated-file");
+      if (sha256 === undefined) return undefined;
+      const found = this.hash.digest("hex");
+      if (crate.hashes && sha256 !== "" && sha256 !== found) throw crateError("wrong-hash");
+      return found;
     }
     async finish() {
       this.free();

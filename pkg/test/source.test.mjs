@@ -47,7 +47,7 @@ function host(folder, content, otherwise = {}) {
 
 async function load(source, { signal, onEvent, crate = fakeCrate(), ...options } = {}) {
   const engine = new Engine(crate.createGlue);
-  const request = { wasm: WASM, source: readSource(source, options), device: "auto", precision: "auto", integrity: new Map() };
+  const request = { wasm: WASM, source: readSource(source, options), device: "auto", precision: "auto", integrity: new Map(), cache: false, allowRemote: true };
   try {
     return await engine.load(request, { signal, onEvent });
   } catch (error) {

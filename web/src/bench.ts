@@ -72,7 +72,8 @@ export async function benchRoom(room: HTMLElement, model: string): Promise<void>
         const contender = contenders[at]!;
         try {
           const start = performance.now();
-          const encoder = await Encoder.load(model, { device, signal });
+          // As everywhere in the page, whose service worker keeps models.
+          const encoder = await Encoder.load(model, { device, signal, cache: false });
           encoders.push({ encoder, contender });
           const load = performance.now() - start;
           await encoder.embed(textsOf(cells[0]!, words), { signal });

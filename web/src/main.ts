@@ -87,7 +87,8 @@ async function load(): Promise<void> {
     await served;
     signal.throwIfAborted();
     const start = performance.now();
-    const next = await offline.awake(Encoder.load(model, { device, signal, onProgress: panel.progress }));
+    // The page's service worker keeps models already.
+    const next = await offline.awake(Encoder.load(model, { device, signal, cache: false, onProgress: panel.progress }));
     const loadMs = performance.now() - start;
     try {
       await next.embedQuery("first vector", { signal });

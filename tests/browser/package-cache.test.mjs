@@ -1,0 +1,157 @@
+// Models that are kept between visits, in Chromium's own cache: no request the second time, one download for two tabs, and what
+// happens without room, after a crash, and where a file was damaged.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+import { GOLDEN, launch, site } from "./harness.mjs";
+
+const MODEL = "/golden/models/bert-mean";
+const WEIGHTS = `${MODEL}/model.safetensors`;
+
+let browser;
+let served;
+let context;
+before(async () => {
+  served = await site();
+  browser = await launch({ webgpu: false });
+});
+after(async () => {
+  await browser?.close();
+  await served?.close();
+});
+beforeEach(async () => {
+  await context?.close();
+  context = await browser.newContext();
+  served.routes.delete(WEIGHTS);
+});
+
+async function open() {
+  const page = await context.newPage();
+  page.setDefaultTimeout(0);
+  await page.goto(served.url);
+  await page.evaluate(async () => void (globalThis.embedlet = await import("/pkg/index.js")));
+  return page;
+}
+
+/** Loads the model and embeds a text with it. Gives `info.cache`, what was asked of the server for the model, and the vector. */
+async function load(page, options = {}) {
+  served.requests.length = 0;
+  const [cache, vector] = await page.evaluate(async ([model, options]) => {
+    const encoder = await embedlet.Encoder.load(new URL(model, location.href), options);
+    const vector = [...(await encoder.embed("a text")).row(0)];
+    encoder.dispose();
+    return [encoder.info.cache, vector];
+  }, [MODEL, options]);
+  return { cache, vector, asked: served.requests.filter((path) => path.startsWith(MODEL)) };
+}
+
+test("the second load, in another page, asks for nothing; nor does one without a network", async () => {
+  const first = await load(await open());
+  assert.deepEqual(first.cache, { used: "written", reason: null });
+  assert.ok(first.asked.includes(WEIGHTS));
+  const page = await open();
+  const second = await load(page);
+  assert.deepEqual(second.cache, { used: "read", reason: null });
+  assert.deepEqual(second.asked, []);
+  assert.deepEqual(second.vector, first.vector);
+
+  // The wasm is compiled: without a network nothing else is wanted either.
+  const module = await page.evaluateHandle(async () => WebAssembly.compileStreaming(fetch("/pkg/embedlet_relaxed_bg.wasm")));
+  await context.setOffline(true);
+  served.requests.length = 0;
+  const vector = await page.evaluate(async ([model, wasmModule]) => {
+    const options = { allowRemote: false, worker: false, wasmModule };
+    const encoder = await embedlet.Encoder.load(new URL(model, location.href), options);
+    return [...(await encoder.embed("a text")).row(0)];
+  }, [MODEL, module]);
+  assert.deepEqual(vector, first.vector);
+  assert.deepEqual(served.requests, []);
+});
+
+test("what is kept can be listed and deleted", async () => {
+  const page = await open();
+  await load(page);
+  const found = await page.evaluate(async (model) => {
+    const { cache } = embedlet.Encoder;
+    const source = new URL(model, location.href);
+    const [kept] = await cache.list();
+    const before = await cache.has(source);
+    const deleted = [await cache.delete(source), await cache.delete(source)];
+    const left = await (await caches.open((await caches.keys())[0])).keys();
+    return { kept, before, deleted, after: await cache.has(source), left: left.length, persisted: typeof (await cache.persist()) };
+  }, MODEL);
+  assert.equal(found.kept.source, served.url + MODEL);
+  assert.ok(found.kept.bytes > readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors")).length);
+  assert.ok(found.kept.saved instanceof Date);
+  assert.deepEqual([found.before, found.deleted, found.after, found.left, found.persisted], [true, [true, false], false, 0, "boolean"]);
+  const refused = await page.evaluate((model) =>
+    embedlet.Encoder.load(new URL(model, location.href), { allowRemote: false }).then(() => "", (error) => error.code), MODEL);
+  assert.equal(refused, "network");
+});
+
+test("two tabs download once", async () => {
+  const bytes = readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors"));
+  served.routes.set(WEIGHTS, (_, response) => {
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, 1000));
+    setTimeout(() => response.end(bytes.subarray(1000)), 500);
+  });
+  const pages = [await open(), await open()];
+  served.requests.length = 0;
+  const run = (page) => page.evaluate(async (model) => (await embedlet.Encoder.load(new URL(model, location.href))).info.cache.used, MODEL);
+  const used = await Promise.all(pages.map(run));
+  assert.deepEqual(used.sort(), ["read", "written"]);
+  assert.equal(served.requests.filter((path) => path === WEIGHTS).length, 1);
+});
+
+test("without room the model runs from memory, and says so", async () => {
+  const page = await open();
+  const session = await context.newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: served.url, quotaSize: 60_000 });
+  const { cache } = await load(page);
+  assert.equal(cache.used, "none");
+  assert.match(cache.reason, /quota/i);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: served.url });
+  assert.equal((await load(page)).cache.used, "written");
+});
+
+test("a tab that dies in the middle leaves nothing that is used, and no lock", async () => {
+  const bytes = readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors"));
+  served.routes.set(WEIGHTS, (_, response) => {
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, 50_000));
+  });
+  const page = await open();
+  served.requests.length = 0;
+  page.evaluate((model) => void embedlet.Encoder.load(new URL(model, location.href)).catch(() => {}), MODEL).catch(() => {});
+  while (!served.requests.includes(WEIGHTS)) await new Promise((resolve) => setTimeout(resolve, 20));
+  const session = await context.newCDPSession(page);
+  session.send("Page.crash").catch(() => {});
+  await page.waitForEvent("crash");
+  served.routes.delete(WEIGHTS);
+  const next = await open();
+  assert.equal((await load(next)).cache.used, "written");
+  assert.equal((await load(next)).cache.used, "read");
+});
+
+test("a file that was damaged on disk is fetched again", async () => {
+  const page = await open();
+  const { vector } = await load(page);
+  for (const change of ["flip", "cut", "drop"]) {
+    await page.evaluate(async (change) => {
+      const [name] = (await caches.keys()).filter((name) => name.startsWith("embedlet models"));
+      const cache = await caches.open(name);
+      const key = (await cache.keys()).find(({ url }) => url.endsWith("model.safetensors"));
+      const bytes = new Uint8Array(await (await cache.match(key)).arrayBuffer());
+      bytes[bytes.length - 100] ^= 1;
+      if (change === "drop") await cache.delete(key);
+      else await cache.put(key, new Response(change === "flip" ? bytes : bytes.subarray(0, -1)));
+    }, change);
+    const found = await load(page);
+    assert.equal(found.cache.used, "written", change);
+    assert.match(found.cache.reason, /damaged/, change);
+    assert.deepEqual(found.vector, vector, change);
+  }
+});
