@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
-use crate::config::{limit, looks_like_html};
+use crate::config::{json, limit, looks_like_html};
 use crate::error::{Error, Result, printable};
 use crate::packed::{Packed, Packing, SCALES, ZEROS};
 use crate::program::WeightId;
@@ -14,6 +14,7 @@ use crate::weights::{Part, Weight};
 
 const HEADER_BYTES: u64 = 4 << 20;
 const TENSORS: usize = 4096;
+const DIMENSIONS: usize = 8;
 
 /// A tensor of a file.
 pub(crate) struct Target {
@@ -80,7 +81,7 @@ pub(crate) fn table_shape(path: &str, bytes: &[u8], packed: Option<&Packed>) -> 
     if header_length(&header).is_none_or(|length| (header.len() as u64) < 8 + length) {
         return Ok(None);
     }
-    let metadata: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| Error::file(path, error))?;
+    let metadata = metadata(path, &header[8..])?;
     let tensors = metadata.tensors();
     // Vocabularies that share rows, or weigh them.
     for name in ["mapping", "weights"] {
@@ -99,6 +100,24 @@ pub(crate) fn table_shape(path: &str, bytes: &[u8], packed: Option<&Packed>) -> 
             let found = shape.iter().copied().take(8).collect();
             Err(Error::WrongShape { name: name.into(), expected: vec![limit::VOCAB, limit::HIDDEN], found })
         }
+    }
+}
+
+/// The tensors that a header names. Their places were checked: they follow one another and there is nothing else. A tensor that is
+/// there twice, or of absurd dimensions, is refused.
+pub(crate) fn metadata(path: &str, header: &[u8]) -> Result<Metadata> {
+    // Other readers take the header for what begins with its brace.
+    if header.first() != Some(&b'{') {
+        return Err(Error::file(path, "its header is no JSON object"));
+    }
+    let metadata: Metadata = serde_json::from_value(json(path, header)?).map_err(|error| Error::file(path, error))?;
+    match metadata.tensors().into_iter().find(|(_, info)| info.shape.len() > DIMENSIONS) {
+        Some((name, info)) => Err(Error::LimitExceeded {
+            what: format!("number of dimensions of tensor {}", printable(&name)),
+            found: info.shape.len() as u64,
+            limit: DIMENSIONS as u64,
+        }),
+        None => Ok(metadata),
     }
 }
 
@@ -134,7 +153,7 @@ pub(crate) fn targets(
     weights: &[Weight],
     prefixes: &[&'static str],
 ) -> Result<(u64, Vec<Target>, Dtype)> {
-    let metadata: Metadata = serde_json::from_slice(&header[8..]).map_err(|error| Error::file(path, error))?;
+    let metadata = metadata(path, &header[8..])?;
     let tensors: HashMap<String, _> =
         metadata.tensors().into_iter().map(|(name, info)| (todays_name(&name), info)).collect();
     if tensors.len() > TENSORS {

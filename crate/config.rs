@@ -3,9 +3,13 @@
 //! Nothing here knows an architecture: `arch/` asks for the keys that its configuration class writes.
 //! Every number is bounded here, before anything is allocated from it.
 
+use std::fmt::Formatter;
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, printable};
 
 /// Largest accepted sizes. They bound memory before a weight is read.
 pub mod limit {
@@ -193,7 +197,70 @@ pub fn json(path: &str, bytes: &[u8]) -> Result<Value> {
     if looks_like_html(bytes) {
         return Err(Error::HtmlInsteadOfFile { path: path.into() });
     }
-    serde_json::from_slice(bytes).map_err(|error| Error::file(path, error))
+    let Unambiguous(value) = serde_json::from_slice(bytes).map_err(|error| Error::file(path, error))?;
+    Ok(value)
+}
+
+/// A value in which no object has a key twice: readers differ in which of the two they take.
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(UnambiguousVisitor).map(Self)
+    }
+}
+
+struct UnambiguousVisitor;
+
+impl<'de> Visitor<'de> for UnambiguousVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut Formatter) -> std::fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Unambiguous(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+        let mut values = Map::new();
+        while let Some((key, Unambiguous(value))) = object.next_entry::<String, _>()? {
+            if values.contains_key(&key) {
+                return Err(A::Error::custom(format_args!("the key {} is there twice", printable(&key))));
+            }
+            values.insert(key, value);
+        }
+        Ok(Value::Object(values))
+    }
 }
 
 /// Whether the first bytes are those of a web page. No model file starts with `<`.
@@ -207,6 +274,17 @@ mod tests {
 
     fn config(text: &str) -> Config {
         Config::parse("config.json", text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused() {
+        for text in [r#"{"a": 1, "a": 1}"#, r#"{"b": [{"a": 1, "\u0061": 2}]}"#] {
+            let error = Config::parse("config.json", text.as_bytes()).unwrap_err();
+            assert_eq!(error.code(), "invalid-file");
+            assert!(error.to_string().contains("twice"), "{error}");
+        }
+        let text = r#"{"a": [1, -2, 0.5, "x", null, true, {}], "b": {"a": 1}, "__proto__": 18446744073709551615}"#;
+        assert_eq!(json("x", text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]

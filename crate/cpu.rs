@@ -8,13 +8,15 @@ use embedlet_host::{Int8Matrix, Matrix, extend_with_zeros};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::program::{Buf, Outcome, Plan, Precision, Program, Slot, TailId, WeightId};
-use crate::weights::Sink;
+use crate::weights::{Sink, Weight};
 
 /// Activations, parameters and the output of a program on the host.
 pub struct Memory {
     plan: Plan,
     slots: Vec<Vec<f32>>,
     weights: Vec<Stored>,
+    /// How many each parameter has.
+    elements: Vec<usize>,
     precision: Precision,
     output: Vec<f32>,
 }
@@ -28,21 +30,18 @@ enum Stored {
 }
 
 impl Memory {
-    /// Memory for this program, parameters zero. Where `precision` is f16, matrices and tables are rounded
-    /// as a GPU would round them; where it is int8, matrices become integers.
-    pub fn new(program: &Program, precision: Precision) -> Result<Self> {
+    /// Memory for this program, parameters zero once they are started: nothing is allocated for what a configuration says alone.
+    /// Where `precision` is f16, matrices and tables are rounded as a GPU would round them; where it is int8, matrices become
+    /// integers.
+    pub fn new(program: &Program, precision: Precision) -> Self {
         let plan = program.plan();
-        let mut weights = Vec::with_capacity(program.weights.len());
-        for weight in &program.weights {
-            weights.push(match weight.stored(precision) {
-                Precision::Int8 => Stored::Int8 { matrix: Int8Matrix::default(), inputs: weight.layout.inputs() },
-                stored => Stored::Floats {
-                    values: zeros(weight.layout.elements(), "loading the weights")?,
-                    halves: stored == Precision::F16,
-                },
-            });
-        }
-        Ok(Self { slots: vec![Vec::new(); plan.slots.len()], plan, weights, precision, output: Vec::new() })
+        let stored = |weight: &Weight| match weight.stored(precision) {
+            Precision::Int8 => Stored::Int8 { matrix: Int8Matrix::default(), inputs: weight.layout.inputs() },
+            stored => Stored::Floats { values: Vec::new(), halves: stored == Precision::F16 },
+        };
+        let weights = program.weights.iter().map(stored).collect();
+        let elements = program.weights.iter().map(|weight| weight.layout.elements()).collect();
+        Self { slots: vec![Vec::new(); plan.slots.len()], plan, weights, elements, precision, output: Vec::new() }
     }
 
     /// Memory in which every activation has its own place and nothing is allocated yet, for running single
@@ -53,6 +52,7 @@ impl Memory {
             plan: Plan { slots, slot_of: (0..program.bufs.len()).collect() },
             slots: vec![Vec::new(); program.bufs.len()],
             weights: program.weights.iter().map(|_| Stored::Floats { values: Vec::new(), halves: false }).collect(),
+            elements: vec![0; program.weights.len()],
             precision: Precision::F32,
             output: Vec::new(),
         }
@@ -172,6 +172,11 @@ impl Memory {
 
 impl Sink for Memory {
     fn start(&mut self, _stored: safetensors::Dtype) -> Result<()> {
+        for (stored, elements) in self.weights.iter_mut().zip(&self.elements) {
+            if let Stored::Floats { values, .. } = stored {
+                extend_with_zeros(values, *elements).map_err(|_| out_of_memory("loading the weights"))?;
+            }
+        }
         Ok(())
     }
 
@@ -179,12 +184,6 @@ impl Sink for Memory {
         self.load(weight, at, values);
         Ok(())
     }
-}
-
-fn zeros(elements: usize, doing: &str) -> Result<Vec<f32>> {
-    let mut values = Vec::new();
-    extend_with_zeros(&mut values, elements).map_err(|_| out_of_memory(doing))?;
-    Ok(values)
 }
 
 fn out_of_memory(doing: &str) -> Error {

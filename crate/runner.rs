@@ -41,7 +41,7 @@ impl Target {
             }
             Device::Gpu(gpu) => Self::Gpu(Box::new(Upload::new(gpu, program.clone(), tokens, precision))),
             Device::Cpu(reason) => {
-                Self::Cpu(Box::new(Memory::new(program, precision.unwrap_or(Precision::F32))?), reason)
+                Self::Cpu(Box::new(Memory::new(program, precision.unwrap_or(Precision::F32))), reason)
             }
         })
     }

@@ -69,13 +69,32 @@ fn edit(files: &mut Files, path: &str, change: impl FnOnce(&mut Value)) {
 
 /// Changes the header of the weights, whose length may change with it.
 fn edit_header(files: &mut Files, change: impl FnOnce(&mut Value)) {
+    edit_header_text(files, |text| {
+        let mut header = serde_json::from_str(&text).unwrap();
+        change(&mut header);
+        header.to_string()
+    });
+}
+
+/// The same where it need not be JSON any more.
+fn edit_header_text(files: &mut Files, change: impl FnOnce(String) -> String) {
     let bytes = &files[WEIGHTS];
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let mut header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-    change(&mut header);
-    let header = serde_json::to_vec(&header).unwrap();
-    let changed = [&(header.len() as u64).to_le_bytes()[..], &header, &bytes[8 + length..]].concat();
+    let header = change(String::from_utf8(bytes[8..8 + length].to_vec()).unwrap());
+    let changed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
     files.insert(WEIGHTS.into(), changed);
+}
+
+/// An entry of a tensor without elements.
+fn empty(name: &str, shape: &Value) -> String {
+    format!(
+        "{},",
+        json!({ name: { "dtype": "F32", "shape": shape, "data_offsets": [0, 0] } })
+            .to_string()
+            .trim_matches(['{', '}'])
+            .to_owned()
+            + "}"
+    )
 }
 
 const NORM: &str = "embeddings.LayerNorm.weight";
@@ -112,6 +131,31 @@ fn damage_is_a_typed_error() {
             })
         }),
         ("a tensor has another shape", "wrong-shape", |f| edit_header(f, |h| h[NORM]["shape"] = json!([4, 8]))),
+        ("a tensor that is there twice", "invalid-file", |f| {
+            edit_header_text(f, |text| {
+                let entry = serde_json::from_str::<Value>(&text).unwrap()[NORM].to_string();
+                text.replacen('{', &format!("{{\"{NORM}\":{entry},"), 1)
+            })
+        }),
+        ("a setting that is there twice", "invalid-file", |f| {
+            let text = String::from_utf8(f["config.json"].clone()).unwrap();
+            drop(f.insert("config.json".into(), text.replacen('{', "{\"hidden_size\": 32,", 1).into()))
+        }),
+        ("a header that begins with a blank", "invalid-file", |f| edit_header_text(f, |text| format!(" {text}"))),
+        ("a tensor of ten thousand dimensions", "limit-exceeded", |f| {
+            edit_header_text(f, |text| text.replacen('{', &format!("{{{}", empty("x", &json!(vec![0; 10_000]))), 1))
+        }),
+        ("many tensors", "limit-exceeded", |f| {
+            let many: String = (0..5000).map(|index| empty(&format!("x{index}"), &json!([0]))).collect();
+            edit_header_text(f, |text| text.replacen('{', &format!("{{{many}"), 1))
+        }),
+        ("a shape past all memory", "invalid-file", |f| edit_header(f, |h| h[NORM]["shape"] = json!([u64::MAX, 2]))),
+        ("a tensor before the file", "invalid-file", |f| edit_header(f, |h| h[NORM]["data_offsets"][0] = json!(-1))),
+        ("tensors that overlap", "invalid-file", |f| edit_header(f, |h| h[NORM]["data_offsets"] = json!([0, 128]))),
+        ("metadata without an end", "invalid-file", |f| {
+            edit_header_text(f, |text| text.replacen('{', &format!("{{\"__metadata__\":{}", "[".repeat(100_000)), 1))
+        }),
+        ("a header of four gigabytes", "invalid-file", |f| f.get_mut(WEIGHTS).unwrap()[4] = 1),
         ("a tensor is integer", "unsupported-dtype", |f| edit_header(f, |h| h[NORM]["dtype"] = json!("I32"))),
         ("an unknown architecture", "unsupported-architecture", |f| {
             edit(f, "config.json", |c| c["model_type"] = json!("perceiver"))
@@ -157,6 +201,60 @@ fn damage_is_a_typed_error() {
         }
         let again = embed(&load(&files("bert-mean"), on, 4096, None).unwrap(), text).unwrap();
         assert_eq!(again, expected, "the load after the faults differs");
+    }
+}
+
+#[path = "fuzz/targets.rs"]
+mod targets;
+
+/// Every seed of the fuzzers, and each of them cut, doubled and with bytes changed.
+#[test]
+fn seeds_of_the_fuzzers_come_back() {
+    type Target = fn(&[u8]);
+    let all: [(&str, Target); 4] = [
+        ("config", targets::config),
+        ("tokenizer", targets::tokenizer),
+        ("weights", targets::weights),
+        ("packed", targets::packed),
+    ];
+    for (name, target) in all {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+        let seeds: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!seeds.is_empty(), "{name} has no seeds");
+        for seed in seeds {
+            let bytes = std::fs::read(&seed).unwrap();
+            let mut variants =
+                vec![bytes.clone(), bytes[..bytes.len() / 2].to_vec(), [&bytes[..], &bytes[..]].concat()];
+            for nth in 1..8 {
+                let mut changed = bytes.clone();
+                let at = bytes.len() * nth / 8;
+                changed[at] = changed[at].wrapping_add(1);
+                variants.push(changed);
+            }
+            for variant in variants {
+                let start = Instant::now();
+                target(&variant);
+                assert!(start.elapsed() < Duration::from_secs(1), "{} took {:?}", seed.display(), start.elapsed());
+            }
+        }
+    }
+}
+
+/// What is odd and harmless: names that mean something elsewhere, and data that does not begin at a multiple of four.
+#[test]
+fn odd_headers_load() {
+    let expected = embed(&load(&files("bert-mean"), On::Cpu, 4096, None).unwrap(), "a text").unwrap();
+    for name in ["__proto__", "constructor", "<img src=x onerror=alert(1)>"] {
+        let mut odd = files("bert-mean");
+        edit_header_text(&mut odd, |text| {
+            let text = text.trim_end().replacen('{', &format!("{{{}", empty(name, &json!([0, u64::MAX / 2]))), 1);
+            let padding = if text.len() % 2 == 0 { " " } else { "" };
+            format!("{text}{padding}")
+        });
+        for on in On::BOTH {
+            let found = embed(&load(&odd, on, 4096, None).unwrap(), "a text").unwrap();
+            assert!(crate::support::max_abs(&found, &expected) < 1e-5, "{name} on {on:?}");
+        }
     }
 }
 

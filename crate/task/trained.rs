@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use safetensors::tensor::{Dtype, Metadata};
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::classify::{Classification, ClassifyOptions, Function, Scorer};
 use super::labels::Labels;
-use crate::checkpoint::take_header;
+use crate::checkpoint::{metadata, take_header};
 use crate::chunk::Overflow;
 use crate::error::{Error, Result};
 use crate::job::Call;
@@ -89,7 +89,7 @@ impl TrainedHead {
     pub(crate) fn read(bytes: &[u8]) -> Result<Self> {
         let mut header = Vec::new();
         let data = take_header(FILE, &mut header, bytes)?;
-        let metadata: Metadata = serde_json::from_slice(header.get(8..).unwrap_or_default()).map_err(wrong)?;
+        let metadata = metadata(FILE, header.get(8..).unwrap_or_default())?;
         let expected = header.len() + metadata.data_len();
         if bytes.len() != expected {
             let (expected, found) = (expected as u64, bytes.len() as u64);

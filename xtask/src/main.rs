@@ -5,6 +5,7 @@
 mod bench;
 mod demo;
 mod fetch;
+mod fuzz;
 mod golden;
 mod model;
 mod process;
@@ -47,6 +48,8 @@ Usage: cargo xtask <verb> [options]
               --native         the command line beside ONNX Runtime instead, on the CPU, and on a GPU that is none of software;
                                takes --only, --contenders, --rounds (5), --json, --write and
               --threads N        of the host (all)
+  fuzz      Give every parser of model files hostile bytes, by libFuzzer: needs a nightly compiler and cargo-fuzz.
+              --seconds N   how long each (1800)
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
   help      Print this.
 
@@ -91,6 +94,11 @@ fn dispatch(args: &mut Args) -> Result<()> {
             let all = args.flag("--all");
             args.end()?;
             test::test(all)
+        }
+        "fuzz" => {
+            let seconds = args.value("--seconds")?;
+            args.end()?;
+            fuzz::fuzz(seconds.as_deref().unwrap_or("1800"))
         }
         "golden" => {
             args.end()?;
