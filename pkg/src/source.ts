@@ -27,6 +27,15 @@ export interface Source {
 /** Bytes per chunk of what is in memory or on disk: enough to keep calls few, little to copy into the instance. */
 const CHUNK = 1 << 20;
 
+/** How long to wait before asking again, each time longer; what has come since starts it anew. Tests shorten it. */
+export const retry = { delays: [500, 1500, 4000] };
+
+/** The most that a server may ask to wait for, in ms. */
+const LONGEST_WAIT = 30_000;
+
+/** Answers that may be others in a moment. */
+const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
+
 /** Opens a model source. Reads nothing yet. */
 export function openSource(spec: SourceSpec): Source {
   switch (spec.kind) {
@@ -44,13 +53,12 @@ export function openSource(spec: SourceSpec): Source {
  * `network` for anything else. A page in HTML where none was asked for is `html-instead-of-file`.
  */
 export async function get(url: string, init: RequestInit): Promise<Response | undefined> {
-  let response: Response;
-  try {
-    response = await fetch(url, init);
-  } catch (error) {
-    init.signal?.throwIfAborted();
-    const hint = "check the address, the connection, and that the server allows this origin (CORS)";
-    throw new EmbedletError("network", `${url} could not be fetched (${textOf(error)}): ${hint}.`, { cause: error });
+  let response = await fetched(url, init);
+  for (const delay of retry.delays) {
+    if (!TEMPORARY.has(response.status)) break;
+    const asked = 1000 * Number(response.headers.get("retry-after") ?? 0);
+    await waited(Math.min(LONGEST_WAIT, Math.max(delay, asked || 0)), init.signal);
+    response = await fetched(url, init);
   }
   if (response.status === 404 || response.status === 410) return undefined;
   if (!response.ok) {
@@ -64,11 +72,37 @@ export async function get(url: string, init: RequestInit): Promise<Response | un
   return response;
 }
 
+async function fetched(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, init);
+  } catch (error) {
+    init.signal?.throwIfAborted();
+    const hint = "check the address, the connection, and that the server allows this origin (CORS)";
+    throw new EmbedletError("network", `${url} could not be fetched (${textOf(error)}): ${hint}.`, { cause: error });
+  }
+}
+
+/** Waits, a little more or less so that many tabs do not come back at once. */
+function waited(ms: number, signal: AbortSignal | null | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(done, ms * (0.8 + 0.4 * Math.random()));
+    function done(): void {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      if (signal?.aborted) reject(signal.reason);
+      else resolve();
+    }
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
+  });
+}
+
 function urlSource(folder: string, headers: Record<string, string>): Source {
   return {
     async open(path, signal) {
-      const response = await get(addressOf(folder, path), { headers, signal: signal ?? null });
-      return response && { size: lengthOf(response), chunks: bodyOf(response, signal) };
+      const url = addressOf(folder, path);
+      const response = await get(url, { headers, signal: signal ?? null });
+      return response && { size: lengthOf(response), chunks: resumed(url, headers, response, signal) };
     },
     async size(path, signal) {
       const response = await get(addressOf(folder, path), { method: "HEAD", headers, signal: signal ?? null });
@@ -97,6 +131,59 @@ function segmentsOf(path: string): string[] {
 function lengthOf(response: Response): number | undefined {
   const length = response.headers.get("content-length");
   return length === null || response.headers.has("content-encoding") ? undefined : Number(length);
+}
+
+/** What tells two versions of a file apart. Pages of another origin see the date always, the tag where the server shows it. */
+function versionOf(response: Response): string | undefined {
+  const { headers } = response;
+  const tag = headers.get("etag");
+  return (tag?.startsWith("W/") ? undefined : tag) ?? headers.get("last-modified") ?? undefined;
+}
+
+/** The body of a file; where it breaks off it goes on behind what has come, if it is known to be the same file still. */
+async function* resumed(
+  url: string,
+  headers: Record<string, string>,
+  response: Response,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const version = versionOf(response);
+  let received = 0;
+  let skip = 0;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      for await (const chunk of bodyOf(response, signal)) {
+        const rest = chunk.subarray(Math.min(skip, chunk.length));
+        skip -= chunk.length - rest.length;
+        if (rest.length === 0) continue;
+        received += rest.length;
+        attempt = 0;
+        yield rest;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof EmbedletError) || error.code !== "network") throw error;
+      for (;; attempt++) {
+        const delay = retry.delays[attempt];
+        if (version === undefined || delay === undefined) throw error;
+        await waited(delay, signal);
+        // A range of what is compressed on the way would be one of other bytes.
+        const range = response.headers.has("content-encoding") ? {} : { Range: `bytes=${received}-` };
+        const next = await get(url, { headers: { ...headers, ...range }, signal: signal ?? null }).catch((again: unknown) => {
+          signal?.throwIfAborted();
+          if (!(again instanceof EmbedletError) || again.code !== "network") throw again;
+        });
+        if (!next) continue;
+        if (versionOf(next) !== version) {
+          void next.body?.cancel().catch(() => {});
+          throw new EmbedletError("network", `${url} changed while it was read: load it again.`, { cause: error });
+        }
+        response = next;
+        skip = next.status === 206 ? 0 : received;
+        break;
+      }
+    }
+  }
 }
 
 async function* bodyOf(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array<ArrayBuffer>> {

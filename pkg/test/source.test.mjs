@@ -1,12 +1,13 @@
 // Every kind of model source, and everything a server can do wrong, over the fake crate and a real HTTP server.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { compile, EmbedletError, Engine, openSource, readSource } = sources;
+const { compile, EmbedletError, Engine, openSource, readSource, retry } = sources;
 
 const rejects = (promise, code, pattern = /./) =>
   assert.rejects(promise, (error) => error instanceof EmbedletError && error.code === code && pattern.test(error.message));
@@ -47,7 +48,8 @@ function host(folder, content, otherwise = {}) {
 
 async function load(source, { signal, onEvent, crate = fakeCrate(), ...options } = {}) {
   const engine = new Engine(crate.createGlue);
-  const request = { wasm: WASM, source: readSource(source, options), device: "auto", precision: "auto", integrity: new Map(), cache: false, allowRemote: true };
+  const { integrity = new Map() } = options;
+  const request = { wasm: WASM, source: readSource(source, options), device: "auto", precision: "auto", integrity, cache: false, allowRemote: true };
   try {
     return await engine.load(request, { signal, onEvent });
   } catch (error) {
@@ -187,6 +189,73 @@ test("an abort stops the download", async () => {
   const onEvent = ({ status, file }) => status === "progress" && file === "model.safetensors" && abort.abort(new Error("enough"));
   await assert.rejects(load(`${origin}/endless`, { signal: abort.signal, onEvent }), { message: "enough" });
   await closed;
+});
+
+/** Gives a file with a tag, and breaks off after each of `parts` bytes; `ranges` are what was asked for. */
+function breaking(bytes, parts, { tag = () => '"1"', honest = true } = {}) {
+  const ranges = [];
+  const answer = (request, response) => {
+    const { range } = request.headers;
+    ranges.push(range);
+    const from = range && honest ? Number(/^bytes=(\d+)-$/.exec(range)[1]) : 0;
+    const partial = from > 0 ? { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {};
+    response.writeHead(from > 0 ? 206 : 200, { "content-length": bytes.length - from, etag: tag(ranges.length), ...partial });
+    const part = parts.shift();
+    if (part === undefined) return response.end(bytes.subarray(from));
+    response.write(bytes.subarray(from, from + part), () => setTimeout(() => response.destroy(), 20));
+  };
+  return { answer, ranges };
+}
+
+test("a download that breaks off goes on behind what has come, or says that it cannot", async (t) => {
+  const { delays } = retry;
+  t.after(() => void (retry.delays = delays));
+  retry.delays = [5, 5, 5];
+  const weights = Uint8Array.from({ length: 300_000 }, (_, index) => index % 251);
+  const content = { ...files({ weights: { "model.safetensors": weights.length } }), "model.safetensors": weights };
+  const read = async (options, parts) => {
+    const { answer, ranges } = breaking(weights, parts, options);
+    const crate = Object.assign(fakeCrate(), { hashes: true });
+    const url = host("breaking", content, { "model.safetensors": answer });
+    const integrity = new Map([["model.safetensors", createHash("sha256").update(weights).digest("hex")]]);
+    const loaded = await load(url, { crate, integrity }).then(() => "loaded", (error) => error.message);
+    return { loaded, ranges };
+  };
+  const twice = await read({}, [100_000, 50_000]);
+  assert.equal(twice.loaded, "loaded");
+  assert.deepEqual(twice.ranges.slice(1).map((range) => /^bytes=\d+-$/.test(range)), [true, true]);
+  assert.equal((await read({ honest: false }, [100_000, 150_000])).loaded, "loaded", "a server that knows no ranges");
+  assert.equal((await read({}, [9, 9, 9, 9, 9, 9, 9])).loaded, "loaded", "what comes starts the count anew");
+  const stuck = await read({}, [50_000, 0, 0, 0, 0, 0]);
+  assert.match(stuck.loaded, /broke off/);
+  assert.equal(stuck.ranges.length, 4);
+  assert.match((await read({ tag: (nth) => `"${nth}"` }, [100_000])).loaded, /changed while it was read/);
+  const unnamed = await read({ tag: () => 'W/"1"' }, [100_000]);
+  assert.match(unnamed.loaded, /broke off/);
+  assert.equal(unnamed.ranges.length, 1, "it might be another file by now");
+});
+
+test("a server that has no time now is asked again, and an abort ends the waiting", async (t) => {
+  const { delays } = retry;
+  t.after(() => void (retry.delays = delays));
+  retry.delays = [5, 5, 5];
+  let asked = 0;
+  const busy = (times, then) => (request, response) => {
+    if (++asked <= times) return response.writeHead(503).end();
+    return then(request, response);
+  };
+  const content = files();
+  const url = host("busy", content, { "config.json": busy(3, give(content["config.json"])) });
+  assert.ok(await load(url));
+  assert.equal(asked, 4);
+  asked = 0;
+  routes.set("/busy/config.json", busy(9, give(content["config.json"])));
+  await rejects(load(url), "network", /HTTP 503/);
+  assert.equal(asked, 4);
+  retry.delays = [60_000];
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(new Error("enough")), 50);
+  await assert.rejects(load(url, { signal: abort.signal }), { message: "enough" });
 });
 
 test("a load that fails stops its download", async () => {
