@@ -120,7 +120,7 @@ async function readManifest(store: Store, source: string): Promise<Manifest | un
     const manifest = JSON.parse(await new Blob(parts).text()) as Manifest;
     const isFile = (entry: unknown) =>
       Array.isArray(entry) && typeof entry[0] === "string" &&
-      (entry[1] === null || (Number.isSafeInteger(entry[1].bytes) && /^[0-9a-f]{64}$/.test(entry[1].sha256)));
+      (entry[1] === null || (Number.isSafeInteger(entry[1].bytes) && entry[1].bytes >= 0 && /^[0-9a-f]{64}$/.test(entry[1].sha256)));
     const good = manifest.version === VERSION_OF_CACHE && manifest.source === source && Array.isArray(manifest.files) && manifest.files.every(isFile);
     return good && !Number.isNaN(Date.parse(manifest.saved)) ? manifest : undefined;
   } catch {

@@ -43,6 +43,20 @@ export async function loadModel(context: LoadContext, device: string, precision:
   }
 }
 
+/** The description of a packed folder, which knows the size of every file. */
+const PACKED = "embedlet.json";
+
+/** The sizes of the files that a load of a packed folder reads. They are for the eye: what is wrong with them the crate says. */
+function sizesIn(bytes: Uint8Array<ArrayBuffer>): Map<string, number> {
+  try {
+    const { files } = JSON.parse(new TextDecoder().decode(bytes)) as { files: Record<string, { bytes: number }> };
+    const sizes = Object.entries(files).map(([path, file]) => [path, Number(file.bytes)] as const);
+    return new Map(sizes.filter(([path, size]) => /\.(json|safetensors)$/.test(path) && Number.isSafeInteger(size) && size >= 0));
+  } catch {
+    return new Map();
+  }
+}
+
 class Load {
   /** Small files that were answered with HTML, as servers do that have a page for every path. */
   readonly #html = new Map<string, EmbedletError>();
@@ -112,6 +126,8 @@ class Load {
     }
     const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
     await this.#verify(path, bytes);
+    const sizes = path === PACKED ? sizesIn(bytes) : undefined;
+    if (sizes?.size) this.#progress.list(sizes);
     return bytes;
   }
 

@@ -29,7 +29,7 @@ export class Progress {
   /** A file begins to come. */
   download(file: string, total: number | undefined): void {
     const count = this.#count(file);
-    count.total = total;
+    count.total = total ?? count.total;
     this.#report("download", file, count);
   }
 
@@ -53,7 +53,7 @@ export class Progress {
 
   /** Every file still to come is in `sizes`: from here on the sum has a total, once each of them has. */
   list(sizes: ReadonlyMap<string, number | undefined>): void {
-    for (const [file, size] of sizes) this.#count(file).total = size;
+    for (const [file, size] of sizes) this.#count(file).total ??= size;
     this.#listed = true;
   }
 

@@ -174,6 +174,25 @@ test("what is no manifest of this version is none", async () => {
   }
 });
 
+test("a manifest with any of its bytes changed is one, or none, and never an exception", async () => {
+  const store = memory();
+  await load(store);
+  const manifest = store.held.get(MANIFEST());
+  let refused = 0;
+  for (let at = 0; at < manifest.length; at++) {
+    for (const byte of [0, 34, 44, 57, 123, manifest[at] ^ 1, 255]) {
+      const changed = manifest.slice();
+      changed[at] = byte;
+      store.held.set(MANIFEST(), changed);
+      refused += (await has(store, address)) ? 0 : 1;
+      for (const { source, bytes, files, saved } of await list(store)) {
+        assert.ok(source === address && Number.isSafeInteger(bytes) && Number.isSafeInteger(files) && !Number.isNaN(saved.getTime()));
+      }
+    }
+  }
+  assert.ok(refused > manifest.length, "most bytes matter");
+});
+
 test("whatever operation of the store fails, the model loads, and nothing torn is ever used", async () => {
   for (const how of ["throw", "tear"]) {
     for (let nth = 1; ; nth++) {

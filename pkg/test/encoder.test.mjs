@@ -58,6 +58,25 @@ both("embeds in order, with prompts and options", async (Encoder) => {
   encoder.dispose();
 });
 
+both("the total of a packed folder is known from its description on", async (Encoder) => {
+  const weights = { "model.safetensors": 2_000_000, "2_Dense/model.safetensors": 9 };
+  const content = files({ small: ["embedlet.json", "tokenizer.json"], weights });
+  const sizes = Object.fromEntries(Object.entries(content).map(([path, bytes]) => [path, { bytes: bytes.byteLength }]));
+  const read = async (about) => {
+    const totals = [];
+    const onProgress = ({ status, total }) => status === "progress_total" && totals.push(total);
+    (await Encoder.load({ ...content, "embedlet.json": new TextEncoder().encode(about) }, { onProgress })).dispose();
+    return totals;
+  };
+  const about = JSON.stringify({ files: { ...sizes, "README.md": { bytes: 1e9 } } });
+  const sum = (length) => Object.entries(content).reduce((sum, [path, bytes]) => sum + (path === "embedlet.json" ? length : bytes.byteLength), 0);
+  const totals = (await read(about)).filter((total) => total > 0);
+  assert.ok(totals.length > 1 && totals.every((total) => total === totals.at(-1)), `${totals}`);
+  for (const wrong of ["", "null", "{}", '{"files": 1}', '{"files": {"model.safetensors": {"bytes": -1}}}', '{"files": {"__proto__": {"bytes": 1e400}}}']) {
+    assert.equal((await read(wrong)).at(-1), sum(wrong.length), wrong);
+  }
+});
+
 both("queues calls that overlap", async (Encoder, crate) => {
   const encoder = await Encoder.load(files());
   crate.onStep = turn;
