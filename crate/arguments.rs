@@ -89,6 +89,7 @@ pack
     --dtype NAME            f16, q8, q6, q4, or auto: the smallest that keeps --agreement (q8)
     --agreement SHARE       least share of each text's ten nearest others that stay among the ten (0.97)
     --calibration FILE      texts like those to come, one a line: every other one guides the rounding, the rest measure it
+    --prune-vocab FILE      keep only the tokens of these texts, one a line, and what any text can be spelled with
     --task NAME             pack the head of this task too, if not the one that the folder names
     --source NAME, --revision REVISION
                             where the model comes from, to be noted in the folder
@@ -114,7 +115,7 @@ pub enum Verb {
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 40] = {
+const ONLY: [(&str, &[Verb]); 41] = {
     use Verb::{Answer, Bench, Chunk, Classify, Embed, Explain, Fill, Multi, Pack, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
@@ -156,6 +157,7 @@ const ONLY: [(&str, &[Verb]); 40] = {
         ("--dtype", &[Pack]),
         ("--agreement", &[Pack]),
         ("--calibration", &[Pack]),
+        ("--prune-vocab", &[Pack]),
         ("--source", &[Pack]),
         ("--revision", &[Pack]),
     ]
@@ -204,6 +206,7 @@ pub struct Arguments {
     pub dtype: Dtype,
     pub agreement: f64,
     pub calibration: Option<PathBuf>,
+    pub prune_vocab: Option<PathBuf>,
     pub source: Option<String>,
     pub revision: Option<String>,
 }
@@ -241,6 +244,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         dtype: Dtype::Q8,
         agreement: 0.97,
         calibration: None,
+        prune_vocab: None,
         source: None,
         revision: None,
     };
@@ -341,6 +345,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                     share.ok_or_else(|| format!("--agreement is a share from 0 to 1, not \"{text}\""))?;
             }
             "--calibration" => parsed.calibration = Some(PathBuf::from(value()?)),
+            "--prune-vocab" => parsed.prune_vocab = Some(PathBuf::from(value()?)),
             "--source" => parsed.source = Some(value()?),
             "--revision" => parsed.revision = Some(value()?),
             "--quiet" => parsed.quiet = true,

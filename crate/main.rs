@@ -105,6 +105,7 @@ fn make_small(arguments: &Arguments) -> Result<(), String> {
         dtype: arguments.dtype,
         agreement: arguments.agreement,
         calibration: arguments.calibration.as_ref().map(read).transpose()?,
+        prune_vocab: arguments.prune_vocab.as_ref().map(read).transpose()?,
         task: arguments.task,
         source: arguments.source.clone().map(|name| (name, arguments.revision.clone())),
     };

@@ -30,7 +30,7 @@ impl Drop for Scratch {
 }
 
 fn options(dtype: Dtype) -> Options {
-    Options { dtype, agreement: 0.97, calibration: None, task: None, source: None }
+    Options { dtype, agreement: 0.97, calibration: None, prune_vocab: None, task: None, source: None }
 }
 
 fn packed(from: &Path, dtype: Dtype, name: &str) -> (Scratch, Report) {
@@ -140,6 +140,30 @@ fn what_cannot_be_packed_is_refused() {
     assert_eq!(refused(&to.0, &elsewhere.0, &options(Dtype::Q8)), "invalid-argument", "it is packed");
     let few = Options { calibration: Some(vec!["a text".into(); 20]), ..options(Dtype::Q8) };
     assert_eq!(refused(&folder, &elsewhere.0, &few), "invalid-argument", "too few texts");
+}
+
+/// WordPiece, BPE and Unigram: the texts that were pruned for keep their vectors, others can still be read.
+#[test]
+fn a_pruned_vocabulary_gives_the_same_vectors_for_its_texts() {
+    let corpus: Vec<String> =
+        ["the cat sat on the mat", "a dog ran", "Rust is fast!", "naïve café"].map(str::to_owned).into();
+    let texts: Vec<&str> = corpus.iter().map(String::as_str).collect();
+    for name in ["bert-1", "roberta-1", "qwen3-1", "xlm-roberta-1", "t5-1", "mpnet-1"] {
+        let folder = fixtures().join("architectures").join(name);
+        let to = Scratch::new(&format!("pruned-{name}"));
+        let options = Options { prune_vocab: Some(corpus.clone()), ..options(Dtype::F16) };
+        let report = pack(&folder, &to.0, &options, &mut |_| {}).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let pruned = report.pruned.unwrap();
+        assert!(pruned.tokens < pruned.tokens_before, "{name}: {pruned:?}");
+        let (original, small) = (load(&folder, On::Cpu, None), load(&to.0, On::Cpu, None));
+        let (expected, found) = (embed(&original, &texts), embed(&small, &texts));
+        assert!(min_cosine(&found, &expected, original.info().dimensions) > 0.999, "{name}");
+        for text in &texts {
+            assert_eq!(original.tokenize(text).unwrap().tokens, small.tokenize(text).unwrap().tokens, "{name}");
+        }
+        // Never seen before: spelled out of what is left.
+        assert!(embed(&small, &["zygote quartz"]).iter().all(|value| value.is_finite()));
+    }
 }
 
 /// Loads a packed folder with one of its files changed.

@@ -15,8 +15,6 @@ use crate::weights::Part;
 pub struct Checkpoint {
     /// The files they were in.
     pub files: Vec<String>,
-    /// Bytes of these files.
-    pub bytes: u64,
     tensors: BTreeMap<String, Stored>,
 }
 
@@ -32,10 +30,9 @@ pub struct Stored {
 impl Checkpoint {
     /// Reads all tensors of these files.
     pub fn read(folder: &Path, files: &[String]) -> Result<Self> {
-        let mut checkpoint = Self { files: files.to_vec(), bytes: 0, tensors: BTreeMap::new() };
+        let mut checkpoint = Self { files: files.to_vec(), tensors: BTreeMap::new() };
         for path in files {
             let bytes = super::read(folder, path)?;
-            checkpoint.bytes += bytes.len() as u64;
             let tensors = SafeTensors::deserialize(&bytes).map_err(|error| Error::file(path, error))?;
             for (name, tensor) in tensors.iter() {
                 let name = todays_name(name);
@@ -61,7 +58,8 @@ impl Checkpoint {
         self.tensors.get(name).map(|tensor| tensor.shape.as_slice())
     }
 
-    fn tensor(&self, name: &str) -> Result<&Stored> {
+    /// A tensor.
+    pub fn tensor(&self, name: &str) -> Result<&Stored> {
         self.tensors.get(name).ok_or_else(|| Error::MissingTensor { name: printable(name) })
     }
 

@@ -4,10 +4,12 @@
 mod checkpoint;
 mod loss;
 mod rounding;
+mod vocabulary;
 
 use std::cell::RefMut;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use safetensors::Dtype as TensorType;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,7 @@ use crate::weights::{Layout, Part, Rounding, Weight};
 use checkpoint::{Checkpoint, Stored};
 pub use loss::Loss;
 use rounding::{Inputs, Metric, Rounded, round};
+pub use vocabulary::Pruned;
 
 /// Texts that calibrate and measure where there is no file of such: those of the demo page, in English.
 const SAMPLE: &str = include_str!("../../web/sample.json");
@@ -74,6 +77,8 @@ pub struct Options {
     pub agreement: f64,
     /// Texts like those that the model will read. Every other one calibrates; the rest measure.
     pub calibration: Option<Vec<String>>,
+    /// Texts whose tokens are kept, where others are to go.
+    pub prune_vocab: Option<Vec<String>>,
     /// What the model is loaded for, if not what its folder says: tensors of other heads are left out.
     pub task: Option<Task>,
     /// Where the model comes from, for people: a name and perhaps a revision.
@@ -94,6 +99,8 @@ pub struct Report {
     pub loss: Loss,
     /// Tensors of the checkpoint that nothing here uses and that were left out.
     pub left_out: Vec<String>,
+    /// What became of the vocabulary, where it was pruned.
+    pub pruned: Option<Pruned>,
 }
 
 /// Packs the model in `from` into `to`, which must be empty or not there. `say` gets what is being done.
@@ -103,8 +110,18 @@ pub fn pack(from: &Path, to: &Path, options: &Options, say: &mut dyn FnMut(&str)
     }
     let (calibrating, measuring) = texts(options.calibration.as_deref())?;
     let load = |dir: &Path| native::load(dir, Device::Cpu(None), Some(Precision::F32), options.task, &mut |_, _| {});
+    let size = |path: &String| std::fs::metadata(from.join(path)).map_or(0, |metadata| metadata.len());
+    let bytes_before = weight_files(&native::folder(from)?)?.iter().map(size).sum();
     say("vectors of the original");
     let expected = embed(&load(from)?, &measuring)?;
+    let scratch = Scratch::new();
+    let (from, pruned) = match &options.prune_vocab {
+        None => (from, None),
+        Some(texts) => {
+            say("the vocabulary");
+            (scratch.0.as_path(), Some(vocabulary::prune(from, &scratch.0, texts, options.task)?))
+        }
+    };
     let candidates = match options.dtype {
         Dtype::Auto => vec![Dtype::Q4, Dtype::Q6, Dtype::Q8, Dtype::F16],
         dtype => vec![dtype],
@@ -128,8 +145,8 @@ pub fn pack(from: &Path, to: &Path, options: &Options, say: &mut dyn FnMut(&str)
         let golden = golden.into_iter().zip(vectors.chunks_exact(packed.info().dimensions).map(<[f32]>::to_vec));
         let golden = golden.map(|(text, vector)| Golden { text, vector }).collect();
         let bytes = packer.write(to, options, Some((loss, golden)))?;
-        let (bytes_before, left_out) = (packer.checkpoint.bytes, packer.left_out());
-        let report = Report { dtype, bytes, bytes_before, loss, left_out };
+        let left_out = packer.left_out();
+        let report = Report { dtype, bytes, bytes_before, loss, left_out, pruned };
         if options.dtype != Dtype::Auto || loss.top10_agreement >= options.agreement {
             return Ok(report);
         }
@@ -137,6 +154,24 @@ pub fn pack(from: &Path, to: &Path, options: &Options, say: &mut dyn FnMut(&str)
         last = Some(report);
     }
     last.ok_or_else(|| Error::argument("there is nothing to try"))
+}
+
+/// A folder that is gone at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("embedlet-pruned-{}-{count}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It is there only where something was pruned.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Texts that calibrate, and texts that measure.
@@ -212,10 +247,7 @@ impl<'a> Packer<'a> {
         if folder.packed()?.is_some() {
             return Err(Error::argument("the model is packed already: pack the original"));
         }
-        let files = match folder.shards()? {
-            Some(shards) => shards.files(),
-            None => vec![folder.weights()?],
-        };
+        let files = weight_files(&folder)?;
         let checkpoint = Checkpoint::read(from, &files)?;
         let weights = &model.parts.program.weights;
         let of_files = |weight: &Weight| -> Vec<Part> {
@@ -371,19 +403,7 @@ impl<'a> Packer<'a> {
             let entry = json!({ "shape": [rows, columns], "bits": bits, "group": group, "zeros": zeros });
             tensors.insert(name.into(), entry);
         }
-        let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for path in self.folder.present().filter(|path| !path.ends_with(INDEX)) {
-            files.insert(path.into(), read(self.from, path)?);
-        }
-        let others = self.model.parts.program.weights.iter().flat_map(|weight| &weight.parts);
-        for part in others.filter(|part| !self.checkpoint.files.contains(&part.file)) {
-            files.insert(part.file.clone(), read(self.from, &part.file)?);
-        }
-        for name in ["LICENSE", "LICENSE.txt", "NOTICE", "README.md"] {
-            if let Ok(bytes) = std::fs::read(self.from.join(name)) {
-                files.insert(name.into(), bytes);
-            }
-        }
+        let mut files = other_files(self.from, &self.folder, self.model, &self.checkpoint.files)?;
         files.insert(self.folder.weights()?, checkpoint::serialize(&stored));
         let sums: serde_json::Map<String, Value> = files
             .iter()
@@ -403,14 +423,7 @@ impl<'a> Packer<'a> {
             "files": sums,
         });
         files.insert(FILE.into(), format!("{about}\n").into_bytes());
-        for (path, bytes) in &files {
-            let path = to.join(path);
-            let write = || {
-                path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-                std::fs::write(&path, bytes)
-            };
-            write().map_err(|error| Error::file(path.display().to_string(), error))?;
-        }
+        write_files(to, &files)?;
         Ok(files.values().map(|bytes| bytes.len() as u64).sum())
     }
 }
@@ -468,6 +481,33 @@ fn memory(model: &Model) -> Result<RefMut<'_, Memory>> {
         Runner::Cpu(memory, _) => Ok(memory.borrow_mut()),
         Runner::Gpu(_) => Err(Error::argument("packing works on the CPU")),
     }
+}
+
+/// What is in a folder beside the files of its encoder: the small files, those of modules behind it, and what people read.
+fn other_files(from: &Path, folder: &Folder, model: &Model, own: &[String]) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut paths: Vec<&str> = folder.present().filter(|path| !path.ends_with(INDEX)).collect();
+    let parts = model.parts.program.weights.iter().flat_map(|weight| &weight.parts);
+    paths.extend(parts.map(|part| part.file.as_str()).filter(|file| !own.iter().any(|own| own == file)));
+    paths
+        .extend(["LICENSE", "LICENSE.txt", "NOTICE", "README.md"].into_iter().filter(|name| from.join(name).is_file()));
+    paths.into_iter().map(|path| Ok((path.to_owned(), read(from, path)?))).collect()
+}
+
+/// The files that hold the encoder.
+fn weight_files(folder: &Folder) -> Result<Vec<String>> {
+    folder.shards()?.map_or_else(|| Ok(vec![folder.weights()?]), |shards| Ok(shards.files()))
+}
+
+fn write_files(to: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    for (path, bytes) in files {
+        let path = to.join(path);
+        let write = || {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::write(&path, bytes)
+        };
+        write().map_err(|error| Error::file(path.display().to_string(), error))?;
+    }
+    Ok(())
 }
 
 fn read(from: &Path, path: &str) -> Result<Vec<u8>> {
