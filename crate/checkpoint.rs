@@ -65,6 +65,13 @@ impl Target {
 }
 
 impl Role {
+    /// Frees what is of no use any more once all of its bytes were read.
+    pub fn done(&mut self) {
+        if let Self::Values { form: Form::Integers { scales, zeros, .. }, .. } = self {
+            (*scales, *zeros) = (Vec::new(), Vec::new());
+        }
+    }
+
     /// Where the tensor begins that it stands beside.
     pub fn of(&self) -> Option<u64> {
         match self {
@@ -186,7 +193,8 @@ pub(crate) fn targets(
         let expected = weight.shape(part);
         match part.packing {
             None => check(&name, info, &expected, &[Dtype::F32, Dtype::F16, Dtype::BF16])?,
-            Some(Packing { rows, columns, .. }) if !fits(&[rows, columns], &expected) => {
+            // Rows are read by the one and placed by the other.
+            Some(Packing { rows, columns, .. }) if expected[..] != [rows, columns] => {
                 return Err(Error::WrongShape { name, expected, found: vec![rows, columns] });
             }
             Some(packing) => check(&name, info, &[packing.rows, packing.row_bytes()], &[Dtype::U8])?,

@@ -125,6 +125,7 @@ impl Reader {
                 return Ok(());
             }
             keep_beside(targets, *current, pending);
+            targets[*current].role.done();
             *current += 1;
         }
         file.received += rest.len() as u64;

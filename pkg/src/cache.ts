@@ -42,6 +42,7 @@ const ROOT = "https://embedlet.invalid/";
 const MANIFEST = "?manifest";
 
 const folderOf = (source: string) => `${encodeURIComponent(source)}/`;
+const manifestOf = (source: string) => folderOf(source) + MANIFEST;
 const nameOf = (source: string, path: string) => folderOf(source) + encodeURIComponent(path);
 
 /** The store of this origin, where it has one: pages without https have none. */
@@ -87,8 +88,7 @@ async function* chunksOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGe
 export async function list(store: Store): Promise<CachedModel[]> {
   const found: CachedModel[] = [];
   for (const name of await store.names()) {
-    if (!name.endsWith(`/${MANIFEST}`)) continue;
-    const manifest = await readManifest(store, decodeURIComponent(name.slice(0, -MANIFEST.length - 1)));
+    const manifest = name.endsWith(MANIFEST) ? await readManifest(store, name) : undefined;
     if (!manifest) continue;
     const files = manifest.files.flatMap(([, file]) => file ?? []);
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
@@ -99,21 +99,21 @@ export async function list(store: Store): Promise<CachedModel[]> {
 
 /** Whether a folder is kept. */
 export async function has(store: Store, source: string): Promise<boolean> {
-  return (await readManifest(store, source)) !== undefined;
+  return (await readManifest(store, manifestOf(source))) !== undefined;
 }
 
 /** Deletes what is kept of a folder, its manifest first. Tells whether there was any. */
 export async function forget(store: Store, source: string): Promise<boolean> {
-  await store.delete(folderOf(source) + MANIFEST);
+  await store.delete(manifestOf(source));
   const names = (await store.names()).filter((name) => name.startsWith(folderOf(source)));
   await Promise.all(names.map((name) => store.delete(name)));
   return names.length > 0;
 }
 
 /** Stored bytes are as hostile as any: what is not a manifest of this version is none. */
-async function readManifest(store: Store, source: string): Promise<Manifest | undefined> {
+async function readManifest(store: Store, name: string): Promise<Manifest | undefined> {
   try {
-    const file = await store.read(folderOf(source) + MANIFEST);
+    const file = await store.read(name);
     if (!file) return undefined;
     const parts: Uint8Array<ArrayBuffer>[] = [];
     for await (const part of file.chunks) parts.push(part);
@@ -121,7 +121,7 @@ async function readManifest(store: Store, source: string): Promise<Manifest | un
     const isFile = (entry: unknown) =>
       Array.isArray(entry) && typeof entry[0] === "string" &&
       (entry[1] === null || (Number.isSafeInteger(entry[1].bytes) && entry[1].bytes >= 0 && /^[0-9a-f]{64}$/.test(entry[1].sha256)));
-    const good = manifest.version === VERSION_OF_CACHE && manifest.source === source && Array.isArray(manifest.files) && manifest.files.every(isFile);
+    const good = manifest.version === VERSION_OF_CACHE && manifestOf(manifest.source) === name && Array.isArray(manifest.files) && manifest.files.every(isFile);
     return good && !Number.isNaN(Date.parse(manifest.saved)) ? manifest : undefined;
   } catch {
     return undefined;
@@ -155,7 +155,7 @@ export class KeptSource implements Source {
   }
 
   static async open(store: Store, address: string, remote: Source | undefined): Promise<KeptSource> {
-    const manifest = await readManifest(store, address);
+    const manifest = await readManifest(store, manifestOf(address));
     return new KeptSource(store, address, remote, manifest !== undefined, manifest?.files ?? [], manifest?.verified ?? true);
   }
 
@@ -199,7 +199,7 @@ export class KeptSource implements Source {
         files.push([path, file && { bytes: file.bytes, sha256: sha256 as string }]);
       }
       const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, saved: new Date().toISOString(), verified: this.kept, files };
-      await this.store.write(folderOf(this.address) + MANIFEST, new Blob([JSON.stringify(manifest)]).stream());
+      await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
     } catch (error) {
       this.failure = textOf(error);
       await forget(this.store, this.address).catch(() => {});
