@@ -14,7 +14,7 @@ use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::model::{EmbedOptions, Model};
 use crate::platform::now_ms;
-use crate::program::{Buf, Op, Operand, Precision, Program, Rows, TailId};
+use crate::program::{Buf, Large, Op, Operand, Precision, Program, Rows, TailId};
 use crate::runner::Runner;
 use crate::shader::{Const, Kernel};
 use crate::weights::Layout;
@@ -255,7 +255,7 @@ fn work(kernel: &Kernel, program: &Program, precision: Precision, batch: &Batch)
         bytes += match operand {
             Operand::Read(buf) | Operand::Write(buf) => (4 * buf.rows.of(batch) * buf.stride) as f64,
             Operand::Output => 4.0 * batch.texts() as f64 * f64::from(batch.pooling.dimensions),
-            Operand::Weight(id) => {
+            Operand::Weight(id) | Operand::Large(Large { weight: id, .. }) => {
                 let weight = &program.weights[id.0];
                 let bytes = weight.bytes(precision) as f64;
                 let values = match weight.layout {

@@ -277,6 +277,14 @@ impl Layout {
         }
     }
 
+    /// The smallest pieces that a device may hold apart: rows of a table, tiles of a matrix's columns.
+    pub(crate) fn units(&self) -> usize {
+        match self {
+            Self::Linear { outputs, .. } => outputs.padded().div_ceil(TILE),
+            _ => self.size().0,
+        }
+    }
+
     /// Whether the elements of every row lie as far from its first one as those of any other.
     pub(crate) fn has_rows_alike(&self) -> bool {
         !matches!(self, Self::Grouped { .. } | Self::Joined { .. })

@@ -27,6 +27,7 @@ pub mod error;
 pub mod folder;
 pub mod gpu;
 pub mod head;
+pub mod integers;
 pub mod job;
 pub mod layout;
 pub mod loader;

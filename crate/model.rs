@@ -116,6 +116,7 @@ impl Plan {
         let packed = folder.packed()?;
         if let Some(packed) = &packed {
             packed.assign(&folder.weights()?, spec.prefixes, &mut program.weights);
+            program.hold_integers();
         }
         let on_gpu = matches!(device, Device::Gpu(_));
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
@@ -338,6 +339,10 @@ impl Model {
             Runner::Gpu(gpu) => ("gpu", Some(gpu.gpu().adapter().clone()), None, Some(gpu.self_check())),
             Runner::Cpu(_, reason) => ("cpu", None, reason.clone(), None),
         };
+        let dispatches = match &self.runner {
+            Runner::Gpu(gpu) => gpu.dispatches(self.parts.vectors()),
+            Runner::Cpu(..) => 0,
+        };
         Info {
             architecture: self.parts.architecture.clone(),
             dimensions: head.dimensions(spec.hidden),
@@ -348,7 +353,7 @@ impl Model {
             reason,
             precision: precision.name(),
             weight_bytes: program.weight_bytes(precision),
-            dispatches: if device == "gpu" { program.steps(self.parts.vectors()).count() } else { 0 },
+            dispatches,
             task: self.task(),
             labels: match &self.parts.head {
                 Some(TaskHead { task: Task::Classify | Task::Tag, labels, .. }) => labels.0.clone(),

@@ -236,7 +236,7 @@ impl Model {
     pub(crate) async fn reproduces(&self, golden: &[Golden]) -> Result<()> {
         // What an encoder has is the rounding of its weights; thresholds are far from it and from any mistake.
         let allowed = match self.precision() {
-            Precision::F32 => 0.01,
+            Precision::F32 | Precision::Packed => 0.01,
             Precision::F16 => 0.03,
             Precision::Int8 => 0.3,
         };

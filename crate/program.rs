@@ -9,7 +9,8 @@
 
 use crate::batch::{Batch, MAX_PICKS, MAX_TEXTS};
 use crate::cpu::Memory;
-use crate::shader::Kernel;
+use crate::integers::Integers;
+use crate::shader::{Fragment, Kernel};
 use crate::weights::Weight;
 
 /// Most bytes of an activation that has a row a text, or a row a picked token.
@@ -96,8 +97,31 @@ pub enum Operand {
     Write(Buf),
     /// A parameter.
     Weight(WeightId),
+    /// A parameter that a device may hold in integers, or in pieces.
+    Large(Large),
     /// The vectors that are read back.
     Output,
+}
+
+/// A matrix that is multiplied by, or a table that is looked up, with the WGSL that reads it. One an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Large {
+    /// The parameter.
+    pub weight: WeightId,
+    /// Reads values.
+    pub values: Fragment,
+    /// Reads integers.
+    pub integers: Fragment,
+}
+
+impl Operand {
+    /// The parameter that it is.
+    pub fn weight(&self) -> Option<WeightId> {
+        match self {
+            Self::Weight(weight) | Self::Large(Large { weight, .. }) => Some(*weight),
+            Self::Read(_) | Self::Write(_) | Self::Output => None,
+        }
+    }
 }
 
 /// One step, written twice: for the GPU and, as reference and fallback, for the CPU.
@@ -241,6 +265,27 @@ impl Program {
         widest.map_or(most, |widest| (ROWS_BYTES / (4 * widest.max(1))).clamp(1, most))
     }
 
+    /// For every parameter, whether all steps take it as [`Operand::Large`].
+    pub fn large(&self) -> Vec<bool> {
+        let (mut large, mut whole) = (vec![false; self.weights.len()], vec![false; self.weights.len()]);
+        for operand in self.all_ops().flat_map(|op| op.kernel().operands) {
+            match operand {
+                Operand::Large(Large { weight, .. }) => large[weight.0] = true,
+                Operand::Weight(weight) => whole[weight.0] = true,
+                Operand::Read(_) | Operand::Write(_) | Operand::Output => {}
+            }
+        }
+        large.into_iter().zip(whole).map(|(large, whole)| large && !whole).collect()
+    }
+
+    /// Lets a GPU hold in integers what comes in integers, once it is known what does.
+    pub fn hold_integers(&mut self) {
+        let large = self.large();
+        for (weight, _) in self.weights.iter_mut().zip(large).filter(|(_, large)| *large) {
+            weight.held = Integers::packing(weight);
+        }
+    }
+
     /// Bytes of all parameters as the device holds them.
     pub fn weight_bytes(&self, precision: Precision) -> u64 {
         self.weights.iter().map(|weight| weight.bytes(precision)).sum()
@@ -359,10 +404,13 @@ pub enum Precision {
     F16,
     /// Matrices of one byte a value; what they multiply is rounded as much. On the host only.
     Int8,
+    /// Matrices and tables in the integers that a packed folder has, where kernels read those; else as f32. On a GPU only, and only
+    /// where no other was asked for.
+    Packed,
 }
 
 impl Precision {
-    /// Every one.
+    /// Those that can be asked for.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Int8];
 
     /// As options and results write it.
@@ -371,6 +419,7 @@ impl Precision {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Int8 => "int8",
+            Self::Packed => "packed",
         }
     }
 

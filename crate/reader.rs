@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::{Form, Role, Target, header_length, take_header, targets};
 use crate::error::{Error, Result};
+use crate::integers::Runs;
 use crate::layout::{Layout, distance_bucket};
 use crate::packed::hex;
 use crate::program::WeightId;
@@ -28,8 +29,22 @@ pub struct Reader {
 
 /// A vector or matrix whose values are not all there yet.
 struct Gathering {
-    values: Vec<f32>,
+    values: Whole,
     missing: usize,
+}
+
+impl Gathering {
+    /// Of all parts; what is computed comes from any of its parts, of `all` rows.
+    fn new(weight: &Weight, all: usize, values: Whole) -> Self {
+        let parts = weight.parts.iter().map(|part| part.rows).sum();
+        Self { values, missing: if weight.computed.is_some() { all } else { parts } }
+    }
+}
+
+/// A parameter as its device takes it.
+enum Whole {
+    Values(Vec<f32>),
+    Integers(Runs),
 }
 
 struct File {
@@ -181,41 +196,59 @@ fn place_rows(
     if rows == 0 {
         return Ok(());
     }
-    let values = form.values(&pending[..rows * row_bytes], *done);
-    pending.drain(..rows * row_bytes);
+    let bytes = &pending[..rows * row_bytes];
+    let mut values: Option<Vec<f32>> = None;
     for &(id, at) in fills.iter() {
         let weight = &weights[id.0];
         let (layout, first) = (weight.layout, at + *done);
-        if let Layout::Table { width, .. } = layout {
-            let stride = width.next_multiple_of(4);
-            let mut padded = vec![0.0; rows * stride];
-            for (row, values) in padded.chunks_exact_mut(stride).zip(values.chunks_exact(width)) {
-                row[..width].copy_from_slice(values);
+        if let (Some(held), Form::Integers { packing, scales, zeros }) = (sink.integers(id), &*form) {
+            let (integers, groups) = (packing.integers(bytes), *done * packing.groups());
+            let (scales, zeros) = (&scales[2 * groups..], zeros.get(groups..).unwrap_or_default());
+            if let Layout::Table { .. } = layout {
+                let mut runs = Runs::new(held, rows);
+                runs.place(0, &integers, scales, zeros);
+                sink.write_integers(id, first * held.run(), &runs.words())?;
+                continue;
             }
-            sink.write(id, first * stride, &padded)?;
-            continue;
-        }
-        let whole = gathering.entry(id.0).or_insert_with(|| match &weight.computed {
-            Some(_) => Gathering { values: vec![0.0; all], missing: all },
-            None => Gathering {
-                values: vec![0.0; layout.elements()],
-                missing: weight.parts.iter().map(|part| part.rows).sum(),
-            },
-        });
-        if weight.computed.is_some() {
-            whole.values[first..first + rows].copy_from_slice(&values);
+            let whole =
+                gathering.entry(id.0).or_insert_with(|| Gathering::new(weight, all, Whole::Integers(Runs::all(held))));
+            if let Whole::Integers(runs) = &mut whole.values {
+                runs.place(first, &integers, scales, zeros);
+            }
         } else {
-            place(layout, first, columns, &values, &mut whole.values);
+            let values = values.get_or_insert_with(|| form.values(bytes, *done));
+            if let Layout::Table { width, .. } = layout {
+                let stride = width.next_multiple_of(4);
+                let mut padded = vec![0.0; rows * stride];
+                for (row, values) in padded.chunks_exact_mut(stride).zip(values.chunks_exact(width)) {
+                    row[..width].copy_from_slice(values);
+                }
+                sink.write(id, first * stride, &padded)?;
+                continue;
+            }
+            let computed = weight.computed.is_some();
+            let elements = if computed { all } else { layout.elements() };
+            let whole = gathering
+                .entry(id.0)
+                .or_insert_with(|| Gathering::new(weight, all, Whole::Values(vec![0.0; elements])));
+            match &mut whole.values {
+                Whole::Values(whole) if computed => whole[first..first + rows].copy_from_slice(values),
+                Whole::Values(whole) => place(layout, first, columns, values, whole),
+                Whole::Integers(_) => {}
+            }
         }
+        let Some(whole) = gathering.get_mut(&id.0) else { continue };
         whole.missing -= rows;
         if whole.missing == 0 {
-            match &weight.computed {
-                Some(computed) => computed.of_tensor(&whole.values).write(layout, id, sink)?,
-                None => sink.write(id, 0, &whole.values)?,
+            match (&weight.computed, &whole.values) {
+                (Some(computed), Whole::Values(values)) => computed.of_tensor(values).write(layout, id, sink)?,
+                (_, Whole::Values(values)) => sink.write(id, 0, values)?,
+                (_, Whole::Integers(runs)) => sink.write_integers(id, 0, &runs.words())?,
             }
             gathering.remove(&id.0);
         }
     }
+    pending.drain(..rows * row_bytes);
     *done += rows;
     Ok(())
 }

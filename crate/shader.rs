@@ -6,7 +6,9 @@
 
 use std::fmt::Write;
 
-use crate::program::{Buf, Operand, Precision, Rows};
+use crate::integers::split;
+use crate::packed::Packing;
+use crate::program::{Buf, Large, Operand, Rows};
 
 /// A file of `shaders/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,36 @@ pub struct Grid {
     pub y: u32,
 }
 
+/// How a device holds what a kernel multiplies by or looks up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Whether matrices and tables that are values are halves.
+    pub halves: bool,
+    /// The integers of the large parameter, where it is no values.
+    pub integers: Option<Packing>,
+    /// The piece of it that is bound.
+    pub piece: Piece,
+}
+
+impl Held {
+    /// Whole, and in f32.
+    pub const VALUES: Self = Self { halves: false, integers: None, piece: Piece::WHOLE };
+}
+
+/// Rows of a table, or tiles of a matrix's columns, that lie in one buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The first of them.
+    pub first: usize,
+    /// How many.
+    pub count: usize,
+}
+
+impl Piece {
+    /// All there are: the kernel's text does not depend on how many.
+    pub const WHOLE: Self = Self { first: 0, count: u32::MAX as usize };
+}
+
 /// An operation on the GPU.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kernel {
@@ -74,15 +106,35 @@ impl Kernel {
     pub fn activations(&self) -> Vec<Buf> {
         let buf = |operand: &Operand| match operand {
             Operand::Read(buf) | Operand::Write(buf) => Some(*buf),
-            Operand::Weight(_) | Operand::Output => None,
+            Operand::Weight(_) | Operand::Large(_) | Operand::Output => None,
         };
         self.operands.iter().filter_map(buf).collect()
     }
 
-    /// The whole kernel. `stored` is how its matrices or tables are stored.
-    pub fn wgsl(&self, stored: Precision) -> String {
+    /// The large parameter that it takes, and its binding.
+    pub fn large(&self) -> Option<(Large, usize)> {
+        let large = |operand: &Operand| if let Operand::Large(large) = operand { Some(*large) } else { None };
+        self.operands.iter().zip(1..).find_map(|(operand, binding)| Some((large(operand)?, binding)))
+    }
+
+    /// The whole kernel for what is held so.
+    pub fn wgsl(&self, held: &Held) -> String {
         let mut text = String::new();
-        for (name, value) in &self.consts {
+        let (mut consts, mut large) = (Vec::new(), None);
+        if let Some((found, binding)) = self.large() {
+            let Piece { first, count } = held.piece;
+            consts.extend([("LARGE_BINDING", binding), ("FIRST", first), ("COUNT", count)]);
+            large = Some(match held.integers {
+                None => vec![found.values],
+                Some(packing) => {
+                    let (low, extra) = split(packing.bits);
+                    consts.extend([("LOW", low as usize), ("EXTRA", extra as usize), ("GROUP4", packing.group / 4)]);
+                    vec![fragment!("lib/integers.wgsl"), found.integers]
+                }
+            });
+        }
+        let consts = consts.into_iter().map(|(name, count)| (name, Const::Count(count)));
+        for (name, value) in consts.chain(self.consts.iter().cloned()) {
             // Writing to a string cannot fail.
             let _ = match value {
                 Const::Count(count) => writeln!(text, "const {name} = {count}u;"),
@@ -95,11 +147,9 @@ impl Kernel {
                 }
             };
         }
-        let matrix = match stored {
-            Precision::F32 | Precision::Int8 => fragment!("lib/matrix_f32.wgsl"),
-            Precision::F16 => fragment!("lib/matrix_f16.wgsl"),
-        };
-        for fragment in [fragment!("lib/frame.wgsl"), matrix].iter().chain(&self.fragments) {
+        let matrix = if held.halves { fragment!("lib/matrix_f16.wgsl") } else { fragment!("lib/matrix_f32.wgsl") };
+        let fragments = [fragment!("lib/frame.wgsl"), matrix].into_iter().chain(self.fragments.iter().copied());
+        for fragment in fragments.chain(large.into_iter().flatten()) {
             text.push_str(fragment.text);
             text.push('\n');
         }

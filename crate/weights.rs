@@ -3,7 +3,8 @@
 use safetensors::tensor::Dtype;
 
 use crate::computed::Computed;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::integers::Integers;
 pub use crate::layout::{Axis, Layout, Order, PANEL, TILE};
 use crate::packed::Packing;
 use crate::program::{Precision, WeightId};
@@ -29,12 +30,14 @@ pub struct Weight {
     pub computed: Option<Computed>,
     /// Whether it may be stored in less than f32.
     pub rounding: Rounding,
+    /// How a GPU holds it with [`Precision::Packed`], see [`Program::hold_integers`](crate::program::Program::hold_integers).
+    pub held: Option<Packing>,
 }
 
 impl Weight {
     /// Made of these tensors.
     pub fn new(layout: Layout, parts: Vec<Part>, rounding: Rounding) -> Self {
-        Self { layout, parts, computed: None, rounding }
+        Self { layout, parts, computed: None, rounding, held: None }
     }
 
     /// The angles of texts of up to `positions` tokens.
@@ -50,7 +53,7 @@ impl Weight {
 
     /// Made of no tensor.
     pub fn computed(layout: Layout, computed: Computed) -> Self {
-        Self { layout, parts: Vec::new(), computed: Some(computed), rounding: Rounding::Never }
+        Self { computed: Some(computed), ..Self::new(layout, Vec::new(), Rounding::Never) }
     }
 
     /// Shape of the tensor of a part.
@@ -67,20 +70,28 @@ impl Weight {
     pub fn stored(&self, precision: Precision) -> Precision {
         let vector = matches!(self.layout, Layout::Vector { .. } | Layout::Distances { .. } | Layout::Filters { .. });
         match precision {
+            Precision::Packed if self.held.is_some() => Precision::Packed,
+            Precision::Packed => Precision::F32,
             _ if vector || self.rounding == Rounding::Never => Precision::F32,
             Precision::Int8 if !self.layout.is_matrix() => Precision::F32,
             _ => precision,
         }
     }
 
+    /// How it lies on a device that holds it in integers.
+    pub fn integers(&self) -> Option<Integers> {
+        self.held.map(|packing| Integers { packing, layout: self.layout })
+    }
+
     /// Bytes on a device of this precision.
     pub fn bytes(&self, precision: Precision) -> u64 {
-        let size = match self.stored(precision) {
-            Precision::F32 => 4,
-            Precision::F16 => 2,
-            Precision::Int8 => 1,
-        };
-        self.layout.elements() as u64 * size
+        let elements = self.layout.elements() as u64;
+        match self.stored(precision) {
+            Precision::F32 => 4 * elements,
+            Precision::F16 => 2 * elements,
+            Precision::Int8 => elements,
+            Precision::Packed => self.integers().map_or(0, |integers| 4 * integers.words() as u64),
+        }
     }
 }
 
@@ -125,4 +136,12 @@ pub trait Sink {
     fn start(&mut self, stored: Dtype) -> Result<()>;
     /// Stores `values` from element `at` of a parameter. Both count elements and are multiples of four.
     fn write(&mut self, weight: WeightId, at: usize, values: &[f32]) -> Result<()>;
+    /// How it takes a parameter that comes in integers; none: as values, like every other.
+    fn integers(&self, _weight: WeightId) -> Option<Integers> {
+        None
+    }
+    /// Stores `words` from word `at` of a parameter that it takes in integers.
+    fn write_integers(&mut self, _weight: WeightId, _at: usize, _words: &[u32]) -> Result<()> {
+        Err(Error::argument("this device takes values"))
+    }
 }

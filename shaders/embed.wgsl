@@ -1,5 +1,5 @@
 // A token's own, type, position and task rows summed and normalised, one workgroup a row. A fragment says where its own row
-// comes from.
+// comes from, and whether it is there: of a table in pieces each dispatch has one.
 // Ids are checked against the tables on the host: a shader would silently read another row.
 @group(0) @binding(2) var<storage, read> position_table: array<matrix4>;  // [positions, STRIDE4]
 @group(0) @binding(3) var<storage, read> type_table: array<matrix4>;      // [types, STRIDE4]
@@ -11,6 +11,9 @@ const BIAS_BINDING = 7;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  if !own_here(group.x) {
+    return;
+  }
   let kind = frame_type(group.x) * STRIDE4;
   let position = frame_position(group.x) * STRIDE4;
   let scale = own_scale(group.x, lane);

@@ -4,9 +4,8 @@
 //
 // A workgroup of 8 x 8 makes a tile of 32 rows x 64 columns, an invocation 4 rows x one panel of 8 columns. Values
 // come straight from the buffers: neighbours read the same ones, which caches serve. Rows past the batch are
-// computed from whatever lies there and not written.
+// computed from whatever lies there and not written. The weight may be a piece of its columns, from tile FIRST on.
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;          // [rows, K4]
-@group(0) @binding(2) var<storage, read> weight: array<matrix4>;       // [≥ N/8][K][8], see Layout::Linear
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>;       // [N4], twice that where GATED
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;  // [rows, N4]
 
@@ -28,19 +27,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
     let x1 = x[(row + 1u) * K4 + k4];
     let x2 = x[(row + 2u) * K4 + k4];
     let x3 = x[(row + 3u) * K4 + k4];
-    let at = (panel * K4 + k4) * 8u;
-    var a = matrix_load(weight[at]);
-    var b = matrix_load(weight[at + 2u]);
-    var c = matrix_load(weight[at + 4u]);
-    var d = matrix_load(weight[at + 6u]);
+    let block = weight_block(panel, k4);
+    var a = weight_quad(block, 0u);
+    var b = weight_quad(block, 2u);
+    var c = weight_quad(block, 4u);
+    var d = weight_quad(block, 6u);
     low0 += x0.x * a + x0.y * b + x0.z * c + x0.w * d;
     low1 += x1.x * a + x1.y * b + x1.z * c + x1.w * d;
     low2 += x2.x * a + x2.y * b + x2.z * c + x2.w * d;
     low3 += x3.x * a + x3.y * b + x3.z * c + x3.w * d;
-    a = matrix_load(weight[at + 1u]);
-    b = matrix_load(weight[at + 3u]);
-    c = matrix_load(weight[at + 5u]);
-    d = matrix_load(weight[at + 7u]);
+    a = weight_quad(block, 1u);
+    b = weight_quad(block, 3u);
+    c = weight_quad(block, 5u);
+    d = weight_quad(block, 7u);
     high0 += x0.x * a + x0.y * b + x0.z * c + x0.w * d;
     high1 += x1.x * a + x1.y * b + x1.z * c + x1.w * d;
     high2 += x2.x * a + x2.y * b + x2.z * c + x2.w * d;
@@ -52,7 +51,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) l
   write(row + 3u, panel, low3, high3);
 }
 
-fn write(row: u32, panel: u32, low: vec4<f32>, high: vec4<f32>) {
+fn write(row: u32, panel_of_piece: u32, low: vec4<f32>, high: vec4<f32>) {
+  let panel = FIRST * 8u + panel_of_piece;
   if row >= linear_rows() {
     return;
   }

@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use embedlet::model::{EmbedOptions, Embeddings, Model, Names};
+use embedlet::gpu::Gpu;
+use embedlet::model::{Device, EmbedOptions, Embeddings, Model, Names};
+use embedlet::native;
 use embedlet::program::Precision;
+use embedlet::task::Task;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::support::{On, fixtures, json, load, max_abs, min_cosine, minilm, tensors};
@@ -141,6 +145,63 @@ fn check_architectures(on: On) {
         }
     }
     assert!(failures.is_empty(), "on {on:?}:\n{}", failures.join("\n"));
+}
+
+/// A folder like bert-1 of which the ids are a thousand times as large, so that its table is too.
+fn with_a_large_table(to: &Path) {
+    const TIMES: usize = 1000;
+    let from = fixtures().join("architectures/bert-1");
+    let read = |name: &str| serde_json::from_slice::<Value>(&std::fs::read(from.join(name)).unwrap()).unwrap();
+    let write = |name: &str, value: &Value| std::fs::write(to.join(name), value.to_string()).unwrap();
+    std::fs::create_dir_all(to).unwrap();
+    let times = |id: &mut Value| *id = (id.as_u64().unwrap() * TIMES as u64).into();
+    let (mut config, mut tokenizer) = (read("config.json"), read("tokenizer.json"));
+    times(&mut config["vocab_size"]);
+    tokenizer["model"]["vocab"].as_object_mut().unwrap().values_mut().for_each(times);
+    tokenizer["added_tokens"].as_array_mut().unwrap().iter_mut().for_each(|token| times(&mut token["id"]));
+    let special = tokenizer["post_processor"]["special_tokens"].as_object_mut().unwrap();
+    special.values_mut().for_each(|token| times(&mut token["ids"][0]));
+    write("config.json", &config);
+    write("tokenizer.json", &tokenizer);
+    let bytes = std::fs::read(from.join("model.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let mut owned: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, tensor) in file.iter() {
+        let (mut shape, mut data) = (tensor.shape().to_vec(), tensor.data().to_vec());
+        if name.ends_with("word_embeddings.weight") {
+            let row = data.len() / shape[0];
+            let mut rows = vec![0; data.len() * TIMES];
+            for (row, own) in rows.chunks_exact_mut(row * TIMES).zip(data.chunks_exact(row)) {
+                row[..own.len()].copy_from_slice(own);
+            }
+            (shape[0], data) = (shape[0] * TIMES, rows);
+        }
+        owned.push((name.to_owned(), tensor.dtype(), shape, data));
+    }
+    let views = owned.iter().map(|(name, dtype, shape, data)| {
+        (name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    std::fs::write(to.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn tables_larger_than_a_binding_are_in_pieces() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("large-table");
+    with_a_large_table(&folder);
+    let texts = strings(&json("architectures/texts.json"));
+    let expected =
+        embed(&load(&fixtures().join("architectures/bert-1"), On::Cpu, None), &texts, &EmbedOptions::default());
+    // 400,000 rows of 24 columns: 38 MB in f32, 19 MB in f16.
+    let small = pollster::block_on(Gpu::open_within(12 << 20)).unwrap();
+    for (precision, pieces) in [(Precision::F32, 4), (Precision::F16, 2)] {
+        let device = Device::Gpu(small.clone());
+        let model = native::load(&folder, device, Some(precision), Some(Task::Embed), &mut |_, _| {}).unwrap();
+        assert_eq!(model.info().dispatches, 7 * 2 + 2 + pieces - 1);
+        let found = embed(&model, &texts, &EmbedOptions::default());
+        let error = max_abs(&found.data, &expected.data);
+        assert!(error < 1e-5, "{precision:?}: {error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

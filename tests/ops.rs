@@ -3,13 +3,14 @@
 
 use embedlet::batch::{Batch, PoolingParams, Sequence, Tables};
 use embedlet::cpu::Memory;
-use embedlet::gpu::compare_all;
+use embedlet::gpu::{Gpu, compare_all};
 use embedlet::ops::{
     Activation, Adapters, Blocks, Down, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts,
     RelativePositions, Rotations, Routes, ScanWeights, Sees, Taps,
 };
+use embedlet::packed::{BITS, Packing};
 use embedlet::program::{Precision, Program, Rows};
-use embedlet::weights::{Axis, Layout, Rounding, Weight};
+use embedlet::weights::{Axis, Layout, Order, Part, Rounding, Weight};
 
 use crate::shaders::{rotations, vector, weight};
 use crate::support::{gpu, max_abs};
@@ -24,10 +25,14 @@ const TOLERANCE_F16: f32 = 1e-4;
 const LENGTHS: [&[u32]; 7] = [&[1], &[31], &[32], &[33], &[64, 1], &[7, 25, 33, 2], &[130]];
 
 fn check(name: &str, program: &Program) {
+    check_as(name, program, &gpu(), &[(Precision::F32, TOLERANCE), (Precision::F16, TOLERANCE_F16)]);
+}
+
+fn check_as(name: &str, program: &Program, gpu: &Gpu, precisions: &[(Precision, f32)]) {
     let mut failures = Vec::new();
     for lengths in LENGTHS {
-        for (precision, tolerance) in [(Precision::F32, TOLERANCE), (Precision::F16, TOLERANCE_F16)] {
-            let errors = pollster::block_on(compare_all(&gpu(), program, precision, lengths)).unwrap();
+        for &(precision, tolerance) in precisions {
+            let errors = pollster::block_on(compare_all(gpu, program, precision, lengths)).unwrap();
             for (op, error) in errors {
                 if error.is_nan() || error > tolerance {
                     failures.push(format!("{op} of {name}, texts of {lengths:?} tokens, {precision:?}: {error:e}"));
@@ -120,6 +125,78 @@ fn linear() {
         }
         check(&format!("{inputs} to {outputs}"), &p);
     }
+}
+
+/// What a packed folder has in integers: products and the token table. Blocks and groups end where rows do not.
+fn packed(program: &mut Program, bits: u32, group: usize, columns: usize) {
+    for weight in &mut program.weights {
+        if matches!(weight.layout, Layout::Linear { .. } | Layout::Table { .. }) {
+            let packing = Packing { rows: weight.layout.size().0, columns, bits, group, zeros: true };
+            weight.parts = vec![Part { packing: Some(packing), ..Part::whole("", "", packing.rows) }];
+        }
+    }
+    program.hold_integers();
+}
+
+/// Products with every kind of matrix that integers are read of.
+fn products(p: &mut Program, columns: usize, outputs: usize) {
+    let x = p.buf(Rows::Tokens, columns);
+    for axis in [Axis::plain(outputs), Axis::gated(outputs, 0), Axis::blocks(3, outputs)] {
+        let w = weight(p, Layout::Linear { inputs: Axis::plain(columns), outputs: axis });
+        let bias = weight(p, Layout::Vector { axis });
+        match axis.order {
+            Order::Gated(_) => p.gated_linear(x, w, bias, outputs, Activation::Silu),
+            _ => p.linear(x, w, bias, axis.padded(), Epilogue::None),
+        };
+    }
+}
+
+/// Lookups in a table of 64 rows, by id and of all.
+fn lookups(p: &mut Program, columns: usize, positions: bool) {
+    let table = weight(p, Layout::Table { rows: 64, width: columns });
+    let positions = positions.then(|| weight(p, Layout::Table { rows: 64, width: columns }));
+    let norm = norm(p, columns, 1e-12);
+    p.embed(EmbedTables::of(table), columns, None);
+    p.embed(EmbedTables { positions, ..EmbedTables::of(table) }, columns, Some(norm));
+    p.embed_rows(table, 64, columns, None);
+}
+
+#[test]
+fn integers() {
+    for bits in BITS {
+        for (columns, group, outputs) in [(4, 4, 1), (36, 8, 33), (96, 64, 64), (384, 384, 70)] {
+            let mut p = Program::default();
+            products(&mut p, columns, outputs);
+            lookups(&mut p, columns, true);
+            packed(&mut p, bits, group, columns);
+            let held = p.weights.iter().filter(|weight| weight.held.is_some()).count();
+            assert_eq!(held, 4, "three matrices and the table of tokens, not that of positions");
+            check_as(
+                &format!("{bits} bits in groups of {group}, {columns} to {outputs}"),
+                &p,
+                &gpu(),
+                &[(Precision::Packed, TOLERANCE)],
+            );
+        }
+    }
+}
+
+#[test]
+fn pieces() {
+    let (mut matrices, mut tables) = (Program::default(), Program::default());
+    products(&mut matrices, 96, 150);
+    // Only the tokens' own table can be in pieces.
+    lookups(&mut tables, 96, false);
+    let open = |most: u64| pollster::block_on(Gpu::open_within(most)).unwrap();
+    // In f32 a tile has 24,576 bytes and a row of a table 384; of five bits they have 4,608 and 72.
+    for (program, limits) in [(&mut matrices, [25_000, 5000]), (&mut tables, [24_500, 1000])] {
+        packed(program, 5, 32, 96);
+        for (most, precision) in limits.into_iter().zip([Precision::F32, Precision::Packed]) {
+            check_as(&format!("in pieces of {most} bytes"), program, &open(most), &[(precision, TOLERANCE)]);
+        }
+    }
+    let refused = pollster::block_on(compare_all(&open(24_000), &matrices, Precision::F32, &[3]));
+    assert_eq!(refused.map_err(|error| error.code()), Err("limit-exceeded"), "less than a tile");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use embedlet::pack::{Dtype, Options, Report, pack};
 use embedlet::program::Precision;
 use serde_json::Value;
 
-use crate::support::{On, fixtures, json, load, min_cosine, minilm};
+use crate::support::{On, fixtures, json, load, max_abs, min_cosine, minilm};
 
 /// A folder that is gone when the test is over.
 struct Scratch(PathBuf);
@@ -57,6 +57,7 @@ fn architectures() -> Vec<PathBuf> {
 
 #[test]
 fn every_architecture_packs_and_loads_again() {
+    let mut in_integers = 0;
     for folder in architectures() {
         let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
         let original = load(&folder, On::Cpu, Some(Precision::F32));
@@ -66,12 +67,17 @@ fn every_architecture_packs_and_loads_again() {
             assert!(report.loss.cosine_min > least - 0.1, "{name} {}: {:?}", dtype.name(), report.loss);
             // Weights of these models are wide: what little is off grows from layer to layer. Loading compares the folder's own
             // vectors with those of the device.
-            for on in On::BOTH {
-                let cosine = min_cosine(&embed(&load(&to.0, on, None), &TEXTS), &expected, width);
-                assert!(cosine > least, "{name} {} on {on:?}: {cosine}", dtype.name());
-            }
+            let on_cpu = embed(&load(&to.0, On::Cpu, None), &TEXTS);
+            let cosine = min_cosine(&on_cpu, &expected, width);
+            assert!(cosine > least, "{name} {}: {cosine}", dtype.name());
+            // There kernels read the integers, where they can.
+            let model = load(&to.0, On::Gpu, None);
+            in_integers += usize::from(model.info().precision == "packed");
+            let cosine = min_cosine(&embed(&model, &TEXTS), &on_cpu, width);
+            assert!(cosine > 0.99999, "{name} {} on the GPU: {cosine}", dtype.name());
         }
     }
+    assert!(in_integers > 40, "only {in_integers} folders are in integers on a GPU");
 }
 
 #[test]
@@ -106,6 +112,14 @@ fn what_is_packed_is_integers_beside_their_scales() {
         assert_eq!(file.tensor(name).unwrap().shape(), original.tensor(name).unwrap().shape(), "{name}");
     }
     assert!(report.left_out.iter().all(|name| file.tensor(name).is_err()));
+}
+
+#[test]
+fn what_was_packed_earlier_is_read() {
+    let folder = fixtures().join("packed/modernbert-q4");
+    let [on_cpu, on_gpu] = On::BOTH.map(|on| load(&folder, on, None));
+    assert_eq!(on_gpu.info().precision, "packed");
+    assert!(min_cosine(&embed(&on_gpu, &TEXTS), &embed(&on_cpu, &TEXTS), 24) > 0.99999);
 }
 
 #[test]
@@ -233,5 +247,11 @@ fn minilm_packed() {
         eprintln!("MiniLM in {}: {report:?}, min cosine over odd texts {cosine}", dtype.name());
         assert!(report.bytes as f64 <= megabytes * 1e6 && cosine >= odd && report.loss.cosine_min >= least);
         assert!(report.loss.top10_agreement >= if dtype == Dtype::Q8 { 0.97 } else { 0.9 });
+        // What the file takes, a GPU takes.
+        let [held, floats] = [None, Some(Precision::F32)].map(|precision| load(&to.0, On::Gpu, precision));
+        assert_eq!([&held, &floats].map(|model| model.info().precision), ["packed", "f32"]);
+        assert!(held.info().weight_bytes < report.bytes + (1 << 20) && floats.info().weight_bytes > 90_000_000);
+        let (found, expected) = (embed(&held, &TEXTS), embed(&floats, &TEXTS));
+        assert!(max_abs(&found, &expected) < 1e-6, "{}", max_abs(&found, &expected));
     }
 }

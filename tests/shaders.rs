@@ -4,9 +4,10 @@ use embedlet::ops::{
     Activation, Adapters, Blocks, Down, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts,
     RelativePositions, Rotations, ScanWeights, Sees, Taps,
 };
-use embedlet::program::{Precision, Program, Rows};
+use embedlet::packed::{BITS, Packing};
+use embedlet::program::{Program, Rows};
 use embedlet::rotation::Rotation;
-use embedlet::shader::numbered;
+use embedlet::shader::{Held, Piece, numbered};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -140,20 +141,29 @@ fn every_operation(width: usize) -> Program {
     p
 }
 
+const PACKING: Packing = Packing { rows: 1, columns: 4, bits: 5, group: 4, zeros: true };
+
+/// Every way in which a device may hold what kernels read.
+fn every_holding() -> Vec<Held> {
+    let integers = BITS.map(|bits| Held { integers: Some(Packing { bits, ..PACKING }), ..Held::VALUES });
+    let piece = Held { piece: Piece { first: 3, count: 2 }, ..integers[0] };
+    [Held::VALUES, Held { halves: true, ..Held::VALUES }, piece].into_iter().chain(integers).collect()
+}
+
 #[test]
 fn every_kernel_is_valid_wgsl() {
     let mut failures = Vec::new();
     for width in [1, 37, 384, 1024] {
         for op in every_operation(width).all_ops() {
             let kernel = op.kernel();
-            for stored in [Precision::F32, Precision::F16] {
-                let text = kernel.wgsl(stored);
+            for held in every_holding() {
+                let text = kernel.wgsl(&held);
                 let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
                 let outcome = naga::front::wgsl::parse_str(&text)
                     .map_err(|error| error.emit_to_string(&text))
                     .and_then(|module| validator.validate(&module).map_err(|e| e.emit_to_string(&text)));
                 if let Err(error) = outcome {
-                    failures.push(format!("{} at {width}, {stored:?}:\n{error}\n{}", kernel.name, numbered(&text)));
+                    failures.push(format!("{} at {width}, {held:?}:\n{error}\n{}", kernel.name, numbered(&text)));
                 }
             }
         }
@@ -168,7 +178,7 @@ fn kernels_stay_within_default_limits() {
         for op in every_operation(width).all_ops() {
             let kernel = op.kernel();
             assert!(kernel.operands.len() < 8, "{} binds {} buffers", kernel.name, kernel.operands.len() + 1);
-            let text = kernel.wgsl(Precision::F32);
+            let text = kernel.wgsl(&Held { integers: Some(PACKING), ..Held::VALUES });
             let module = naga::front::wgsl::parse_str(&text).unwrap();
             let mut layouter = naga::proc::Layouter::default();
             layouter.update(module.to_ctx()).unwrap();
@@ -186,9 +196,11 @@ fn no_kernel_changes_unseen() {
     // The operations' files and nothing else: a stale fragment would be dead code in the wasm.
     let mut used: Vec<&str> = Vec::new();
     for op in every_operation(384).all_ops() {
-        used.extend(op.kernel().fragments.iter().map(|fragment| fragment.name));
+        let kernel = op.kernel();
+        used.extend(kernel.fragments.iter().map(|fragment| fragment.name));
+        used.extend(kernel.large().iter().flat_map(|(large, _)| [large.values.name, large.integers.name]));
     }
-    used.extend(["lib/frame.wgsl", "lib/matrix_f32.wgsl", "lib/matrix_f16.wgsl"]);
+    used.extend(["lib/frame.wgsl", "lib/matrix_f32.wgsl", "lib/matrix_f16.wgsl", "lib/integers.wgsl"]);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
     for folder in ["", "lib", "epilogue"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {

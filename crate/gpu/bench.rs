@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fragment;
 use crate::platform::now_ms;
 use crate::program::{Buf, Operand, Rows, TailId};
-use crate::shader::{Const, Fragment, Grid, Kernel};
+use crate::shader::{Const, Fragment, Grid, Held, Kernel};
 
 /// Bytes that are copied, where a buffer can be so large: more than caches hold.
 const COPY_BYTES: u64 = 256 << 20;
@@ -45,11 +45,8 @@ impl Resident {
                 beginning_of_pass_write_index: Some(first),
                 end_of_pass_write_index: Some(first + 1),
             });
-            let (pipeline, group, grid) = step;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, group, &[]);
-            pass.dispatch_workgroups((grid.rows.of(batch) as u32).div_ceil(grid.per_group), grid.y, 1);
+            step.iter().for_each(|dispatch| dispatch.run(&mut pass, batch));
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);
@@ -92,7 +89,7 @@ impl Gpu {
 
     /// Seconds of one dispatch among many, at best.
     async fn best(&self, kernel: &Kernel, buffers: &[&wgpu::Buffer], groups: u32) -> Result<f64> {
-        let pipeline = self.pipeline(kernel, &kernel.wgsl(crate::program::Precision::F32), &[]).await?;
+        let pipeline = self.pipeline(kernel, &kernel.wgsl(&Held::VALUES), &[]).await?;
         let frame = self.buffer("frame", 16, Usage::STORAGE);
         let bound: Vec<_> = std::iter::once(&frame).chain(buffers.iter().copied()).collect();
         let group = self.bind(kernel, &pipeline, &bound);

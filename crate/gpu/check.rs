@@ -3,13 +3,14 @@
 
 use wgpu::BufferUsages as Usage;
 
-use super::{Gpu, lock};
+use super::holding::{Holding, Variant};
+use super::{Dispatch, Gpu, Step, lock};
 use crate::batch::{Batch, PoolingParams, frame_words};
 use crate::computed::Computed;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
-use crate::program::{Op, Operand, Precision, Program, Rows};
-use crate::shader::Kernel;
+use crate::integers::{Integers, Runs};
+use crate::program::{Large, Op, Operand, Precision, Program, Rows};
 use crate::weights::{Layout, Weight};
 
 /// Largest error accepted, relative to the largest magnitude of the result. The CPU side and a right driver
@@ -38,19 +39,16 @@ pub struct SelfCheck {
 }
 
 /// Compares the kernels that this device has not been checked for.
-pub async fn run(
-    gpu: &Gpu,
-    program: &Program,
-    precision: Precision,
-    kernels: &[(Kernel, String)],
-) -> Result<SelfCheck> {
+pub async fn run(gpu: &Gpu, program: &Program, precision: Precision, kernels: &[Vec<Variant>]) -> Result<SelfCheck> {
     let mut seen: Vec<&str> = Vec::new();
     let mut new = Vec::new();
-    for (op, (kernel, text)) in program.all_ops().zip(kernels) {
+    for (op, variants) in program.all_ops().zip(kernels) {
+        // Kernels of further pieces differ in a number.
+        let Some((_, text)) = variants.first() else { continue };
         if !seen.contains(&text.as_str()) {
             seen.push(text);
             if !lock(&gpu.checked).contains(text) {
-                new.push((op, kernel, text));
+                new.push(op);
             }
         }
     }
@@ -75,22 +73,19 @@ pub async fn compare_all(
     precision: Precision,
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
-    let kernels = super::kernels(program, precision);
-    let ops = program.all_ops().zip(&kernels).map(|(op, (kernel, text))| (op, kernel, text));
-    compare(gpu, program, precision, &ops.collect::<Vec<_>>(), lengths).await
+    compare(gpu, program, precision, &program.all_ops().collect::<Vec<_>>(), lengths).await
 }
 
 async fn compare(
     gpu: &Gpu,
     program: &Program,
     precision: Precision,
-    ops: &[(&dyn Op, &Kernel, &String)],
+    ops: &[&dyn Op],
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
     let mut cases = Vec::with_capacity(ops.len());
-    for (op, kernel, text) in ops {
-        let pipeline = gpu.pipeline(kernel, text, &[]).await?;
-        cases.push(Case::new(gpu, program, *op, kernel, precision, &pipeline, lengths)?);
+    for op in ops {
+        cases.push(Case::new(gpu, program, *op, precision, lengths).await?);
     }
     if cases.is_empty() {
         return Ok(Vec::new());
@@ -100,12 +95,8 @@ async fn compare(
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     let mut at = 0;
     for case in &cases {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&case.pipeline);
-        pass.set_bind_group(0, &case.group, &[]);
-        pass.dispatch_workgroups(case.groups.0, case.groups.1, 1);
-        drop(pass);
-        encoder.copy_buffer_to_buffer(&case.buffers[case.written], 0, &staging, at, case.bytes());
+        super::run(&mut encoder, [&case.step], &case.batch);
+        encoder.copy_buffer_to_buffer(&case.buffers[case.written][0], 0, &staging, at, case.bytes());
         at += case.bytes();
     }
     gpu.queue.submit([encoder.finish()]);
@@ -137,10 +128,10 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
 /// One kernel on its own buffers, and what the CPU makes of the same values.
 struct Case {
     name: &'static str,
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-    groups: (u32, u32),
-    buffers: Vec<wgpu::Buffer>,
+    step: Step,
+    batch: Batch,
+    /// By binding.
+    buffers: Vec<Vec<wgpu::Buffer>>,
     /// Index of the buffer that is read back, and its elements.
     written: usize,
     elements: usize,
@@ -148,79 +139,83 @@ struct Case {
 }
 
 impl Case {
-    fn new(
-        gpu: &Gpu,
-        program: &Program,
-        op: &dyn Op,
-        kernel: &Kernel,
-        precision: Precision,
-        pipeline: &wgpu::ComputePipeline,
-        lengths: &[u32],
-    ) -> Result<Self> {
-        let batch = batch(program, lengths);
+    async fn new(gpu: &Gpu, program: &Program, op: &dyn Op, precision: Precision, lengths: &[u32]) -> Result<Self> {
+        let (kernel, batch) = (op.kernel(), batch(program, lengths));
+        let name = kernel.name;
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut memory = Memory::scratch(program);
+        let mut weights = program.weights.clone();
+        for weight in kernel.operands.iter().filter_map(Operand::weight) {
+            // The ids of a batch stay below; the set-up reads every row.
+            match &mut weights[weight.0].layout {
+                Layout::Table { .. } if matches!(kernel.grid.rows, Rows::Fixed(_)) => {}
+                Layout::Table { rows, .. } | Layout::Rotations { rows, .. } => *rows = TABLE_ROWS,
+                Layout::Turns { most } => *most = longest,
+                _ => {}
+            }
+        }
+        let holding = Holding { weights: &weights, large: program.large(), precision, limit: gpu.limit };
         let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let upload = |values: &[u8]| {
             let buffer = gpu.buffer("self-check", values.len() as u64, usage);
             gpu.queue.write_buffer(&buffer, 0, values);
             buffer
         };
-        let frame = batch.frame();
-        let mut buffers = vec![gpu.buffer("self-check", 4 * frame_words(batch.tokens()) as u64, usage)];
-        gpu.queue.write_buffer(&buffers[0], 0, bytemuck::cast_slice(&frame));
+        let frame = gpu.buffer("self-check", 4 * frame_words(batch.tokens()) as u64, usage);
+        gpu.queue.write_buffer(&frame, 0, bytemuck::cast_slice(&batch.frame()));
+        // By binding; only a large parameter can be in several.
+        let mut buffers: Vec<Vec<wgpu::Buffer>> = vec![vec![frame]];
         let mut written = None;
         for (index, operand) in kernel.operands.iter().enumerate() {
             // One activation or parameter may be bound twice.
-            let again = kernel.operands[..index].contains(operand);
-            let buffer = match operand {
+            if let Some(earlier) = kernel.operands[..index].iter().position(|earlier| earlier == operand) {
+                buffers.push(buffers[1 + earlier].clone());
+                continue;
+            }
+            let pieces = match operand {
                 Operand::Read(buf) => {
                     let rows = super::whole_tiles(buf.rows.of(&batch)) as usize;
-                    let values = match again {
-                        true => memory.read(*buf).to_vec(),
-                        false => random.activation(rows, buf.width, buf.stride),
-                    };
+                    let values = random.activation(rows, buf.width, buf.stride);
                     let buffer = upload(bytemuck::cast_slice(&values));
                     memory.set(*buf, values);
-                    buffer
+                    vec![buffer]
                 }
-                Operand::Weight(id) => {
-                    let mut weight = program.weights[id.0].clone();
-                    // The ids of a batch stay below; the set-up reads every row.
-                    match &mut weight.layout {
-                        Layout::Table { .. } if matches!(kernel.grid.rows, Rows::Fixed(_)) => {}
-                        Layout::Table { rows, .. } | Layout::Rotations { rows, .. } => *rows = TABLE_ROWS,
-                        Layout::Turns { most } => *most = longest,
-                        _ => {}
-                    }
-                    let values = match again {
-                        true => memory.weight(*id).to_vec(),
-                        false => random.weight(&weight),
-                    };
-                    memory.set_weight(*id, values.clone(), weight.stored(precision));
-                    match weight.stored(precision) {
-                        // Integers are for the host.
-                        Precision::F32 | Precision::Int8 => upload(bytemuck::cast_slice(&values)),
-                        Precision::F16 => {
-                            let halves: Vec<u16> = values.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect();
-                            upload(bytemuck::cast_slice(&halves))
+                Operand::Weight(id) | Operand::Large(Large { weight: id, .. }) => {
+                    let weight = &weights[id.0];
+                    let stored = weight.stored(precision);
+                    let (values, bytes) = match (stored, weight.integers()) {
+                        (Precision::Packed, Some(integers)) => {
+                            let (values, words) = random.integers(integers);
+                            (values, bytemuck::cast_slice(&words).to_vec())
                         }
-                    }
+                        _ => {
+                            let values = random.weight(weight);
+                            let halves =
+                                || values.iter().map(|x| half::f16::from_f32(*x).to_bits()).collect::<Vec<_>>();
+                            let bytes: Vec<u8> = match stored {
+                                Precision::F16 => bytemuck::cast_slice(&halves()).to_vec(),
+                                _ => bytemuck::cast_slice(&values).to_vec(),
+                            };
+                            (values, bytes)
+                        }
+                    };
+                    memory.set_weight(*id, values, stored);
+                    bytes.chunks(holding.pieces(*id)?.1 as usize).map(upload).collect()
                 }
                 Operand::Write(buf) => {
                     let elements = super::whole_tiles(buf.rows.of(&batch)) as usize * buf.stride;
                     written = Some((index + 1, elements, Some(*buf)));
                     memory.set(*buf, vec![0.0; elements]);
-                    upload(bytemuck::cast_slice(&vec![GUARD; elements]))
+                    vec![upload(bytemuck::cast_slice(&vec![GUARD; elements]))]
                 }
                 Operand::Output => {
                     let elements = (batch.texts() + 1) * batch.pooling.dimensions as usize;
                     written = Some((index + 1, elements, None));
-                    upload(bytemuck::cast_slice(&vec![GUARD; elements]))
+                    vec![upload(bytemuck::cast_slice(&vec![GUARD; elements]))]
                 }
             };
-            buffers.push(buffer);
+            buffers.push(pieces);
         }
         let Some((written, elements, buf)) = written else {
             return Err(Error::Shader { kernel: kernel.name.into(), reason: "it writes nothing".into() });
@@ -230,9 +225,14 @@ impl Case {
             Some(buf) => memory.read(buf)[..buf.rows.of(&batch) * buf.stride].to_vec(),
             None => memory.take_output(),
         };
-        let group = gpu.bind(kernel, pipeline, &buffers.iter().collect::<Vec<_>>());
-        let groups = ((kernel.grid.rows.of(&batch) as u32).div_ceil(kernel.grid.per_group), kernel.grid.y);
-        Ok(Self { name: kernel.name, pipeline: pipeline.clone(), group, groups, buffers, written, elements, expected })
+        let mut step = Step::new();
+        for (piece, (kernel, text)) in holding.variants(kernel)?.iter().enumerate() {
+            let pipeline = gpu.pipeline(kernel, text, &[]).await?;
+            let bound: Vec<_> = buffers.iter().map(|pieces| pieces.get(piece).unwrap_or(&pieces[0])).collect();
+            let group = gpu.bind(kernel, &pipeline, &bound);
+            step.push(Dispatch { pipeline, group, grid: kernel.grid });
+        }
+        Ok(Self { name, step, batch, buffers, written, elements, expected })
     }
 
     fn bytes(&self) -> u64 {
@@ -242,7 +242,7 @@ impl Case {
 
 impl Drop for Case {
     fn drop(&mut self) {
-        self.buffers.iter().for_each(wgpu::Buffer::destroy);
+        self.buffers.iter().flatten().for_each(wgpu::Buffer::destroy);
     }
 }
 
@@ -310,6 +310,20 @@ impl Random {
             }
         }
         values
+    }
+
+    /// A parameter in integers, all of its values and its words.
+    fn integers(&mut self, form: Integers) -> (Vec<f32>, Vec<u32>) {
+        let (rows, columns) = form.layout.size();
+        let top = ((1 << form.packing.bits) - 1) as f32;
+        let groups = rows * form.packing.groups();
+        let mut bytes = |count: usize| (0..count).map(|_| (self.next().abs() * top) as u8).collect::<Vec<_>>();
+        let (integers, zeros) = (bytes(rows * columns), bytes(groups));
+        let scale = |_| half::f16::from_f32(self.next() / top).to_le_bytes();
+        let scales: Vec<u8> = (0..groups).flat_map(scale).collect();
+        let mut runs = Runs::all(form);
+        runs.place(0, &integers, &scales, &zeros);
+        (runs.values(), runs.words())
     }
 
     /// Values where the checkpoint has some, zero in the padding.

@@ -7,28 +7,26 @@
 #[cfg(not(target_arch = "wasm32"))]
 mod bench;
 mod check;
+mod holding;
+mod upload;
 #[cfg(target_arch = "wasm32")]
 mod web;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
-use half::f16;
-use safetensors::Dtype;
 
 pub use check::{SelfCheck, compare_all};
+pub use upload::Upload;
+
+use holding::{Parameter, Variant};
 
 use crate::batch::{Batch, frame_words};
 use crate::error::{Error, Result};
-use crate::program::{Buf, Operand, Outcome, Precision, Program, Rows, TailId, WeightId};
+use crate::program::{Buf, Large, Operand, Outcome, Precision, Program, Rows, TailId};
 use crate::shader::{Grid, Kernel};
-use crate::weights::Sink;
-
-/// Native uploads are flushed when this many bytes wait, so that staging memory stays small.
-const UPLOAD_BYTES: u64 = 16 << 20;
 
 /// The adapter as people know it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,6 +60,8 @@ pub struct Gpu {
     pipelines: Mutex<HashMap<String, wgpu::ComputePipeline>>,
     /// WGSL texts whose results were compared with the CPU's.
     checked: Mutex<HashSet<String>>,
+    /// Most bytes of a buffer that a kernel binds.
+    limit: u64,
 }
 
 /// Locks even where a panic poisoned the lock: the values behind these locks are replaced whole.
@@ -71,6 +71,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Gpu {
     /// Opens the fastest adapter with all its limits.
+    pub async fn open() -> Result<Arc<Self>> {
+        Self::open_within(u64::MAX).await
+    }
+
+    /// The same, as if no buffer could have more than `most` bytes.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(
@@ -78,7 +83,7 @@ impl Gpu {
             reason = "a browser's device stays on its thread; natively it is shared"
         )
     )]
-    pub async fn open() -> Result<Arc<Self>> {
+    pub async fn open_within(most: u64) -> Result<Arc<Self>> {
         #[cfg(target_arch = "wasm32")]
         if !web::has_webgpu() {
             return Err(Error::NoWebgpu);
@@ -117,7 +122,9 @@ impl Gpu {
         });
         let adapter = describe(&device, &adapter.get_info());
         let (pipelines, checked) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked }))
+        let limits = device.limits();
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(most);
+        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked, limit }))
     }
 
     /// The adapter behind the device.
@@ -170,8 +177,8 @@ impl Gpu {
 
     /// Compiles what is not compiled yet. In a browser this runs beside everything else from the moment of the
     /// call; natively it happens in [`Gpu::pipeline`].
-    fn compile(&self, kernels: &[(Kernel, String)]) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
-        let mut new: Vec<&(Kernel, String)> = Vec::new();
+    fn compile(&self, kernels: &[Variant]) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
+        let mut new: Vec<&Variant> = Vec::new();
         for kernel in kernels {
             if !lock(&self.pipelines).contains_key(&kernel.1) && !new.iter().any(|(_, text)| *text == kernel.1) {
                 new.push(kernel);
@@ -262,20 +269,6 @@ fn read_only(kernel: &Kernel) -> impl Iterator<Item = bool> {
     std::iter::once(true).chain(kernel.operands.iter().map(move |operand| !written(operand)))
 }
 
-/// The kernel of every operation in order, those of the set-up first, with its text for the storage type of its matrices.
-fn kernels(program: &Program, precision: Precision) -> Vec<(Kernel, String)> {
-    let stored = |operand: &Operand| match operand {
-        Operand::Weight(id) => Some(program.weights[id.0].stored(precision)),
-        _ => None,
-    };
-    let specialise = |kernel: Kernel| {
-        let rounded = kernel.operands.iter().filter_map(stored).any(|stored| stored == Precision::F16);
-        let text = kernel.wgsl(if rounded { Precision::F16 } else { Precision::F32 });
-        (kernel, text)
-    };
-    program.all_ops().map(|op| specialise(op.kernel())).collect()
-}
-
 fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
     #[cfg(target_arch = "wasm32")]
     let (vendor, architecture) = web::adapter_names(device);
@@ -290,167 +283,33 @@ fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
     Adapter { vendor, architecture, description: info.name.clone(), software }
 }
 
-type Scope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
-
-/// A program on its way to the GPU: buffers wait for values, kernels compile.
-pub struct Upload {
-    gpu: Arc<Gpu>,
-    program: Arc<Program>,
-    tokens: usize,
-    /// What the caller asked for; `None` keeps the checkpoint's own type.
-    precision: Option<Precision>,
-    allocated: Option<Allocated>,
-    waiting: u64,
-}
-
-struct Allocated {
-    precision: Precision,
-    weights: Vec<wgpu::Buffer>,
-    scopes: Vec<Scope>,
-    compiled: Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>,
-    kernels: Vec<(Kernel, String)>,
-}
-
-impl Upload {
-    /// For batches of at most `tokens` tokens.
-    pub fn new(gpu: Arc<Gpu>, program: Arc<Program>, tokens: usize, precision: Option<Precision>) -> Self {
-        Self { gpu, program, tokens, precision, allocated: None, waiting: 0 }
-    }
-
-    /// Refuses, before anything is allocated, what does not fit the device.
-    fn fits(&self, precision: Precision) -> Result<()> {
-        let limits = self.gpu.device.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let weights = self.program.weights.iter().map(|weight| weight.bytes(precision));
-        let slots = self.program.plan().slots.into_iter().map(|slot| self.rows(slot.rows) * slot.stride as u64 * 4);
-        match weights.chain(slots).find(|bytes| *bytes > limit) {
-            Some(found) => Err(Error::LimitExceeded { what: "bytes of one buffer on this GPU".into(), found, limit }),
-            None => Ok(()),
-        }
-    }
-
-    fn allocate(&mut self, precision: Precision) -> Result<()> {
-        self.fits(precision)?;
-        self.gpu.trouble()?;
-        let kernels = kernels(&self.program, precision);
-        let compiled = Box::pin(self.gpu.compile(&kernels));
-        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let buffer = |weight: &crate::weights::Weight| self.gpu.buffer("weight", weight.bytes(precision), usage);
-        let weights = self.program.weights.iter().map(buffer).collect();
-        let scopes: Vec<Scope> = vec![Box::pin(validation.pop()), Box::pin(memory.pop())];
-        self.allocated = Some(Allocated { precision, weights, scopes, compiled, kernels });
-        Ok(())
-    }
-
-    /// Waits for the kernels, compares them with the CPU, binds everything and runs the set-up.
-    pub async fn finish(mut self) -> Result<Resident> {
-        if self.allocated.is_none() {
-            return Err(Error::argument("the weights were not loaded"));
-        }
-        self.flush();
-        let Some(allocated) = &mut self.allocated else { return Err(Error::argument("the weights were not loaded")) };
-        for scope in &mut allocated.scopes {
-            if let Some(error) = scope.await {
-                return Err(refused(error, "loading the weights"));
-            }
-        }
-        let prepared = allocated.compiled.as_mut().await?;
-        let mut pipelines = Vec::with_capacity(allocated.kernels.len());
-        for (kernel, text) in &allocated.kernels {
-            pipelines.push(self.gpu.pipeline(kernel, text, &prepared).await?);
-        }
-        let precision = allocated.precision;
-        let self_check = check::run(&self.gpu, &self.program, precision, &allocated.kernels).await?;
-        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let resident = Resident::bind(&mut self, pipelines, self_check);
-        if let Some(error) = memory.pop().await {
-            return Err(refused(error, "allocating the activations"));
-        }
-        self.gpu.trouble()?;
-        resident
-    }
-
-    /// Rows of a buffer: whole tiles, so that kernels may read past the batch.
-    fn rows(&self, rows: Rows) -> u64 {
-        let most = match rows {
-            Rows::Tokens => self.tokens,
-            Rows::Fixed(rows) => rows,
-            Rows::Texts | Rows::Picks => self.program.most(rows),
-        };
-        whole_tiles(most)
-    }
-
-    fn flush(&mut self) {
-        self.gpu.queue.submit([]);
-        self.waiting = 0;
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // In a browser memory would wait for the garbage collector.
-        for weight in self.allocated.iter().flat_map(|allocated| &allocated.weights) {
-            weight.destroy();
-        }
-    }
-}
-
-impl Sink for Upload {
-    fn start(&mut self, stored: Dtype) -> Result<()> {
-        if self.allocated.is_some() {
-            return Ok(());
-        }
-        let exact = if stored == Dtype::F16 { Precision::F16 } else { Precision::F32 };
-        self.allocate(self.precision.unwrap_or(exact))
-    }
-
-    fn write(&mut self, weight: WeightId, at: usize, values: &[f32]) -> Result<()> {
-        let Some(allocated) = &self.allocated else { return Err(Error::argument("values before a header")) };
-        let buffer = &allocated.weights[weight.0];
-        let bytes = match self.program.weights[weight.0].stored(allocated.precision) {
-            // Integers are for the host.
-            Precision::F32 | Precision::Int8 => {
-                self.gpu.queue.write_buffer(buffer, 4 * at as u64, bytemuck::cast_slice(values));
-                4 * values.len()
-            }
-            Precision::F16 => {
-                let halves: Vec<u16> = values.iter().map(|value| f16::from_f32(*value).to_bits()).collect();
-                self.gpu.queue.write_buffer(buffer, 2 * at as u64, bytemuck::cast_slice(&halves));
-                2 * values.len()
-            }
-        };
-        self.waiting += bytes as u64;
-        if self.waiting > UPLOAD_BYTES {
-            self.flush();
-        }
-        Ok(())
-    }
-}
-
+/// Rows in whole tiles, so that kernels may read past the batch.
 fn whole_tiles(rows: usize) -> u64 {
     rows.next_multiple_of(32) as u64
 }
 
-fn refused(error: wgpu::Error, doing: &str) -> Error {
-    match error {
-        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { doing: doing.into() },
-        other => Error::Shader { kernel: doing.into(), reason: other.to_string() },
+/// A kernel with everything that it binds.
+struct Dispatch {
+    pipeline: wgpu::ComputePipeline,
+    group: wgpu::BindGroup,
+    grid: Grid,
+}
+
+impl Dispatch {
+    fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.group, &[]);
+        pass.dispatch_workgroups((self.grid.rows.of(batch) as u32).div_ceil(self.grid.per_group), self.grid.y, 1);
     }
 }
 
-/// A kernel with everything that it binds.
-type Step = (wgpu::ComputePipeline, wgpu::BindGroup, Grid);
+/// An operation: a dispatch for each piece of its large parameter.
+type Step = Vec<Dispatch>;
 
 /// Runs steps in their order.
 fn run<'a>(encoder: &mut wgpu::CommandEncoder, steps: impl IntoIterator<Item = &'a Step>, batch: &Batch) {
     let mut pass = encoder.begin_compute_pass(&Default::default());
-    for (pipeline, group, grid) in steps {
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, group, &[]);
-        pass.dispatch_workgroups((grid.rows.of(batch) as u32).div_ceil(grid.per_group), grid.y, 1);
-    }
+    steps.into_iter().flatten().for_each(|dispatch| dispatch.run(&mut pass, batch));
 }
 
 /// A program that lives on the GPU and waits for batches.
@@ -466,7 +325,7 @@ pub struct Resident {
     /// Activations by slot, and the slot of each.
     slots: Vec<wgpu::Buffer>,
     slot_of: Vec<usize>,
-    weights: Vec<wgpu::Buffer>,
+    weights: Vec<Parameter>,
 }
 
 impl Resident {
@@ -486,18 +345,22 @@ impl Resident {
         let vectors = 4 * program.most(Rows::Texts) as u64 * program.vectors().width as u64;
         let output = gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC);
         let staging = gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST);
-        let mut steps = Vec::with_capacity(pipelines.len());
-        for ((kernel, _), pipeline) in allocated.kernels.iter().zip(pipelines) {
-            let mut bound = vec![&frame];
-            for operand in &kernel.operands {
-                bound.push(match operand {
+        let mut pipelines = pipelines.into_iter();
+        let mut steps: Vec<Step> = Vec::with_capacity(allocated.kernels.len());
+        for variants in &allocated.kernels {
+            let mut step = Vec::with_capacity(variants.len());
+            for (piece, ((kernel, _), pipeline)) in variants.iter().zip(&mut pipelines).enumerate() {
+                let operand = |operand: &Operand| match operand {
                     Operand::Read(buf) | Operand::Write(buf) => &slots[plan.slot_of[buf.id]],
-                    Operand::Weight(id) => &allocated.weights[id.0],
+                    Operand::Weight(id) => &allocated.weights[id.0].pieces[0],
+                    Operand::Large(Large { weight, .. }) => &allocated.weights[weight.0].pieces[piece],
                     Operand::Output => &output,
-                });
+                };
+                let bound: Vec<_> = std::iter::once(&frame).chain(kernel.operands.iter().map(operand)).collect();
+                let group = gpu.bind(kernel, &pipeline, &bound);
+                step.push(Dispatch { pipeline, group, grid: kernel.grid });
             }
-            let group = gpu.bind(kernel, &pipeline, &bound);
-            steps.push((pipeline, group, kernel.grid));
+            steps.push(step);
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
@@ -515,6 +378,11 @@ impl Resident {
     /// Gives an activation that no step writes its values.
     pub fn set(&self, buf: Buf, values: &[f32]) {
         self.gpu.queue.write_buffer(&self.slots[self.slot_of[buf.id]], 0, bytemuck::cast_slice(values));
+    }
+
+    /// Dispatches of a batch.
+    pub fn dispatches(&self, tail: TailId) -> usize {
+        self.program.step_indices(tail).map(|index| self.steps[index].len()).sum()
     }
 
     /// How its matrices are stored.
@@ -570,6 +438,7 @@ impl Drop for Resident {
     fn drop(&mut self) {
         // In a browser memory would wait for the garbage collector.
         let own = [&self.frame, &self.output, &self.staging];
-        self.slots.iter().chain(&self.weights).chain(own).for_each(wgpu::Buffer::destroy);
+        let weights = self.weights.iter().flat_map(|weight| &weight.pieces);
+        self.slots.iter().chain(weights).chain(own).for_each(wgpu::Buffer::destroy);
     }
 }

@@ -9,7 +9,7 @@ use super::layer_norm::Norm;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
+use crate::program::{Buf, Large, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Grid, Kernel};
 
 /// The tables that are looked up, all of one width.
@@ -82,7 +82,10 @@ impl Program {
 impl Op for Embed {
     fn kernel(&self) -> Kernel {
         let (own, fragment) = match self.tables.own {
-            Own::Table(table) => (Operand::Weight(table), fragment!("lib/own_table.wgsl")),
+            Own::Table(weight) => {
+                let (values, integers) = (fragment!("lib/own_table.wgsl"), fragment!("lib/own_integers.wgsl"));
+                (Operand::Large(Large { weight, values, integers }), fragment!("lib/own_piece.wgsl"))
+            }
             Own::Rows(rows) => (Operand::Read(rows), fragment!("lib/own_rows.wgsl")),
         };
         // A table that is absent is bound all the same, and not read.

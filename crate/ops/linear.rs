@@ -6,7 +6,7 @@ use embedlet_host::{Matrix, add_scaled, product, zip};
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
+use crate::program::{Buf, Large, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
 use crate::weights::TILE;
 
@@ -106,7 +106,11 @@ impl Op for Linear {
     fn kernel(&self) -> Kernel {
         let mut operands = vec![
             Operand::Read(self.x),
-            Operand::Weight(self.weight),
+            Operand::Large(Large {
+                weight: self.weight,
+                values: fragment!("lib/weight_values.wgsl"),
+                integers: fragment!("lib/weight_integers.wgsl"),
+            }),
             Operand::Weight(self.bias),
             Operand::Write(self.out),
         ];

@@ -22,7 +22,7 @@ use crate::folder::{Folder, INDEX};
 use crate::model::{Device, EmbedOptions, Model};
 use crate::native;
 use crate::packed::{FILE, Golden, Packing, SCALES, Sum, VERSION, ZEROS};
-use crate::program::{Buf, Op, Operand, Precision, Rows, WeightId};
+use crate::program::{Buf, Large, Op, Operand, Precision, Rows, WeightId};
 use crate::reader::place;
 use crate::runner::Runner;
 use crate::task::Task;
@@ -518,9 +518,7 @@ fn read(from: &Path, path: &str) -> Result<Vec<u8>> {
 fn product(op: &dyn Op) -> Option<(Buf, WeightId)> {
     let kernel = op.kernel();
     match kernel.operands[..] {
-        [Operand::Read(x), Operand::Weight(weight), ..] if kernel.name == "linear" && x.rows == Rows::Tokens => {
-            Some((x, weight))
-        }
+        [Operand::Read(x), Operand::Large(Large { weight, .. }), ..] if x.rows == Rows::Tokens => Some((x, weight)),
         _ => None,
     }
 }

@@ -14,6 +14,9 @@ export type Device = "webgpu" | "wasm";
 /** How weights are stored on the device. Sums are always taken in f32. */
 export type Precision = "f32" | "f16" | "int8";
 
+/** The same of a model that is loaded: `"packed"` are the integers of a packed folder, as a GPU holds them. */
+export type StoredPrecision = Precision | "packed";
+
 /** How token vectors become one text vector; several are concatenated in the order the model defines. */
 export type Pooling = "cls" | "max" | "mean" | "mean_sqrt_len_tokens" | "weightedmean" | "lasttoken";
 
@@ -48,7 +51,8 @@ export interface LoadOptions {
    */
   device?: "auto" | Device;
   /**
-   * `"auto"` (default) keeps what the model's files hold. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32.
+   * `"auto"` (default) keeps what the model's files hold: of a packed folder a GPU reads the integers themselves, and the CPU makes f32
+   * of them. `"f16"` halves what an f32 model takes on a GPU; the CPU rounds, but holds f32.
    * `"int8"`, on the CPU only, is about twice as fast and no longer exact: matrices, and what they multiply, are rounded to integers.
    */
   precision?: "auto" | Precision;
@@ -293,7 +297,7 @@ export interface EncoderInfo {
   adapter: { vendor: string; architecture: string; description: string; software: boolean } | null;
   /** Why `device: "auto"` did not take WebGPU; `null` otherwise. */
   reason: string | null;
-  precision: Precision;
+  precision: StoredPrecision;
   /** Bytes of weights held on the device. */
   weightBytes: number;
   /** Compute dispatches of one packed batch; 0 on the CPU. */

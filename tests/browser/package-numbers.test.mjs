@@ -210,6 +210,25 @@ for (const device of DEVICES) {
   });
 }
 
+test("a packed folder has the same vectors from its integers as from floats", SLOW, async () => {
+  const page = await open(browser, served);
+  const texts = golden("architectures/texts.json");
+  const vectors = (device, precision) => page.evaluate(async ([device, precision, texts]) => {
+    const encoder = await embedlet.Encoder.load(new URL("/golden/packed/modernbert-q4", location.href), { device, precision });
+    try {
+      return { ...helpers.plain(await encoder.embed(texts)), held: encoder.info.precision, bytes: encoder.info.weightBytes };
+    } finally {
+      encoder.dispose();
+    }
+  }, [device, precision, texts]);
+  const floats = await vectors("wasm", "auto");
+  const integers = await vectors("webgpu", "auto");
+  assert.deepEqual([floats.held, integers.held, (await vectors("webgpu", "f16")).held], ["f32", "packed", "f16"]);
+  assert.ok(integers.bytes < floats.bytes / 3, `${integers.bytes} of ${floats.bytes} bytes`);
+  assert.ok(compare(integers.data, floats.data, floats.dimensions).minCosine > 0.99999);
+  await page.close();
+});
+
 for (const device of DEVICES) {
   test(`the states of every token on ${device}`, SLOW, async () => {
     const page = await open(browser, served);

@@ -1,0 +1,197 @@
+//! A program on its way to the GPU: parameters are written as they come, and kernels compile meanwhile.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use half::f16;
+use safetensors::Dtype;
+
+use super::holding::{Holding, Parameter, Variant, too_large};
+use super::{Gpu, Prepared, Resident, check, whole_tiles};
+use crate::error::{Error, Result};
+use crate::integers::Integers;
+use crate::program::{Precision, Program, Rows, WeightId};
+use crate::shader::Piece;
+use crate::weights::{Sink, Weight};
+
+/// Native uploads are flushed when this many bytes wait, so that staging memory stays small.
+const UPLOAD_BYTES: u64 = 16 << 20;
+
+type Scope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+
+/// A program on its way to the GPU: buffers wait for values, kernels compile.
+pub struct Upload {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) program: Arc<Program>,
+    pub(super) tokens: usize,
+    /// What the caller asked for; `None` keeps the checkpoint's own type.
+    precision: Option<Precision>,
+    pub(super) allocated: Option<Allocated>,
+    waiting: u64,
+}
+
+/// What waits for values.
+pub(super) struct Allocated {
+    pub precision: Precision,
+    pub weights: Vec<Parameter>,
+    scopes: Vec<Scope>,
+    compiled: Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>,
+    /// Of every operation in order, those of the set-up first.
+    pub kernels: Vec<Vec<Variant>>,
+}
+
+impl Upload {
+    /// For batches of at most `tokens` tokens.
+    pub fn new(gpu: Arc<Gpu>, program: Arc<Program>, tokens: usize, precision: Option<Precision>) -> Self {
+        Self { gpu, program, tokens, precision, allocated: None, waiting: 0 }
+    }
+
+    /// Refuses, before anything is allocated, what does not fit the device.
+    fn allocate(&mut self, precision: Precision) -> Result<()> {
+        let limit = self.gpu.limit;
+        let (weights, large) = (&self.program.weights, self.program.large());
+        let holding = Holding { weights, large, precision, limit };
+        let pieces = (0..weights.len()).map(|id| holding.pieces(WeightId(id))).collect::<Result<Vec<_>>>()?;
+        let slots = self.program.plan().slots.into_iter().map(|slot| self.rows(slot.rows) * slot.stride as u64 * 4);
+        if let Some(found) = slots.max().filter(|bytes| *bytes > limit) {
+            return Err(too_large(found, limit));
+        }
+        self.gpu.trouble()?;
+        let kernels = self.program.all_ops().map(|op| holding.variants(op.kernel())).collect::<Result<Vec<_>>>()?;
+        let compiled = Box::pin(self.gpu.compile(&kernels.concat()));
+        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let parameter = |(weight, (pieces, bytes)): (&Weight, (Vec<Piece>, u64))| {
+            let mut left = weight.bytes(precision);
+            let buffer = |_: &Piece| {
+                let size = bytes.min(left);
+                left -= size;
+                self.gpu.buffer("weight", size, usage)
+            };
+            Parameter { pieces: pieces.iter().map(buffer).collect(), bytes }
+        };
+        let weights = weights.iter().zip(pieces).map(parameter).collect();
+        let scopes: Vec<Scope> = vec![Box::pin(validation.pop()), Box::pin(memory.pop())];
+        self.allocated = Some(Allocated { precision, weights, scopes, compiled, kernels });
+        Ok(())
+    }
+
+    /// Waits for the kernels, compares them with the CPU, binds everything and runs the set-up.
+    pub async fn finish(mut self) -> Result<Resident> {
+        if self.allocated.is_none() {
+            return Err(Error::argument("the weights were not loaded"));
+        }
+        self.flush();
+        let Some(allocated) = &mut self.allocated else { return Err(Error::argument("the weights were not loaded")) };
+        for scope in &mut allocated.scopes {
+            if let Some(error) = scope.await {
+                return Err(refused(error, "loading the weights"));
+            }
+        }
+        let prepared = allocated.compiled.as_mut().await?;
+        let mut pipelines = Vec::with_capacity(allocated.kernels.len());
+        for (kernel, text) in allocated.kernels.iter().flatten() {
+            pipelines.push(self.gpu.pipeline(kernel, text, &prepared).await?);
+        }
+        let precision = allocated.precision;
+        let self_check = check::run(&self.gpu, &self.program, precision, &allocated.kernels).await?;
+        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let resident = Resident::bind(&mut self, pipelines, self_check);
+        if let Some(error) = memory.pop().await {
+            return Err(refused(error, "allocating the activations"));
+        }
+        self.gpu.trouble()?;
+        resident
+    }
+
+    /// Rows of a buffer: whole tiles, so that kernels may read past the batch.
+    pub(super) fn rows(&self, rows: Rows) -> u64 {
+        let most = match rows {
+            Rows::Tokens => self.tokens,
+            Rows::Fixed(rows) => rows,
+            Rows::Texts | Rows::Picks => self.program.most(rows),
+        };
+        whole_tiles(most)
+    }
+
+    /// Writes bytes of a parameter from byte `at` on, into whichever pieces have them.
+    fn put(&mut self, weight: WeightId, mut at: u64, mut bytes: &[u8]) -> Result<()> {
+        let Some(allocated) = &self.allocated else { return Err(before_header()) };
+        let parameter = &allocated.weights[weight.0];
+        self.waiting += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (piece, offset) = (at / parameter.bytes, at % parameter.bytes);
+            let (now, later) = bytes.split_at(bytes.len().min((parameter.bytes - offset) as usize));
+            self.gpu.queue.write_buffer(&parameter.pieces[piece as usize], offset, now);
+            at += now.len() as u64;
+            bytes = later;
+        }
+        if self.waiting > UPLOAD_BYTES {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        self.gpu.queue.submit([]);
+        self.waiting = 0;
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // In a browser memory would wait for the garbage collector.
+        let weights = self.allocated.iter().flat_map(|allocated| &allocated.weights);
+        weights.flat_map(|weight| &weight.pieces).for_each(wgpu::Buffer::destroy);
+    }
+}
+
+impl Sink for Upload {
+    fn start(&mut self, stored: Dtype) -> Result<()> {
+        if self.allocated.is_some() {
+            return Ok(());
+        }
+        let exact = match stored {
+            _ if self.program.weights.iter().any(|weight| weight.held.is_some()) => Precision::Packed,
+            Dtype::F16 => Precision::F16,
+            _ => Precision::F32,
+        };
+        self.allocate(self.precision.unwrap_or(exact))
+    }
+
+    fn write(&mut self, weight: WeightId, at: usize, values: &[f32]) -> Result<()> {
+        let Some(allocated) = &self.allocated else { return Err(before_header()) };
+        match self.program.weights[weight.0].stored(allocated.precision) {
+            Precision::F16 => {
+                let halves: Vec<u16> = values.iter().map(|value| f16::from_f32(*value).to_bits()).collect();
+                self.put(weight, 2 * at as u64, bytemuck::cast_slice(&halves))
+            }
+            // Int8 is for the host, and what is packed comes as it is.
+            Precision::F32 | Precision::Int8 | Precision::Packed => {
+                self.put(weight, 4 * at as u64, bytemuck::cast_slice(values))
+            }
+        }
+    }
+
+    fn integers(&self, weight: WeightId) -> Option<Integers> {
+        let packed = self.allocated.as_ref().is_some_and(|allocated| allocated.precision == Precision::Packed);
+        self.program.weights[weight.0].integers().filter(|_| packed)
+    }
+
+    fn write_integers(&mut self, weight: WeightId, at: usize, words: &[u32]) -> Result<()> {
+        self.put(weight, 4 * at as u64, bytemuck::cast_slice(words))
+    }
+}
+
+fn before_header() -> Error {
+    Error::argument("values before a header")
+}
+
+fn refused(error: wgpu::Error, doing: &str) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { doing: doing.into() },
+        other => Error::Shader { kernel: doing.into(), reason: other.to_string() },
+    }
+}
