@@ -10,6 +10,7 @@ use crate::config::{json, limit, looks_like_html};
 use crate::error::{Error, Result, printable};
 use crate::packed::{Packed, Packing, SCALES, ZEROS};
 use crate::program::WeightId;
+use crate::sort::sort_by;
 use crate::weights::{Part, Weight};
 
 const HEADER_BYTES: u64 = 4 << 20;
@@ -227,7 +228,7 @@ pub(crate) fn targets(
         let role = Role::Values { form, rows: part.rows, columns, done: 0, fills: vec![fill] };
         targets.push(Target { bytes, role });
     }
-    targets.sort_by_key(|target| target.bytes.start);
+    sort_by(&mut targets, |a, b| a.bytes.start.cmp(&b.bytes.start));
     let bytes_in = |dtype| targets.iter().filter(|target| target.dtype() == dtype).map(Target::len).sum::<u64>();
     let stored = [Dtype::F32, Dtype::BF16, Dtype::F16].into_iter().max_by_key(|dtype| bytes_in(Some(*dtype)));
     Ok((data + metadata.data_len() as u64, targets, stored.unwrap_or(Dtype::F32)))

@@ -11,6 +11,7 @@ use crate::model::Model;
 use crate::platform::now_ms;
 use crate::program::{Outcome, Rows, TailId};
 use crate::runner::Scan;
+use crate::sort::sort_by;
 
 /// Batches are sized so that one takes about this long: short enough for progress, abort, and a driver's
 /// watchdog, long enough to be worth a submit.
@@ -130,7 +131,7 @@ impl Job {
         }
         // Longest first: the first batch shows the worst time, and neighbours have similar lengths.
         let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].ids.len()));
+        sort_by(&mut order, |a, b| sequences[*b].ids.len().cmp(&sequences[*a].ids.len()));
         let truncated = sequences.iter().map(|sequence| sequence.truncated).collect();
         let result = Ragged { data: Vec::new(), width, starts, truncated };
         Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 })

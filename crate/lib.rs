@@ -45,6 +45,7 @@ pub mod rotation;
 mod runner;
 pub mod shader;
 pub mod shards;
+mod sort;
 pub mod tails;
 pub mod task;
 pub mod tokens;

@@ -15,19 +15,52 @@ use crate::program::{Buf, Large, Operand, Rows};
 pub struct Fragment {
     /// Path inside `shaders/`, for messages.
     pub name: &'static str,
-    /// Its WGSL.
+    /// Its WGSL, without comments.
     pub text: &'static str,
 }
 
 /// The [`Fragment`] of a file in `shaders/`.
 #[macro_export]
 macro_rules! fragment {
-    ($path:literal) => {
-        $crate::shader::Fragment {
-            name: $path,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path)),
+    ($path:literal) => {{
+        const FILE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $path));
+        const BARE: [u8; $crate::shader::bare(FILE, &mut [])] = {
+            let mut bare = [0; $crate::shader::bare(FILE, &mut [])];
+            $crate::shader::bare(FILE, &mut bare);
+            bare
+        };
+        $crate::shader::Fragment { name: $path, text: $crate::shader::text(&BARE) }
+    }};
+}
+
+/// Copies WGSL, as far as there is room, without its comments and the blanks that begin lines: a page need not download what only
+/// readers of the source want. Returns the length of it all. Comments are those that `//` begins.
+pub const fn bare(file: &[u8], into: &mut [u8]) -> usize {
+    let (mut at, mut length, mut begins) = (0, 0, true);
+    while at < file.len() {
+        let comment = file[at] == b'/' && at + 1 < file.len() && file[at + 1] == b'/';
+        while comment && at < file.len() && file[at] != b'\n' {
+            at += 1;
         }
-    };
+        if at < file.len() && !(begins && (file[at] == b' ' || file[at] == b'\n')) {
+            if length < into.len() {
+                into[length] = file[at];
+            }
+            length += 1;
+            begins = file[at] == b'\n';
+        }
+        at += 1;
+    }
+    length
+}
+
+/// The text of a file, which is UTF-8 or does not compile.
+#[expect(clippy::panic, reason = "only while it is compiled")]
+pub const fn text(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => panic!("a shader is no UTF-8"),
+    }
 }
 
 /// A `const` line of a kernel.
@@ -163,4 +196,17 @@ pub fn numbered(text: &str) -> String {
         let _ = writeln!(listing, "{:4} {text}", line + 1);
         listing
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_and_blanks_are_left_out() {
+        let file = b"// what\n\nfn f() {\n  return; // why\n}\n// end";
+        let mut found = [0; 99];
+        let length = bare(file, &mut found);
+        assert_eq!(text(&found[..length]), "fn f() {\nreturn; \n}\n");
+    }
 }

@@ -9,6 +9,7 @@ use crate::checkpoint::{prefix, todays_name};
 use crate::config::json;
 use crate::error::{Error, Result, printable};
 use crate::folder::{inside, join};
+use crate::sort::sort_by;
 use crate::weights::Weight;
 
 /// Most files of a checkpoint.
@@ -57,7 +58,7 @@ impl Shards {
     /// The files, each once.
     pub fn files(&self) -> Vec<String> {
         let mut files: Vec<String> = self.files.values().cloned().collect();
-        files.sort();
+        sort_by(&mut files, Ord::cmp);
         files.dedup();
         files
     }

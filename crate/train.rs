@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sort::sort_by;
 
 /// Values of C to choose from, as many a decade as `LogisticRegressionCV` has: 1e-4 to 1e4.
 const GRID: usize = 10;
@@ -368,7 +369,7 @@ fn stratified(classes: &[usize], folds: usize) -> Vec<usize> {
         let members: Vec<usize> = (first..classes.len()).filter(|row| classes[*row] == classes[first]).collect();
         // Examples sorted by class are dealt out one by one; then each class's lie in the order of the folds.
         let mut dealt: Vec<usize> = (before..before + members.len()).map(|place| place % folds).collect();
-        dealt.sort_unstable();
+        sort_by(&mut dealt, Ord::cmp);
         members.iter().zip(dealt).for_each(|(row, fold)| fold_of[*row] = fold);
         before += members.len();
     }

@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::head::Pooling;
 use crate::ops::{Activation, Epilogue, Heads, RelativePositions};
 use crate::program::{Buf, WeightId};
+use crate::sort::sort_by;
 use crate::task::{HeadStep, Outputs, Tasks};
 use crate::weights::{Axis, Layout, Part, Rounding, Weight};
 
@@ -127,7 +128,7 @@ impl Terms {
             _ => config.texts(key)?.unwrap_or_default().join("|"),
         };
         let mut names: Vec<&str> = joined.split('|').map(str::trim).filter(|_| !joined.is_empty()).collect();
-        names.sort_unstable();
+        sort_by(&mut names, Ord::cmp);
         let (content_to_position, position_to_content) = match names[..] {
             [] => (false, false),
             ["c2p"] => (true, false),

@@ -7,6 +7,7 @@ use crate::cpu::Memory;
 use crate::fragment;
 use crate::program::{Buf, Op, Operand, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
+use crate::sort::best_first;
 
 /// Which experts the tokens chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Op for Route {
                 let total: f32 = scores.iter().map(|score| (score - highest).exp()).sum();
                 let mut order: Vec<usize> = (0..experts).collect();
                 // A stable sort: of equal scores the first counts.
-                order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+                best_first(&mut order, |expert| scores[*expert]);
                 out.fill(0.0);
                 for (out, expert) in out.chunks_exact_mut(2).zip(&order[..top]) {
                     out.copy_from_slice(&[*expert as f32, (scores[*expert] - highest).exp() / total]);

@@ -11,6 +11,7 @@ use crate::batch::Sequence;
 use crate::error::{Error, Result};
 use crate::job::{Call, Ragged};
 use crate::model::Model;
+use crate::sort::best_first;
 use crate::tokens::{Encoding, Truncation};
 
 /// Tokens that windows of a long context share, unless the caller says otherwise. Half of their room at most.
@@ -80,7 +81,7 @@ impl Model {
                 if options.no_answer {
                     answers.push(Answer { answer: String::new(), score: nothing, start: 0, end: 0 });
                 }
-                answers.sort_by(|a, b| b.score.total_cmp(&a.score));
+                best_first(&mut answers, |answer| answer.score);
                 answers.truncate(top_k);
                 found.push(answers);
             }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::job::{Call, Ragged};
 use crate::model::Model;
+use crate::sort::best_first;
 use crate::tokens::Truncation;
 
 /// What makes scores of a head's columns.
@@ -131,7 +132,7 @@ impl Scorer {
         let label =
             |((_, label), score): (&(usize, String), f32)| LabelScore { label: label.clone(), score, truncated: false };
         let mut scores: Vec<LabelScore> = self.columns.iter().zip(scores).map(label).collect();
-        scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+        best_first(&mut scores, |label| label.score);
         scores.truncate(self.top_k);
         Classification { logits: logits.to_vec(), scores, truncated }
     }
@@ -188,7 +189,7 @@ impl Model {
                     truncated: *truncated,
                 };
                 let mut scores: Vec<LabelScore> = labels.iter().zip(scores).zip(truncated).map(label).collect();
-                scores.sort_by(|a, b| b.score.total_cmp(&a.score));
+                best_first(&mut scores, |label| label.score);
                 scores
             };
             let texts = rows.data.chunks_exact(rows.width * labels.len());

@@ -8,6 +8,7 @@ use super::{Input, Task, softmax};
 use crate::error::{Error, Result};
 use crate::job::Call;
 use crate::model::Model;
+use crate::sort::{best_first, sort_by};
 use crate::tokens::{Tokens, Truncation};
 
 /// Candidates a mask, unless the caller says otherwise.
@@ -79,8 +80,7 @@ impl Model {
                     Some(ids) => ids.clone(),
                     None => (0..scores.len() as u32).collect(),
                 };
-                let score = |id: &u32| scores[*id as usize];
-                ids.sort_by(|a, b| score(b).total_cmp(&score(a)));
+                best_first(&mut ids, |id| scores[*id as usize]);
                 ids.truncate(top_k);
                 let candidate = |id: u32| {
                     let mut whole = sequence.ids.clone();
@@ -88,7 +88,7 @@ impl Model {
                     // As the pipeline of transformers leaves it out.
                     whole.retain(|id| Some(*id) != model.parts.pad);
                     let sequence = tokens.decode(&whole, alone)?;
-                    Ok(Candidate { id, token: tokens.decode(&[id], false)?, score: score(&id), sequence })
+                    Ok(Candidate { id, token: tokens.decode(&[id], false)?, score: scores[id as usize], sequence })
                 };
                 let top = ids.into_iter().map(candidate).collect::<Result<_>>()?;
                 Ok(Mask { position: *position, top, truncated: sequence.truncated })
@@ -109,7 +109,7 @@ fn allowed(tokens: &Tokens, options: &FillOptions) -> Result<Option<Vec<u32>>> {
         let id = tokens.id(target).or_else(first);
         ids.push(id.ok_or_else(|| Error::argument(format!("target \"{target}\" has no token")))?);
     }
-    ids.sort_unstable();
+    sort_by(&mut ids, Ord::cmp);
     ids.dedup();
     if let Some(id) = ids.iter().find(|id| **id as usize >= tokens.vocab()) {
         return Err(Error::argument(format!("id {id} is not in the vocabulary of {}", tokens.vocab())));

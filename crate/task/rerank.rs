@@ -12,6 +12,7 @@ use crate::batch::Sequence;
 use crate::error::{Error, Result};
 use crate::job::Call;
 use crate::model::{Kind, Model};
+use crate::sort::best_first;
 use crate::tokens::Truncation;
 
 /// Options of one reranking.
@@ -83,7 +84,7 @@ impl Model {
             let scores = function.apply(rows.data.iter().copied()).into_iter().zip(truncated).enumerate();
             let mut ranked: Vec<_> =
                 scores.map(|(index, (score, truncated))| Ranked { index, score, truncated }).collect();
-            ranked.sort_by(|a, b| b.score.total_cmp(&a.score));
+            best_first(&mut ranked, |one| one.score);
             ranked.truncate(top_k);
             Ok(ranked)
         }))

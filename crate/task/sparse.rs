@@ -9,6 +9,7 @@ use crate::batch::Sequence;
 use crate::error::Result;
 use crate::job::Call;
 use crate::model::{Kind, Model};
+use crate::sort::best_first;
 
 /// Options of one sparse embedding.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -58,7 +59,7 @@ impl Model {
         Ok(Call::each(job, move |model, index, weights| {
             let mut terms: Vec<(u32, f32)> =
                 (0..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > 0.0).collect();
-            terms.sort_by(|a, b| b.1.total_cmp(&a.1));
+            best_first(&mut terms, |(_, weight)| *weight);
             terms.truncate(top_k);
             let token = |(id, _): &(u32, f32)| model.parts.tokens.token(*id).unwrap_or_default();
             let tokens = terms.iter().map(token).collect();

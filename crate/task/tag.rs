@@ -8,6 +8,7 @@ use crate::batch::Sequence;
 use crate::error::Result;
 use crate::job::Call;
 use crate::model::Model;
+use crate::sort::sort_by;
 use crate::tokens::{Encoding, Tokens, Truncation};
 
 /// Tokens that windows of a long text share, unless the caller says otherwise. Half of their room at most.
@@ -236,7 +237,7 @@ fn words(pieces: Vec<Piece>, aggregation: Aggregation, tokens: &Tokens) -> Resul
 
 /// Of entities that overlap, found in two windows, the longer, then the surer one.
 fn without_overlaps(mut entities: Vec<Entity>) -> Vec<Entity> {
-    entities.sort_by_key(|entity| entity.start);
+    sort_by(&mut entities, |a, b| a.start.cmp(&b.start));
     let mut kept: Vec<Entity> = Vec::new();
     for entity in entities {
         match kept.last_mut() {

@@ -13,6 +13,7 @@ use crate::chunk::Overflow;
 use crate::error::{Error, Result};
 use crate::job::Call;
 use crate::model::{EmbedOptions, Embeddings, Model};
+use crate::sort::sort_by;
 use crate::train::{Method, TrainOptions, Training};
 
 /// What errors call the file.
@@ -153,7 +154,7 @@ impl Model {
         embed: &EmbedOptions,
     ) -> Result<Call<TrainedHead>> {
         let mut labels: Vec<String> = examples.iter().map(|example| example.label.clone()).collect();
-        labels.sort_unstable();
+        sort_by(&mut labels, Ord::cmp);
         labels.dedup();
         let classes = examples.iter().filter_map(|example| labels.binary_search(&example.label).ok()).collect();
         let mut embed = embed.clone();

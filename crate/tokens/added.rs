@@ -11,6 +11,7 @@ use super::parts::{Model, Normalizer};
 use super::unicode::is_word;
 use super::{invalid, refused};
 use crate::error::Result;
+use crate::sort::sort_by;
 
 /// An entry of `added_tokens`.
 #[derive(Debug, Deserialize)]
@@ -130,7 +131,7 @@ struct Matcher {
 
 impl Matcher {
     fn new(mut tokens: Vec<(String, AddedToken)>) -> Result<Self> {
-        tokens.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        sort_by(&mut tokens, |(a, _), (b, _)| a.cmp(b));
         if tokens.first().is_some_and(|(text, _)| text.is_empty()) {
             return Err(refused("normalization leaves nothing of an added token"));
         }
@@ -138,7 +139,7 @@ impl Matcher {
             return Err(refused(format!("two added tokens are found by \"{text}\"")));
         }
         let mut lengths: Vec<usize> = tokens.iter().map(|(text, _)| text.len()).collect();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        sort_by(&mut lengths, |a, b| b.cmp(a));
         lengths.dedup();
         let mut first: Vec<u8> = tokens.iter().filter_map(|(text, _)| text.bytes().next()).collect();
         first.dedup();
