@@ -13,7 +13,7 @@ const SEARCHES = [
 ];
 /** 7 for each of the 6 layers, and 2. */
 const MOST_DISPATCHES = 44;
-/** For a load of 90 MB and some 200 texts on a GPU that is a CPU. */
+/** For a load of 23 MB and some 200 texts on a GPU that is a CPU. */
 const READY_MS = 300_000;
 const SEARCH_MS = 30_000;
 

@@ -1,9 +1,9 @@
 // The built page (`web/dist`) with the real package and the real model, in headless Chromium, as its reader meets it.
 //
-// EMBEDLET_MODEL: folder of all-MiniLM-L6-v2.  EMBEDLET_PAGE: a page built elsewhere than `web/dist`.
+// EMBEDLET_PAGE_MODEL: folder of all-MiniLM-L6-v2 as `cargo xtask demo` packs it.  EMBEDLET_PAGE: a page built elsewhere than `web/dist`.
 
 import assert from "node:assert/strict";
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -12,9 +12,9 @@ import { launch } from "./harness.mjs";
 import { drop, open, report, serve, state } from "./page-site.mjs";
 
 const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
-const model = process.env.EMBEDLET_MODEL;
+const model = process.env.EMBEDLET_PAGE_MODEL;
 assert.ok(existsSync(join(dist, "index.html")), `${dist} holds no page: run \`cargo xtask build\``);
-assert.ok(model && existsSync(join(model, "model.safetensors")), "EMBEDLET_MODEL must name a folder with all-MiniLM-L6-v2");
+assert.ok(model && existsSync(join(model, "embedlet.json")), "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
 const WEIGHTS = statSync(join(model, "model.safetensors")).size;
 
 let browser;
@@ -54,6 +54,11 @@ async function adds(page, documents, act) {
   await page.waitForFunction((wanted) => JSON.parse(document.getElementById("report").textContent).documents === wanted, wanted);
   await state(page, "ready");
 }
+
+test("the page's model is the smallest that keeps its neighbours", () => {
+  const { dtype, loss } = JSON.parse(readFileSync(join(model, "embedlet.json"), "utf8"));
+  assert.ok(loss.top10Agreement >= 0.97 && WEIGHTS < 23.5e6, `${dtype}: ${loss.top10Agreement} at ${WEIGHTS} bytes`);
+});
 
 test("webgpu: loads, answers the address's query, reports", async () => {
   const page = await open(browser);

@@ -10,7 +10,10 @@ use crate::{
 
 pub fn demo(named: Option<&str>, port: Option<u16>, check: bool) -> Result<()> {
     // First, so that a mistyped model is not found out after minutes of building.
-    let model = model::obtain(named)?;
+    let mut model = model::obtain(named)?;
+    if model.is_default {
+        model.folder = model::packed(&model.folder)?;
+    }
     let browser = if check { Some(setup::browser()?) } else { None };
     wasm::build()?;
 

@@ -49,6 +49,11 @@ pub fn test(all: bool) -> Result<()> {
         }
         run(&mut test)
     })?;
+    let mut packed = PathBuf::new();
+    step("pack", || {
+        packed = model::packed(&model)?;
+        Ok(())
+    })?;
     step("build", wasm::build)?;
     step("size", || wasm::sizes(&["--check"]))?;
     step("package", || run(npm().arg("test").current_dir(root().join("pkg"))))?;
@@ -59,7 +64,8 @@ pub fn test(all: bool) -> Result<()> {
             .args(["--test", "--test-concurrency=1"])
             .args(files)
             .env("CHROME", &browser)
-            .env("EMBEDLET_MODEL", &model))
+            .env("EMBEDLET_MODEL", &model)
+            .env("EMBEDLET_PAGE_MODEL", &packed))
     };
     step("browser", || node_tests("tests/browser"))?;
     if all {
