@@ -159,6 +159,10 @@ export class KeptSource implements Source {
     return new KeptSource(store, address, remote, manifest !== undefined, manifest?.files ?? [], manifest?.verified ?? true);
   }
 
+  fetches(path: string): boolean {
+    return !this.kept || !this.#files.has(path);
+  }
+
   async open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined> {
     const kept = this.#files.get(path);
     if (kept === null) return undefined;

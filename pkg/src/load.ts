@@ -79,6 +79,7 @@ class Load {
       await this.#weights(loader);
       const complete: Loader = loader;
       loader = undefined;
+      this.#progress.enter("check");
       const model = await instance.run(() => complete.finish());
       this.#progress.ready();
       return model;
@@ -96,9 +97,15 @@ class Load {
       for (;;) {
         const wanted = await this.context.instance.run(() => folder.wanted());
         if (wanted.length === 0) return folder;
+        this.#progress.enter(wanted.some((path) => this.context.source.fetches(path)) ? "download" : "verify");
         const contents = await Promise.all(wanted.map((path) => this.#small(path)));
         this.context.signal?.throwIfAborted();
-        for (const [i, path] of wanted.entries()) await this.context.instance.run(() => folder.put(path, contents[i]));
+        this.#progress.enter("verify");
+        for (const [i, path] of wanted.entries()) {
+          const bytes = contents[i];
+          if (bytes) await this.#verify(path, bytes);
+          await this.context.instance.run(() => folder.put(path, bytes));
+        }
       }
     } catch (error) {
       this.context.instance.free(folder);
@@ -107,7 +114,7 @@ class Load {
   }
 
   /** A file as a whole. HTML counts as absent here: the crate knows whether it can do without, see `#explained`. */
-  async #small(path: string): Promise<Uint8Array | undefined> {
+  async #small(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     let file: OpenFile | undefined;
     try {
       file = await this.#open(path);
@@ -125,7 +132,6 @@ class Load {
       chunks.push(chunk);
     }
     const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
-    await this.#verify(path, bytes);
     const sizes = path === PACKED ? sizesIn(bytes) : undefined;
     if (sizes?.size) this.#progress.list(sizes);
     return bytes;
@@ -156,6 +162,7 @@ class Load {
     const sizes = paths.map(async (path) => [path, paths.length > 1 ? await this.#size(path) : undefined] as const);
     this.#progress.list(new Map(await Promise.all(sizes)));
     for (const path of paths) {
+      this.#progress.enter(this.context.source.fetches(path) ? "download" : "upload");
       const file = await this.#open(path);
       if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
       const { integrity, kept } = this.context;
@@ -169,6 +176,7 @@ class Load {
         since = 0;
         await pause();
       }
+      this.#progress.enter("verify");
       const sha256 = await this.context.instance.run(() => loader.end());
       if (sha256 !== undefined) kept?.hashed(path, sha256);
     }

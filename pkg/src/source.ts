@@ -19,6 +19,8 @@ export interface OpenFile {
 
 /** A model folder. `undefined` means that there is no such file. */
 export interface Source {
+  /** Whether a file comes from the network. */
+  fetches(path: string): boolean;
   open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined>;
   /** Bytes of a file not opened yet, where that can be learnt without reading it. */
   size(path: string, signal: AbortSignal | undefined): Promise<number | undefined>;
@@ -99,6 +101,7 @@ function waited(ms: number, signal: AbortSignal | null | undefined): Promise<voi
 
 function urlSource(folder: string, headers: Record<string, string>): Source {
   return {
+    fetches: () => true,
     async open(path, signal) {
       const url = addressOf(folder, path);
       const response = await get(url, { headers, signal: signal ?? null });
@@ -206,6 +209,7 @@ async function* bodyOf(response: Response, signal: AbortSignal | undefined): Asy
 
 function localSource(find: (path: string) => Promise<Uint8Array<ArrayBuffer> | Blob | undefined>): Source {
   return {
+    fetches: () => false,
     async open(path) {
       const content = await find(path);
       return content && { size: sizeOf(content), chunks: piecesOf(content, path) };

@@ -89,11 +89,15 @@ const MANIFEST = () => `${encodeURIComponent(address)}/?manifest`;
 
 test("a second load asks the network for nothing, not even for files that are not there", async () => {
   const store = memory();
-  assert.deepEqual(await load(store), { used: "written", reason: null });
+  const phases = [];
+  const onEvent = ({ status, phase }) => status === "phase" && phases.push(phase);
+  assert.deepEqual(await load(store, { onEvent }), { used: "written", reason: null });
+  assert.equal(phases.splice(0).join(" "), "download verify download verify download verify check");
   assert.ok(asked.includes("prompts.json") && asked.includes("model.safetensors"));
   for (let visit = 0; visit < 3; visit++) {
-    assert.deepEqual(await load(store, { allowRemote: visit < 2 }), { used: "read", reason: null });
+    assert.deepEqual(await load(store, { allowRemote: visit < 2, onEvent }), { used: "read", reason: null });
     assert.deepEqual(asked, []);
+    assert.equal(phases.splice(0).join(" "), "verify upload verify check", "nothing is downloaded");
   }
   const [kept, ...others] = await list(store);
   assert.equal(others.length, 0);

@@ -174,7 +174,28 @@ test("an unknown length is no error and gives no total", async () => {
   } }), { onEvent: (event) => events.push(event) });
   const weights = events.filter(({ file }) => file === "model.safetensors");
   assert.deepEqual(weights.find(({ status }) => status === "download").total, 0);
-  assert.deepEqual(weights.at(-1), { status: "done", file: "model.safetensors", loaded: 3_000_000, total: 3_000_000, progress: 100 });
+  assert.deepEqual(weights.at(-1), { status: "done", phase: "download", file: "model.safetensors", loaded: 3_000_000, total: 3_000_000, progress: 100 });
+});
+
+test("a load says what it is at, by where its files come from", async () => {
+  const content = nested();
+  const phases = async (source) => {
+    const seen = [];
+    let at;
+    const crate = fakeCrate();
+    crate.onCreate = () => seen.push("(plan)");
+    crate.onPush = () => assert.ok(["download", "upload"].includes(at), at);
+    crate.onFinish = () => seen.push("(finish)");
+    const onEvent = ({ status, phase, file, loaded }) => {
+      if (status === "phase") seen.push((at = phase));
+      assert.equal(phase, at);
+      assert.ok(status !== "phase" || (file === undefined && loaded >= 0));
+    };
+    await load(source, { crate, onEvent });
+    return seen.join(" ");
+  };
+  assert.equal(await phases(host("phases", content)), "download verify download verify (plan) download verify download verify check (finish)");
+  assert.equal(await phases(content), "verify (plan) upload verify upload verify check (finish)");
 });
 
 test("an abort stops the download", async () => {
