@@ -2,7 +2,7 @@
 // none is left over from a load that was cut short, and is never used.
 
 import { EmbedletError, textOf } from "./errors.js";
-import type { OpenFile, Source } from "./source.js";
+import { COMMIT, type OpenFile, type Source } from "./source.js";
 
 /** Where files lie. The Cache API; in tests, something that fails at its N-th operation. */
 export interface Store {
@@ -22,6 +22,8 @@ export interface CachedModel {
   files: number;
   /** When it was kept. */
   saved: Date;
+  /** Of a branch or tag of the hub: the commit that its files are of. */
+  commit?: string;
 }
 
 interface Manifest {
@@ -30,6 +32,8 @@ interface Manifest {
   saved: string;
   /** Whether the files were read again and found to be those that were written. */
   verified: boolean;
+  /** Where the source is a branch or tag: what it named. */
+  commit?: string | undefined;
   /** By path; null where the folder has no such file. */
   files: [string, { bytes: number; sha256: string } | null][];
 }
@@ -43,7 +47,9 @@ const MANIFEST = "?manifest";
 
 const folderOf = (source: string) => `${encodeURIComponent(source)}/`;
 const manifestOf = (source: string) => folderOf(source) + MANIFEST;
-const nameOf = (source: string, path: string) => folderOf(source) + encodeURIComponent(path);
+/** The commit is part of the name: files of two commits never lie beside one another. */
+const nameOf = (source: string, commit: string | undefined, path: string) =>
+  folderOf(source) + (commit === undefined ? "" : `${commit}/`) + encodeURIComponent(path);
 
 /** The store of this origin, where it has one: pages without https have none. */
 export function cacheStore(): Store | undefined {
@@ -92,7 +98,8 @@ export async function list(store: Store): Promise<CachedModel[]> {
     if (!manifest) continue;
     const files = manifest.files.flatMap(([, file]) => file ?? []);
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-    found.push({ source: manifest.source, bytes, files: files.length, saved: new Date(manifest.saved) });
+    const { source, saved, commit } = manifest;
+    found.push({ source, bytes, files: files.length, saved: new Date(saved), ...(commit !== undefined && { commit }) });
   }
   return found;
 }
@@ -122,7 +129,8 @@ async function readManifest(store: Store, name: string): Promise<Manifest | unde
       Array.isArray(entry) && typeof entry[0] === "string" &&
       (entry[1] === null || (Number.isSafeInteger(entry[1].bytes) && entry[1].bytes >= 0 && /^[0-9a-f]{64}$/.test(entry[1].sha256)));
     const good = manifest.version === VERSION_OF_CACHE && manifestOf(manifest.source) === name && Array.isArray(manifest.files) && manifest.files.every(isFile);
-    return good && !Number.isNaN(Date.parse(manifest.saved)) ? manifest : undefined;
+    const pinned = manifest.commit === undefined || COMMIT.test(manifest.commit);
+    return good && pinned && !Number.isNaN(Date.parse(manifest.saved)) ? manifest : undefined;
   } catch {
     return undefined;
   }
@@ -136,27 +144,31 @@ export class KeptSource implements Source {
   used = false;
   /** What files must hash to that were not read since they were written. */
   readonly integrity = new Map<string, string>();
+  readonly kept: boolean;
   readonly #files = new Map<string, { bytes: number; sha256: string } | null>();
   readonly #hashes = new Map<string, string>();
   #changed = false;
+  #fetched = false;
+  #commit: string | undefined;
 
   private constructor(
     readonly store: Store,
     readonly address: string,
     /** Where files come from that are not kept. */
     readonly remote: Source | undefined,
-    readonly kept: boolean,
-    files: Manifest["files"],
-    verified: boolean,
+    manifest: Manifest | undefined,
   ) {
+    this.kept = manifest !== undefined;
+    if (!manifest) return;
+    const { files, verified, commit } = manifest;
     this.#files = new Map(files);
     if (!verified) for (const [path, file] of files) if (file) this.integrity.set(path, file.sha256);
-    this.#changed = kept && !verified;
+    this.#changed = !verified;
+    this.#commit = commit;
   }
 
   static async open(store: Store, address: string, remote: Source | undefined): Promise<KeptSource> {
-    const manifest = await readManifest(store, manifestOf(address));
-    return new KeptSource(store, address, remote, manifest !== undefined, manifest?.files ?? [], manifest?.verified ?? true);
+    return new KeptSource(store, address, remote, await readManifest(store, manifestOf(address)));
   }
 
   fetches(path: string): boolean {
@@ -168,13 +180,14 @@ export class KeptSource implements Source {
     if (kept === null) return undefined;
     if (kept && this.kept) {
       this.used = true;
-      const file = await this.store.read(nameOf(this.address, path));
+      const file = await this.store.read(nameOf(this.address, this.#commit, path));
       if (!file) throw new EmbedletError("truncated-file", `${path} is not in the browser's cache any more.`);
       return { size: kept.bytes, chunks: counted(path, file.chunks, kept.bytes) };
     }
     if (!this.remote) {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);
     }
+    this.#commit = await this.remote.pin?.(this.#commit, signal);
     const file = await this.remote.open(path, signal);
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
     this.#files.set(path, null);
@@ -202,7 +215,8 @@ export class KeptSource implements Source {
         if (file && !sha256) throw `${path} was not hashed`;
         files.push([path, file && { bytes: file.bytes, sha256: sha256 as string }]);
       }
-      const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, saved: new Date().toISOString(), verified: this.kept, files };
+      const about = { version: VERSION_OF_CACHE, source: this.address, commit: this.#commit, saved: new Date().toISOString() } as const;
+      const manifest: Manifest = { ...about, verified: this.kept && !this.#fetched, files };
       await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
     } catch (error) {
       this.failure = textOf(error);
@@ -217,7 +231,7 @@ export class KeptSource implements Source {
     const fail = (error: unknown) => {
       this.failure ??= textOf(error);
     };
-    const written = this.store.write(nameOf(this.address, path), readable).catch(fail);
+    const written = this.store.write(nameOf(this.address, this.#commit, path), readable).catch(fail);
     let bytes = 0;
     let whole = false;
     try {
@@ -234,7 +248,7 @@ export class KeptSource implements Source {
     }
     await written;
     this.#files.set(path, { bytes, sha256: "" });
-    this.#changed = true;
+    this.#changed = this.#fetched = true;
   }
 }
 

@@ -38,6 +38,8 @@ export async function loadKept<T>(
   const address = source.url;
   const attempt = async (): Promise<Made<T>> => {
     const kept = await KeptSource.open(store, address, allowRemote ? remote : undefined);
+    // What a load left behind that was cut short may be of another commit, and would lie there for ever.
+    if (!kept.kept) await forget(store, address).catch(() => {});
     try {
       const made = await load(kept, kept);
       await kept.commit();
@@ -51,7 +53,7 @@ export async function loadKept<T>(
       await forget(store, address);
       if (!allowRemote) throw error;
       signal?.throwIfAborted();
-      const fresh = await KeptSource.open(store, address, remote);
+      const fresh = await KeptSource.open(store, address, openSource(source));
       const made = await load(fresh, fresh);
       await fresh.commit();
       return { made, cache: { used: fresh.failure === undefined ? "written" : "none", reason: fresh.failure ?? `the cache was damaged: ${error.message}` } };

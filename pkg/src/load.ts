@@ -167,7 +167,7 @@ class Load {
       if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
       const { integrity, kept } = this.context;
       // An empty string asks for the hash, whatever it is.
-      const expected = integrity.get(path) ?? kept?.integrity.get(path) ?? (kept && !kept.kept ? "" : undefined);
+      const expected = integrity.get(path) ?? kept?.integrity.get(path) ?? (kept?.fetches(path) ? "" : undefined);
       await this.context.instance.run(() => loader.begin(path, expected));
       let since = 0;
       for await (const chunk of this.#chunks(path, file)) {

@@ -62,7 +62,10 @@ export interface LoadOptions {
   onProgress?: (event: LoadProgress) => void;
   /** Gives the load up: the promise rejects with the signal's reason and everything loaded so far is freed. */
   signal?: AbortSignal;
-  /** Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. */
+  /**
+   * Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. Which commit a branch names is
+   * asked once a load, so that its files never are of two.
+   */
   revision?: string;
   /**
    * `true` (default) keeps a model that comes from an address in the browser's cache, and reads it from there the next time, without the

@@ -10,16 +10,25 @@ const { Engine, forget, has, list, readSource } = sources;
 const WEIGHTS = 300_000;
 const content = files({ small: ["1_Pooling/config.json"], weights: { "model.safetensors": WEIGHTS } });
 
+/** What the hub's branch `main` names; each commit has other bytes in its files. */
+let head = "a".repeat(40);
+const atCommit = (bytes, commit) => Uint8Array.from(bytes).fill(commit.charCodeAt(0), bytes.length >> 1);
+
 let server;
 let address;
 /** Paths asked for since the last load began. */
 let asked = [];
+let onWeights = () => {};
 
 before(async () => {
   server = createServer((request, response) => {
-    const path = new URL(request.url, "http://x").pathname.slice("/model/".length);
-    asked.push(path);
-    const bytes = content[path];
+    const { pathname } = new URL(request.url, "http://x");
+    if (pathname === "/api/models/org/name/revision/main") return response.end(JSON.stringify({ id: "org/name", sha: head }));
+    const [, commit, inCommit] = /^\/org\/name\/resolve\/([^/]+)\/(.*)$/.exec(pathname) ?? [];
+    const path = inCommit ?? pathname.slice("/model/".length);
+    asked.push(commit === undefined ? path : `${commit[0]} ${path}`);
+    if (path.endsWith(".safetensors")) onWeights();
+    const bytes = commit !== undefined && path.endsWith(".safetensors") ? atCommit(content[path], commit) : content[path];
     if (!bytes) return response.writeHead(404).end();
     response.writeHead(200, { "content-length": bytes.byteLength });
     response.end(bytes);
@@ -71,10 +80,10 @@ function memory(before = () => {}) {
   };
 }
 
-async function load(store, { signal, onEvent, crate = Object.assign(fakeCrate(), { hashes: true }), ...options } = {}) {
+async function load(store, { signal, onEvent, from = address, crate = Object.assign(fakeCrate(), { hashes: true }), ...options } = {}) {
   asked = [];
   const engine = new Engine(crate.createGlue, store);
-  const source = readSource(address, {});
+  const source = readSource(from, {});
   const request = { wasm: WASM, source, device: "auto", precision: "auto", integrity: new Map(), cache: true, allowRemote: true, ...options };
   try {
     return (await engine.load(request, { signal, onEvent })).info.cache;
@@ -236,4 +245,55 @@ test("without the network only what is kept loads", async () => {
   const store = memory();
   assert.deepEqual(await load(store, { cache: false }), { used: "none", reason: null });
   assert.equal(store.operations, 0);
+});
+
+test("a branch of the hub that moves never mixes files of two commits, and is asked for no more", async (t) => {
+  const { fetch } = globalThis;
+  t.after(() => void (globalThis.fetch = fetch));
+  let questions = 0;
+  globalThis.fetch = (url, init) => {
+    const { pathname, origin } = new URL(url);
+    if (pathname.startsWith("/api/")) questions++;
+    return fetch(origin === "https://huggingface.co" ? new URL(pathname, address) : url, init);
+  };
+  const from = "org/name";
+  const key = (commit, path) => `${encodeURIComponent(readSource(from, {}).url)}/${commit}/${encodeURIComponent(path)}`;
+  const [first, second] = ["a".repeat(40), "b".repeat(40)];
+  const store = memory();
+  // The branch moves when half of the folder has come.
+  onWeights = () => (head = second);
+  assert.deepEqual(await load(store, { from }), { used: "written", reason: null });
+  onWeights = () => {};
+  assert.ok(asked.length > 3 && asked.every((path) => path.startsWith("a ")), `${asked}`);
+  assert.equal(questions, 1);
+  assert.deepEqual([...store.held.get(key(first, "model.safetensors"))], [...atCommit(content["model.safetensors"], first)]);
+  assert.equal((await list(store))[0].commit, first);
+
+  for (const allowRemote of [true, false]) {
+    assert.deepEqual(await load(store, { from, allowRemote }), { used: "read", reason: null });
+    assert.deepEqual([asked, questions], [[], 1], "the second load needs no network");
+  }
+
+  // What a load of the first commit left behind when its page was closed is of no use to one of the second.
+  for (const name of store.held.keys()) if (name.endsWith("?manifest")) store.held.delete(name);
+  assert.deepEqual(await load(store, { from }), { used: "written", reason: null });
+  assert.ok(asked.every((path) => path.startsWith("b ")), `${asked}`);
+  assert.equal((await list(store))[0].commit, second);
+  assert.ok([...store.held.keys()].every((name) => !name.includes(first)), "nothing of the first commit stays");
+
+  // A file that is wanted only now, for another task, comes from the commit that is kept, and is kept with the others.
+  head = first;
+  const manifest = [...store.held.keys()].find((name) => name.endsWith("?manifest"));
+  const kept = JSON.parse(new TextDecoder().decode(store.held.get(manifest)));
+  kept.files = kept.files.filter(([path]) => path !== "model.safetensors");
+  store.held.set(manifest, new TextEncoder().encode(JSON.stringify(kept)));
+  assert.deepEqual(await load(store, { from }), { used: "read", reason: null });
+  assert.deepEqual(asked, ["b model.safetensors"]);
+  assert.deepEqual(await load(store, { from }), { used: "read", reason: null });
+  assert.deepEqual(asked, []);
+
+  // Where the hub does not say which commit it is, nothing is read.
+  head = "main";
+  await assert.rejects(load(memory(), { from }), { code: "network" });
+  assert.deepEqual(asked, []);
 });

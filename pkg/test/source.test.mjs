@@ -111,6 +111,8 @@ test("tells a hub id from an address", () => {
   const url = (source, options = {}) => readSource(source, options).url;
   assert.equal(url("org/name"), "https://huggingface.co/org/name/resolve/main");
   assert.equal(url("org/name.v2", { revision: "refs/pr/1" }), "https://huggingface.co/org/name.v2/resolve/refs%2Fpr%2F1");
+  assert.equal(readSource("org/name", { revision: "v1" }).newest, "https://huggingface.co/api/models/org/name/revision/v1?expand=sha");
+  assert.equal(readSource("org/name", { revision: "0123456789abcdef".repeat(3).slice(8) }).newest, undefined, "a commit is what it is");
   assert.equal(url("https://example.org/a/b/"), "https://example.org/a/b/");
   assert.throws(() => url("./models/x"), { code: "invalid-argument" }, "there is no page here to resolve it against");
   globalThis.location = { href: "https://example.org/app/index.html" };
@@ -213,12 +215,12 @@ test("an abort stops the download", async () => {
 });
 
 /** Gives a file with a tag, and breaks off after each of `parts` bytes; `ranges` are what was asked for. */
-function breaking(bytes, parts, { tag = () => '"1"', honest = true } = {}) {
+function breaking(bytes, parts, { tag = () => '"1"', honest = true, off = 0 } = {}) {
   const ranges = [];
   const answer = (request, response) => {
     const { range } = request.headers;
     ranges.push(range);
-    const from = range && honest ? Number(/^bytes=(\d+)-$/.exec(range)[1]) : 0;
+    const from = range && honest ? Number(/^bytes=(\d+)-$/.exec(range)[1]) + off : 0;
     const partial = from > 0 ? { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {};
     response.writeHead(from > 0 ? 206 : 200, { "content-length": bytes.length - from, etag: tag(ranges.length), ...partial });
     const part = parts.shift();
@@ -246,6 +248,8 @@ test("a download that breaks off goes on behind what has come, or says that it c
   assert.equal(twice.loaded, "loaded");
   assert.deepEqual(twice.ranges.slice(1).map((range) => /^bytes=\d+-$/.test(range)), [true, true]);
   assert.equal((await read({ honest: false }, [100_000, 150_000])).loaded, "loaded", "a server that knows no ranges");
+  assert.equal((await read({ off: -7000 }, [100_000])).loaded, "loaded", "a range that begins before what was asked for");
+  assert.match((await read({ off: 7000 }, [100_000])).loaded, /broke off/, "or behind it");
   assert.equal((await read({}, [9, 9, 9, 9, 9, 9, 9])).loaded, "loaded", "what comes starts the count anew");
   const stuck = await read({}, [50_000, 0, 0, 0, 0, 0]);
   assert.match(stuck.loaded, /broke off/);
