@@ -16,6 +16,9 @@ const SMALL_FILE_LIMIT = 64 << 20;
 /** Bytes of weights taken between two turns of the event loop. */
 const PAUSE_EVERY = 4 << 20;
 
+/** Bytes of a weight file still to come when the next one is asked for: what its server needs to answer is then over in time. */
+const ASK_AHEAD = 2 << 20;
+
 /** What can show only when the weights are on the GPU, and is no fault of the model's. */
 const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory"]);
 
@@ -63,14 +66,19 @@ class Load {
   /** Paths of `integrity` not met yet. */
   readonly #unchecked: Set<string>;
   readonly #progress: Progress;
+  /** Ends all that is still being read when the load ends, of itself or by the caller's signal. */
+  readonly #end = new AbortController();
 
   constructor(private readonly context: LoadContext) {
     this.#unchecked = new Set(context.integrity.keys());
     this.#progress = new Progress(context.onEvent);
+    const { signal } = context;
+    signal?.addEventListener("abort", () => this.#end.abort(signal.reason), { signal: this.#end.signal });
   }
 
   async run(options: DeviceOptions): Promise<Model> {
     const { instance, signal } = this.context;
+    signal?.throwIfAborted();
     let loader: Loader | undefined;
     try {
       const folder = await this.#folder();
@@ -86,6 +94,7 @@ class Load {
     } catch (error) {
       throw this.#explained(error);
     } finally {
+      this.#end.abort();
       instance.free(loader);
     }
   }
@@ -161,16 +170,26 @@ class Load {
     // The length of a single file comes with its first bytes; of several, the total needs all of them beforehand.
     const sizes = paths.map(async (path) => [path, paths.length > 1 ? await this.#size(path) : undefined] as const);
     this.#progress.list(new Map(await Promise.all(sizes)));
-    for (const path of paths) {
+    let ahead: Promise<OpenFile | undefined> | undefined;
+    for (const [i, path] of paths.entries()) {
       this.#progress.enter(this.context.source.fetches(path) ? "download" : "upload");
-      const file = await this.#open(path);
+      const file = await (ahead ?? this.#open(path));
+      ahead = undefined;
       if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
       const { integrity, kept } = this.context;
       // An empty string asks for the hash, whatever it is.
       const expected = integrity.get(path) ?? kept?.integrity.get(path) ?? (kept?.fetches(path) ? "" : undefined);
       await this.context.instance.run(() => loader.begin(path, expected));
       let since = 0;
+      let left = file.size ?? Infinity;
+      const next = paths[i + 1];
       for await (const chunk of this.#chunks(path, file)) {
+        left -= chunk.length;
+        if (next !== undefined && left <= ASK_AHEAD && !ahead) {
+          ahead = this.#open(next);
+          // Where it fails, that is said when its turn comes, or never.
+          ahead.catch(() => {});
+        }
         await this.context.instance.run(() => loader.push(chunk));
         if ((since += chunk.length) < PAUSE_EVERY) continue;
         since = 0;
@@ -184,7 +203,7 @@ class Load {
 
   async #open(path: string): Promise<OpenFile | undefined> {
     this.#progress.initiate(path);
-    const file = await this.context.source.open(path, this.context.signal);
+    const file = await this.context.source.open(path, this.#end.signal);
     if (file) this.#progress.download(path, file.size);
     else this.#progress.done(path);
     return file;
@@ -203,7 +222,7 @@ class Load {
   /** The total is a courtesy: not every server answers HEAD. */
   async #size(path: string): Promise<number | undefined> {
     try {
-      return await this.context.source.size(path, this.context.signal);
+      return await this.context.source.size(path, this.#end.signal);
     } catch {
       this.context.signal?.throwIfAborted();
       return undefined;

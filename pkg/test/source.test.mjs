@@ -299,6 +299,42 @@ test("a load that fails stops its download", async () => {
   await closed;
 });
 
+test("a load that fails stops its other downloads too", { timeout: 10_000 }, async () => {
+  const closed = new Promise((resolve) => {
+    host("several", files(), {
+      "config.json": (_, response) => response.writeHead(401).end(),
+      "prompts.json": (_, response) => {
+        response.writeHead(200, { "content-length": 3_000_000 });
+        response.write(new Uint8Array(1000));
+        response.on("close", resolve);
+      },
+    });
+  });
+  await rejects(load(`${origin}/several`), "network", /401/);
+  await closed;
+});
+
+test("the next file of weights is asked for before the one that is read has ended", { timeout: 10_000 }, async () => {
+  const content = files({ weights: { "a.safetensors": 3_000_000, "b.safetensors": 5 } });
+  let asked;
+  const second = new Promise((resolve) => (asked = resolve));
+  const url = host("ahead", content, {
+    "a.safetensors": async (request, response) => {
+      response.writeHead(200, { "content-length": 3_000_000 });
+      if (request.method === "HEAD") return response.end();
+      response.write(content["a.safetensors"].subarray(0, 2_000_000));
+      await second;
+      response.end(content["a.safetensors"].subarray(2_000_000));
+    },
+    "b.safetensors": (request, response) => {
+      if (request.method === "GET") asked();
+      give(content["b.safetensors"])(request, response);
+    },
+  });
+  const { info } = await load(url);
+  assert.deepEqual(info.read, { "a.safetensors": { bytes: 3_000_000 }, "b.safetensors": { bytes: 5 } });
+});
+
 test("an abort stops a load from memory, whose chunks never wait", async () => {
   const abort = new AbortController();
   const loading = load(files({ weights: { "model.safetensors": 64 << 20 } }), {
