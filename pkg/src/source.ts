@@ -62,12 +62,12 @@ export function openSource(spec: SourceSpec): Source {
 export async function get(url: string, init: RequestInit): Promise<Response | undefined> {
   let response = await fetched(url, init);
   for (const delay of retry.delays) {
-    if (!TEMPORARY.has(response.status)) break;
+    if (!response || !TEMPORARY.has(response.status)) break;
     const asked = 1000 * Number(response.headers.get("retry-after") ?? 0);
     await waited(Math.min(LONGEST_WAIT, Math.max(delay, asked || 0)), init.signal);
     response = await fetched(url, init);
   }
-  if (response.status === 404 || response.status === 410) return undefined;
+  if (!response || response.status === 404 || response.status === 410) return undefined;
   if (!response.ok) {
     const hint = response.status === 401 || response.status === 403 ? " It wants authorisation (option `headers`), or there is no such model." : "";
     throw new EmbedletError("network", `${url} answered HTTP ${response.status}.${hint}`);
@@ -79,11 +79,13 @@ export async function get(url: string, init: RequestInit): Promise<Response | un
   return response;
 }
 
-async function fetched(url: string, init: RequestInit): Promise<Response> {
+async function fetched(url: string, init: RequestInit): Promise<Response | undefined> {
   try {
     return await fetch(url, init);
   } catch (error) {
     init.signal?.throwIfAborted();
+    // The package of an extension has no 404: what is not in it cannot be fetched.
+    if (/^[a-z-]+-extension:/.test(url)) return undefined;
     const hint = "check the address, the connection, and that the server allows this origin (CORS)";
     throw new EmbedletError("network", `${url} could not be fetched (${textOf(error)}): ${hint}.`, { cause: error });
   }
