@@ -1,7 +1,6 @@
 // One load: reads a model's folder file by file into the crate, checks what the caller wants checked, and gives the model.
 // Which files there are, and what is in them, only the crate knows. Whatever goes wrong, nothing half-loaded stays behind.
 
-import type { KeptSource } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import type { DeviceOptions, Folder, Loader, Model } from "./glue.js";
 import type { Instance } from "./instance.js";
@@ -26,8 +25,6 @@ const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader
 export interface LoadContext {
   instance: Instance;
   source: Source;
-  /** The same, where what it gives is kept. */
-  kept?: KeptSource | undefined;
   /** Hexadecimal SHA-256 by path. */
   integrity: ReadonlyMap<string, string>;
   onEvent: (event: LoadProgress) => void;
@@ -147,17 +144,15 @@ class Load {
   }
 
   async #verify(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { integrity, kept } = this.context;
-    const expected = integrity.get(path) ?? kept?.integrity.get(path);
-    if (expected === undefined && !kept) return;
+    const expected = this.context.integrity.get(path);
+    if (expected === undefined) return;
     this.#unchecked.delete(path);
     if (!globalThis.crypto?.subtle) {
       throw new EmbedletError("unsupported-option", `integrity of ${path} can only be checked on https or localhost.`);
     }
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
     const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    kept?.hashed(path, found);
-    if (expected !== undefined && found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
+    if (found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
   }
 
   /** Streams the weight files into the device. */
@@ -176,10 +171,7 @@ class Load {
       const file = await (ahead ?? this.#open(path));
       ahead = undefined;
       if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
-      const { integrity, kept } = this.context;
-      // An empty string asks for the hash, whatever it is.
-      const expected = integrity.get(path) ?? kept?.integrity.get(path) ?? (kept?.fetches(path) ? "" : undefined);
-      await this.context.instance.run(() => loader.begin(path, expected));
+      await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
       let since = 0;
       let left = file.size ?? Infinity;
       const next = paths[i + 1];
@@ -196,8 +188,7 @@ class Load {
         await pause();
       }
       this.#progress.enter("verify");
-      const sha256 = await this.context.instance.run(() => loader.end());
-      if (sha256 !== undefined) kept?.hashed(path, sha256);
+      await this.context.instance.run(() => loader.end());
     }
   }
 
