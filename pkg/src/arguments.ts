@@ -28,10 +28,9 @@ export function readSource(source: ModelSource, { revision, headers }: LoadOptio
   const hub = typeof source === "string" && HUB_ID.test(source);
   if (revision !== undefined && !hub) throw invalid("`revision` is for models of the hub, named \"org/name\".");
   if (typeof source === "string" || source instanceof URL) {
-    if (!hub) return { kind: "url", url: absolute(source), headers: { ...headers } };
     const at = encodeURIComponent(revision ?? "main");
-    const url = `${HUB}/${source}/resolve/${at}`;
-    return { kind: "url", url, headers: { ...headers }, ...(!COMMIT.test(at) && { newest: `${HUB}/api/models/${source}/revision/${at}?expand=sha` }) };
+    const spec = { kind: "url", url: hub ? `${HUB}/${source}/resolve/${at}` : absolute(source), headers: { ...headers } } as const;
+    return hub && !COMMIT.test(at) ? { ...spec, newest: `${HUB}/api/models/${source}/revision/${at}?expand=sha` } : spec;
   }
   if (typeof source !== "object" || source === null) throw invalid("The model must be an address, a hub id, files, a directory handle or a map of bytes.");
   if (isDirectory(source)) return { kind: "directory", handle: source };
