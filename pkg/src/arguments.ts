@@ -1,7 +1,7 @@
 // Reads what the caller passed: checks it, so that mistakes are named here and not deep in the engine, and puts it into the
 // form that is sent there.
 
-import type { SourceSpec } from "./source.js";
+import { COMMIT, type SourceSpec } from "./source.js";
 import { EmbedletError } from "./errors.js";
 import type {
   CallOptions, ClassifyOptions, EmbedOptions, EncoderInfo, Example, Examples, FileBytes, Input, LoadOptions, ModelSource, TrainOptions,
@@ -28,8 +28,9 @@ export function readSource(source: ModelSource, { revision, headers }: LoadOptio
   const hub = typeof source === "string" && HUB_ID.test(source);
   if (revision !== undefined && !hub) throw invalid("`revision` is for models of the hub, named \"org/name\".");
   if (typeof source === "string" || source instanceof URL) {
-    const url = hub ? `${HUB}/${source}/resolve/${encodeURIComponent(revision ?? "main")}` : absolute(source);
-    return { kind: "url", url, headers: { ...headers } };
+    const at = encodeURIComponent(revision ?? "main");
+    const spec = { kind: "url", url: hub ? `${HUB}/${source}/resolve/${at}` : absolute(source), headers: { ...headers } } as const;
+    return hub && !COMMIT.test(at) ? { ...spec, newest: `${HUB}/api/models/${source}/revision/${at}?expand=sha` } : spec;
   }
   if (typeof source !== "object" || source === null) throw invalid("The model must be an address, a hub id, files, a directory handle or a map of bytes.");
   if (isDirectory(source)) return { kind: "directory", handle: source };

@@ -2,7 +2,8 @@
 // none is left over from a load that was cut short, and is never used.
 
 import { EmbedletError, textOf } from "./errors.js";
-import type { OpenFile, Source } from "./source.js";
+import { COMMIT, type OpenFile, type Source } from "./source.js";
+import { Xxh32 } from "./xxh32.js";
 
 /** Where files lie. The Cache API; in tests, something that fails at its N-th operation. */
 export interface Store {
@@ -22,19 +23,26 @@ export interface CachedModel {
   files: number;
   /** When it was kept. */
   saved: Date;
+  /** Of a branch or tag of the hub: the commit that its files are of. */
+  commit?: string;
 }
 
 interface Manifest {
   version: typeof VERSION_OF_CACHE;
   source: string;
   saved: string;
-  /** Whether the files were read again and found to be those that were written. */
-  verified: boolean;
+  /** Where the source is a branch or tag: what it named. */
+  commit?: string | undefined;
   /** By path; null where the folder has no such file. */
-  files: [string, { bytes: number; sha256: string } | null][];
+  files: [string, KeptFile | null][];
 }
 
-const VERSION_OF_CACHE = 1;
+interface KeptFile {
+  bytes: number;
+  xxh32: number;
+}
+
+const VERSION_OF_CACHE = 2;
 const PREFIX = "embedlet models ";
 const NAME = PREFIX + VERSION_OF_CACHE;
 /** Cache keys are addresses, of which nothing is ever fetched. */
@@ -43,7 +51,9 @@ const MANIFEST = "?manifest";
 
 const folderOf = (source: string) => `${encodeURIComponent(source)}/`;
 const manifestOf = (source: string) => folderOf(source) + MANIFEST;
-const nameOf = (source: string, path: string) => folderOf(source) + encodeURIComponent(path);
+/** The commit is part of the name: files of two commits never lie beside one another. */
+const nameOf = (source: string, commit: string | undefined, path: string) =>
+  folderOf(source) + (commit === undefined ? "" : `${commit}/`) + encodeURIComponent(path);
 
 /** The store of this origin, where it has one: pages without https have none. */
 export function cacheStore(): Store | undefined {
@@ -92,7 +102,8 @@ export async function list(store: Store): Promise<CachedModel[]> {
     if (!manifest) continue;
     const files = manifest.files.flatMap(([, file]) => file ?? []);
     const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-    found.push({ source: manifest.source, bytes, files: files.length, saved: new Date(manifest.saved) });
+    const { source, saved, commit } = manifest;
+    found.push({ source, bytes, files: files.length, saved: new Date(saved), ...(commit !== undefined && { commit }) });
   }
   return found;
 }
@@ -118,11 +129,11 @@ async function readManifest(store: Store, name: string): Promise<Manifest | unde
     const parts: Uint8Array<ArrayBuffer>[] = [];
     for await (const part of file.chunks) parts.push(part);
     const manifest = JSON.parse(await new Blob(parts).text()) as Manifest;
-    const isFile = (entry: unknown) =>
-      Array.isArray(entry) && typeof entry[0] === "string" &&
-      (entry[1] === null || (Number.isSafeInteger(entry[1].bytes) && entry[1].bytes >= 0 && /^[0-9a-f]{64}$/.test(entry[1].sha256)));
+    const isKept = ({ bytes, xxh32 }: KeptFile) => Number.isSafeInteger(bytes) && bytes >= 0 && Number.isSafeInteger(xxh32);
+    const isFile = (entry: unknown) => Array.isArray(entry) && typeof entry[0] === "string" && (entry[1] === null || isKept(entry[1]));
     const good = manifest.version === VERSION_OF_CACHE && manifestOf(manifest.source) === name && Array.isArray(manifest.files) && manifest.files.every(isFile);
-    return good && !Number.isNaN(Date.parse(manifest.saved)) ? manifest : undefined;
+    const pinned = manifest.commit === undefined || COMMIT.test(manifest.commit);
+    return good && pinned && !Number.isNaN(Date.parse(manifest.saved)) ? manifest : undefined;
   } catch {
     return undefined;
   }
@@ -134,29 +145,29 @@ export class KeptSource implements Source {
   failure: string | undefined;
   /** Whether a file came out of the store. */
   used = false;
-  /** What files must hash to that were not read since they were written. */
-  readonly integrity = new Map<string, string>();
-  readonly #files = new Map<string, { bytes: number; sha256: string } | null>();
-  readonly #hashes = new Map<string, string>();
+  readonly kept: boolean;
+  readonly #files: Map<string, KeptFile | null>;
   #changed = false;
+  #commit: string | undefined;
 
   private constructor(
     readonly store: Store,
     readonly address: string,
     /** Where files come from that are not kept. */
     readonly remote: Source | undefined,
-    readonly kept: boolean,
-    files: Manifest["files"],
-    verified: boolean,
+    manifest: Manifest | undefined,
   ) {
-    this.#files = new Map(files);
-    if (!verified) for (const [path, file] of files) if (file) this.integrity.set(path, file.sha256);
-    this.#changed = kept && !verified;
+    this.kept = manifest !== undefined;
+    this.#files = new Map(manifest?.files);
+    this.#commit = manifest?.commit;
   }
 
   static async open(store: Store, address: string, remote: Source | undefined): Promise<KeptSource> {
-    const manifest = await readManifest(store, manifestOf(address));
-    return new KeptSource(store, address, remote, manifest !== undefined, manifest?.files ?? [], manifest?.verified ?? true);
+    return new KeptSource(store, address, remote, await readManifest(store, manifestOf(address)));
+  }
+
+  fetches(path: string): boolean {
+    return !this.kept || !this.#files.has(path);
   }
 
   async open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined> {
@@ -164,13 +175,14 @@ export class KeptSource implements Source {
     if (kept === null) return undefined;
     if (kept && this.kept) {
       this.used = true;
-      const file = await this.store.read(nameOf(this.address, path));
+      const file = await this.store.read(nameOf(this.address, this.#commit, path));
       if (!file) throw new EmbedletError("truncated-file", `${path} is not in the browser's cache any more.`);
-      return { size: kept.bytes, chunks: counted(path, file.chunks, kept.bytes) };
+      return { size: kept.bytes, chunks: checked(path, file.chunks, kept) };
     }
     if (!this.remote) {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);
     }
+    this.#commit = await this.remote.pin?.(this.#commit, signal);
     const file = await this.remote.open(path, signal);
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
     this.#files.set(path, null);
@@ -182,23 +194,13 @@ export class KeptSource implements Source {
     return this.#files.get(path)?.bytes ?? this.remote?.size(path, signal);
   }
 
-  /** Takes what a file hashes to. */
-  hashed(path: string, sha256: string): void {
-    this.#hashes.set(path, sha256);
-  }
-
   /** The model works: from now on the folder is kept. Never fails; `failure` says why it is not. */
   async commit(): Promise<void> {
     if (!this.#changed) return;
     try {
       if (this.failure !== undefined) throw this.failure;
-      const files: Manifest["files"] = [];
-      for (const [path, file] of this.#files) {
-        const sha256 = file && (file.sha256 || this.#hashes.get(path));
-        if (file && !sha256) throw `${path} was not hashed`;
-        files.push([path, file && { bytes: file.bytes, sha256: sha256 as string }]);
-      }
-      const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, saved: new Date().toISOString(), verified: this.kept, files };
+      const saved = new Date().toISOString();
+      const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, commit: this.#commit, saved, files: [...this.#files] };
       await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
     } catch (error) {
       this.failure = textOf(error);
@@ -213,12 +215,12 @@ export class KeptSource implements Source {
     const fail = (error: unknown) => {
       this.failure ??= textOf(error);
     };
-    const written = this.store.write(nameOf(this.address, path), readable).catch(fail);
-    let bytes = 0;
+    const written = this.store.write(nameOf(this.address, this.#commit, path), readable).catch(fail);
+    const sum = new Xxh32();
     let whole = false;
     try {
       for await (const chunk of file.chunks) {
-        bytes += chunk.length;
+        sum.add(chunk);
         // A store that has given up takes nothing any more, and need not say so to the stream.
         if (this.failure === undefined) await Promise.race([writer.write(chunk).catch(fail), written]);
         yield chunk;
@@ -229,19 +231,20 @@ export class KeptSource implements Source {
       else writer.abort().catch(() => {});
     }
     await written;
-    this.#files.set(path, { bytes, sha256: "" });
+    this.#files.set(path, { bytes: sum.bytes, xxh32: sum.digest() });
     this.#changed = true;
   }
 }
 
-/** The chunks of a file of so many bytes. */
-async function* counted(path: string, chunks: OpenFile["chunks"], bytes: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  let found = 0;
+/** The chunks of a file, which fail at its end where it is not the one that was kept. */
+async function* checked(path: string, chunks: OpenFile["chunks"], kept: KeptFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const sum = new Xxh32();
   for await (const chunk of chunks) {
-    found += chunk.length;
+    sum.add(chunk);
     yield chunk;
   }
-  if (found !== bytes) throw new EmbedletError("truncated-file", `${path} in the browser's cache has ${found} bytes of ${bytes}.`);
+  if (sum.bytes !== kept.bytes) throw new EmbedletError("truncated-file", `${path} in the browser's cache has ${sum.bytes} bytes of ${kept.bytes}.`);
+  if (sum.digest() !== kept.xxh32) throw new EmbedletError("wrong-hash", `${path} in the browser's cache is not what was kept there.`);
 }
 
 /**

@@ -97,8 +97,8 @@ export class Engine implements Host {
     signal?.throwIfAborted();
     const context = { instance, integrity: request.integrity, onEvent, signal };
     const { device, precision, task } = request;
-    const { made: model, cache } = await loadKept(request, this.#store, signal, (source, kept) =>
-      loadModel({ ...context, source, kept }, device, precision, task));
+    const { made: model, cache } = await loadKept(request, this.#store, signal, (source) =>
+      loadModel({ ...context, source }, device, precision, task));
     try {
       signal?.throwIfAborted();
       const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };

@@ -26,11 +26,10 @@ export interface DeviceOptions {
 /** A model being loaded: planned, its device open, its buffers allocated; takes the weights as they come. */
 export interface Loader {
   files(): string[];
-  /** `sha256` is what the file must hash to; empty: whatever that is, `end` gives it. */
+  /** `sha256` is what the file must hash to. */
   begin(path: string, sha256?: string): void;
   push(chunk: Uint8Array): void;
-  /** What the file hashes to, where it was hashed. */
-  end(): string | undefined;
+  end(): void;
   /** Consumes the loader, whatever comes of it. */
   finish(): Promise<Model>;
   free(): void;

@@ -27,7 +27,7 @@ export async function loadKept<T>(
   { source, cache, allowRemote }: Request,
   store: Store | undefined,
   signal: AbortSignal | undefined,
-  load: (source: Source, kept?: KeptSource) => Promise<T>,
+  load: (source: Source) => Promise<T>,
 ): Promise<Made<T>> {
   const remote = openSource(source);
   if (source.kind !== "url") return { made: await load(remote), cache: { used: "none", reason: null } };
@@ -38,8 +38,10 @@ export async function loadKept<T>(
   const address = source.url;
   const attempt = async (): Promise<Made<T>> => {
     const kept = await KeptSource.open(store, address, allowRemote ? remote : undefined);
+    // What a load left behind that was cut short may be of another commit, and would lie there for ever.
+    if (!kept.kept) await forget(store, address).catch(() => {});
     try {
-      const made = await load(kept, kept);
+      const made = await load(kept);
       await kept.commit();
       const used = kept.used ? "read" : kept.failure === undefined ? "written" : "none";
       return { made, cache: { used, reason: kept.failure ?? null } };
@@ -51,8 +53,8 @@ export async function loadKept<T>(
       await forget(store, address);
       if (!allowRemote) throw error;
       signal?.throwIfAborted();
-      const fresh = await KeptSource.open(store, address, remote);
-      const made = await load(fresh, fresh);
+      const fresh = await KeptSource.open(store, address, openSource(source));
+      const made = await load(fresh);
       await fresh.commit();
       return { made, cache: { used: fresh.failure === undefined ? "written" : "none", reason: fresh.failure ?? `the cache was damaged: ${error.message}` } };
     }

@@ -1,7 +1,6 @@
 // One load: reads a model's folder file by file into the crate, checks what the caller wants checked, and gives the model.
 // Which files there are, and what is in them, only the crate knows. Whatever goes wrong, nothing half-loaded stays behind.
 
-import type { KeptSource } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import type { DeviceOptions, Folder, Loader, Model } from "./glue.js";
 import type { Instance } from "./instance.js";
@@ -16,6 +15,9 @@ const SMALL_FILE_LIMIT = 64 << 20;
 /** Bytes of weights taken between two turns of the event loop. */
 const PAUSE_EVERY = 4 << 20;
 
+/** Bytes of a weight file still to come when the next one is asked for: what its server needs to answer is then over in time. */
+const ASK_AHEAD = 2 << 20;
+
 /** What can show only when the weights are on the GPU, and is no fault of the model's. */
 const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory"]);
 
@@ -23,8 +25,6 @@ const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader
 export interface LoadContext {
   instance: Instance;
   source: Source;
-  /** The same, where what it gives is kept. */
-  kept?: KeptSource | undefined;
   /** Hexadecimal SHA-256 by path. */
   integrity: ReadonlyMap<string, string>;
   onEvent: (event: LoadProgress) => void;
@@ -63,14 +63,19 @@ class Load {
   /** Paths of `integrity` not met yet. */
   readonly #unchecked: Set<string>;
   readonly #progress: Progress;
+  /** Ends all that is still being read when the load ends, of itself or by the caller's signal. */
+  readonly #end = new AbortController();
 
   constructor(private readonly context: LoadContext) {
     this.#unchecked = new Set(context.integrity.keys());
     this.#progress = new Progress(context.onEvent);
+    const { signal } = context;
+    signal?.addEventListener("abort", () => this.#end.abort(signal.reason), { signal: this.#end.signal });
   }
 
   async run(options: DeviceOptions): Promise<Model> {
     const { instance, signal } = this.context;
+    signal?.throwIfAborted();
     let loader: Loader | undefined;
     try {
       const folder = await this.#folder();
@@ -79,12 +84,14 @@ class Load {
       await this.#weights(loader);
       const complete: Loader = loader;
       loader = undefined;
+      this.#progress.enter("check");
       const model = await instance.run(() => complete.finish());
       this.#progress.ready();
       return model;
     } catch (error) {
       throw this.#explained(error);
     } finally {
+      this.#end.abort();
       instance.free(loader);
     }
   }
@@ -96,9 +103,15 @@ class Load {
       for (;;) {
         const wanted = await this.context.instance.run(() => folder.wanted());
         if (wanted.length === 0) return folder;
+        this.#progress.enter(wanted.some((path) => this.context.source.fetches(path)) ? "download" : "verify");
         const contents = await Promise.all(wanted.map((path) => this.#small(path)));
         this.context.signal?.throwIfAborted();
-        for (const [i, path] of wanted.entries()) await this.context.instance.run(() => folder.put(path, contents[i]));
+        this.#progress.enter("verify");
+        for (const [i, path] of wanted.entries()) {
+          const bytes = contents[i];
+          if (bytes) await this.#verify(path, bytes);
+          await this.context.instance.run(() => folder.put(path, bytes));
+        }
       }
     } catch (error) {
       this.context.instance.free(folder);
@@ -107,7 +120,7 @@ class Load {
   }
 
   /** A file as a whole. HTML counts as absent here: the crate knows whether it can do without, see `#explained`. */
-  async #small(path: string): Promise<Uint8Array | undefined> {
+  async #small(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     let file: OpenFile | undefined;
     try {
       file = await this.#open(path);
@@ -125,24 +138,21 @@ class Load {
       chunks.push(chunk);
     }
     const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
-    await this.#verify(path, bytes);
     const sizes = path === PACKED ? sizesIn(bytes) : undefined;
     if (sizes?.size) this.#progress.list(sizes);
     return bytes;
   }
 
   async #verify(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { integrity, kept } = this.context;
-    const expected = integrity.get(path) ?? kept?.integrity.get(path);
-    if (expected === undefined && !kept) return;
+    const expected = this.context.integrity.get(path);
+    if (expected === undefined) return;
     this.#unchecked.delete(path);
     if (!globalThis.crypto?.subtle) {
       throw new EmbedletError("unsupported-option", `integrity of ${path} can only be checked on https or localhost.`);
     }
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
     const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    kept?.hashed(path, found);
-    if (expected !== undefined && found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
+    if (found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
   }
 
   /** Streams the weight files into the device. */
@@ -155,28 +165,36 @@ class Load {
     // The length of a single file comes with its first bytes; of several, the total needs all of them beforehand.
     const sizes = paths.map(async (path) => [path, paths.length > 1 ? await this.#size(path) : undefined] as const);
     this.#progress.list(new Map(await Promise.all(sizes)));
-    for (const path of paths) {
-      const file = await this.#open(path);
+    let ahead: Promise<OpenFile | undefined> | undefined;
+    for (const [i, path] of paths.entries()) {
+      this.#progress.enter(this.context.source.fetches(path) ? "download" : "upload");
+      const file = await (ahead ?? this.#open(path));
+      ahead = undefined;
       if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
-      const { integrity, kept } = this.context;
-      // An empty string asks for the hash, whatever it is.
-      const expected = integrity.get(path) ?? kept?.integrity.get(path) ?? (kept && !kept.kept ? "" : undefined);
-      await this.context.instance.run(() => loader.begin(path, expected));
+      await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
       let since = 0;
+      let left = file.size ?? Infinity;
+      const next = paths[i + 1];
       for await (const chunk of this.#chunks(path, file)) {
+        left -= chunk.length;
+        if (next !== undefined && left <= ASK_AHEAD && !ahead) {
+          ahead = this.#open(next);
+          // Where it fails, that is said when its turn comes, or never.
+          ahead.catch(() => {});
+        }
         await this.context.instance.run(() => loader.push(chunk));
         if ((since += chunk.length) < PAUSE_EVERY) continue;
         since = 0;
         await pause();
       }
-      const sha256 = await this.context.instance.run(() => loader.end());
-      if (sha256 !== undefined) kept?.hashed(path, sha256);
+      this.#progress.enter("verify");
+      await this.context.instance.run(() => loader.end());
     }
   }
 
   async #open(path: string): Promise<OpenFile | undefined> {
     this.#progress.initiate(path);
-    const file = await this.context.source.open(path, this.context.signal);
+    const file = await this.context.source.open(path, this.#end.signal);
     if (file) this.#progress.download(path, file.size);
     else this.#progress.done(path);
     return file;
@@ -195,7 +213,7 @@ class Load {
   /** The total is a courtesy: not every server answers HEAD. */
   async #size(path: string): Promise<number | undefined> {
     try {
-      return await this.context.source.size(path, this.context.signal);
+      return await this.context.source.size(path, this.#end.signal);
     } catch {
       this.context.signal?.throwIfAborted();
       return undefined;

@@ -1,6 +1,6 @@
-// Counts the bytes of a load and reports them. Says nothing about what the bytes are.
+// Counts the bytes of a load and reports them, with what the load is at. Says nothing about what the bytes are.
 
-import type { LoadProgress } from "./types.js";
+import type { LoadPhase, LoadProgress } from "./types.js";
 
 /** Milliseconds between two reports of one file; a message per chunk would be thousands. The last chunk is always reported. */
 const INTERVAL = 40;
@@ -16,9 +16,17 @@ export class Progress {
   readonly #files = new Map<string, Count>();
   readonly #emit: (event: LoadProgress) => void;
   #listed = false;
+  #phase: LoadPhase | undefined;
 
   constructor(emit: (event: LoadProgress) => void) {
     this.#emit = emit;
+  }
+
+  /** The load is at `phase` from here on. */
+  enter(phase: LoadPhase): void {
+    if (phase === this.#phase) return;
+    this.#phase = phase;
+    this.#report("phase", undefined, this.#sum());
   }
 
   /** A file is asked for. */
@@ -82,6 +90,6 @@ export class Progress {
     const { loaded, total = 0 } = count;
     // A body that was compressed on the way can be longer than announced: never more than all of it.
     const progress = total > 0 ? Math.min(100, (100 * loaded) / total) : 0;
-    this.#emit({ status, ...(file !== undefined && { file }), loaded, total, progress });
+    this.#emit({ status, phase: this.#phase as LoadPhase, ...(file !== undefined && { file }), loaded, total, progress });
   }
 }

@@ -5,8 +5,8 @@ import { EmbedletError, textOf } from "./errors.js";
 
 /** A model source in a form that can be posted to a worker. */
 export type SourceSpec =
-  /** A folder on a server; `url` is absolute. */
-  | { kind: "url"; url: string; headers: Record<string, string> }
+  /** A folder on a server; `url` is absolute. `newest` is there where it ends in a branch or tag, and tells which commit that is. */
+  | { kind: "url"; url: string; headers: Record<string, string>; newest?: string }
   | { kind: "directory"; handle: FileSystemDirectoryHandle }
   | { kind: "files"; files: Map<string, Uint8Array<ArrayBuffer> | Blob> };
 
@@ -19,9 +19,16 @@ export interface OpenFile {
 
 /** A model folder. `undefined` means that there is no such file. */
 export interface Source {
+  /** Whether a file comes from the network. */
+  fetches(path: string): boolean;
   open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined>;
   /** Bytes of a file not opened yet, where that can be learnt without reading it. */
   size(path: string, signal: AbortSignal | undefined): Promise<number | undefined>;
+  /**
+   * Where the address names a branch or tag, all files are of one commit: this one, or else the newest when the first of them is
+   * wanted. Gives the commit.
+   */
+  pin?(commit: string | undefined, signal: AbortSignal | undefined): Promise<string>;
 }
 
 /** Bytes per chunk of what is in memory or on disk: enough to keep calls few, little to copy into the instance. */
@@ -40,7 +47,7 @@ const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
 export function openSource(spec: SourceSpec): Source {
   switch (spec.kind) {
     case "url":
-      return urlSource(spec.url, spec.headers);
+      return urlSource(spec.url, spec.headers, spec.newest);
     case "directory":
       return localSource((path) => fileIn(spec.handle, path));
     case "files":
@@ -55,12 +62,12 @@ export function openSource(spec: SourceSpec): Source {
 export async function get(url: string, init: RequestInit): Promise<Response | undefined> {
   let response = await fetched(url, init);
   for (const delay of retry.delays) {
-    if (!TEMPORARY.has(response.status)) break;
+    if (!response || !TEMPORARY.has(response.status)) break;
     const asked = 1000 * Number(response.headers.get("retry-after") ?? 0);
     await waited(Math.min(LONGEST_WAIT, Math.max(delay, asked || 0)), init.signal);
     response = await fetched(url, init);
   }
-  if (response.status === 404 || response.status === 410) return undefined;
+  if (!response || response.status === 404 || response.status === 410) return undefined;
   if (!response.ok) {
     const hint = response.status === 401 || response.status === 403 ? " It wants authorisation (option `headers`), or there is no such model." : "";
     throw new EmbedletError("network", `${url} answered HTTP ${response.status}.${hint}`);
@@ -72,11 +79,13 @@ export async function get(url: string, init: RequestInit): Promise<Response | un
   return response;
 }
 
-async function fetched(url: string, init: RequestInit): Promise<Response> {
+async function fetched(url: string, init: RequestInit): Promise<Response | undefined> {
   try {
     return await fetch(url, init);
   } catch (error) {
     init.signal?.throwIfAborted();
+    // The package of an extension has no 404: what is not in it cannot be fetched.
+    if (/^[a-z-]+-extension:/.test(url)) return undefined;
     const hint = "check the address, the connection, and that the server allows this origin (CORS)";
     throw new EmbedletError("network", `${url} could not be fetched (${textOf(error)}): ${hint}.`, { cause: error });
   }
@@ -97,15 +106,35 @@ function waited(ms: number, signal: AbortSignal | null | undefined): Promise<voi
   });
 }
 
-function urlSource(folder: string, headers: Record<string, string>): Source {
+/** What a commit is named by. */
+export const COMMIT = /^[0-9a-f]{40}$/;
+
+/** The commit that a branch or tag of the hub names now. */
+async function commitAt(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<string> {
+  const response = await get(url, { headers, signal: signal ?? null });
+  if (!response) throw new EmbedletError("missing-file", `${url} answered HTTP 404: the hub has no such model, or the model no such revision.`);
+  const { sha } = await response.json().catch(() => ({})) as { sha?: unknown };
+  signal?.throwIfAborted();
+  if (typeof sha !== "string" || !COMMIT.test(sha)) throw new EmbedletError("network", `${url} did not say which commit it means: try again.`);
+  return sha;
+}
+
+function urlSource(address: string, headers: Record<string, string>, newest: string | undefined): Source {
+  let commit: Promise<string> | undefined;
+  const pin = (known: string | undefined, signal: AbortSignal | undefined) =>
+    (commit ??= known === undefined ? commitAt(newest as string, headers, signal) : Promise.resolve(known));
+  const folderAt = async (signal: AbortSignal | undefined) =>
+    newest === undefined ? address : address.replace(/[^/]+$/, await pin(undefined, signal));
   return {
+    fetches: () => true,
+    ...(newest !== undefined && { pin }),
     async open(path, signal) {
-      const url = addressOf(folder, path);
+      const url = addressOf(await folderAt(signal), path);
       const response = await get(url, { headers, signal: signal ?? null });
       return response && { size: lengthOf(response), chunks: resumed(url, headers, response, signal) };
     },
     async size(path, signal) {
-      const response = await get(addressOf(folder, path), { method: "HEAD", headers, signal: signal ?? null });
+      const response = await get(addressOf(await folderAt(signal), path), { method: "HEAD", headers, signal: signal ?? null });
       return response && lengthOf(response);
     },
   };
@@ -138,6 +167,12 @@ function versionOf(response: Response): string | undefined {
   const { headers } = response;
   const tag = headers.get("etag");
   return (tag?.startsWith("W/") ? undefined : tag) ?? headers.get("last-modified") ?? undefined;
+}
+
+/** Where in the file a body begins. Pages of another origin are not always shown the range of an answer, which is then the one asked for. */
+function startOf(response: Response, asked: number): number {
+  if (response.status !== 206) return 0;
+  return Number(/^bytes (\d+)-/.exec(response.headers.get("content-range") ?? "")?.[1] ?? asked);
 }
 
 /** The body of a file; where it breaks off it goes on behind what has come, if it is known to be the same file still. */
@@ -174,12 +209,13 @@ async function* resumed(
           if (!(again instanceof EmbedletError) || again.code !== "network") throw again;
         });
         if (!next) continue;
-        if (versionOf(next) !== version) {
-          void next.body?.cancel().catch(() => {});
-          throw new EmbedletError("network", `${url} changed while it was read: load it again.`, { cause: error });
-        }
+        const changed = versionOf(next) !== version;
+        const start = startOf(next, received);
+        if (changed || start > received) void next.body?.cancel().catch(() => {});
+        if (changed) throw new EmbedletError("network", `${url} changed while it was read: load it again.`, { cause: error });
+        if (start > received) continue;
         response = next;
-        skip = next.status === 206 ? 0 : received;
+        skip = received - start;
         break;
       }
     }
@@ -206,6 +242,7 @@ async function* bodyOf(response: Response, signal: AbortSignal | undefined): Asy
 
 function localSource(find: (path: string) => Promise<Uint8Array<ArrayBuffer> | Blob | undefined>): Source {
   return {
+    fetches: () => false,
     async open(path) {
       const content = await find(path);
       return content && { size: sizeOf(content), chunks: piecesOf(content, path) };

@@ -66,7 +66,10 @@ export interface LoadOptions {
   onProgress?: (event: LoadProgress) => void;
   /** Gives the load up: the promise rejects with the signal's reason and everything loaded so far is freed. */
   signal?: AbortSignal;
-  /** Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. */
+  /**
+   * Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. Which commit a branch names is
+   * asked once a load, so that its files never are of two.
+   */
   revision?: string;
   /**
    * `true` (default) keeps a model that comes from an address in the browser's cache, and reads it from there the next time, without the
@@ -99,13 +102,25 @@ export interface LoadOptions {
 }
 
 /**
- * One step of a load. For each file `initiate`, `download`, `progress`…, `done`; `progress_total` sums all files;
- * `ready` comes last. Counts are exact; between the first and the last of a file they are reported at intervals. Where `"auto"` gives
- * a GPU up after its check, the files are read, and counted, once more.
+ * What a load is at:
+ *  - `download`: files come from the network. Weights are hashed, and go to the device, as they come;
+ *  - `verify`: files that have been read are held against their hashes, and the crate makes sure of what is in them;
+ *  - `upload`: weights go to the device from where they are already, which is the cache, files or memory;
+ *  - `check`: all is read. The kernels, which the browser compiles beside the weights, are waited for and compared with the CPU, and a
+ *    packed folder must give the vectors that it names.
+ */
+export type LoadPhase = "download" | "verify" | "upload" | "check";
+
+/**
+ * One step of a load. For each file `initiate`, `download`, `progress`…, `done`; `progress_total` sums all files; `phase` says that
+ * the load is at something else from here on; `ready` comes last. Counts are exact; between the first and the last of a file they are
+ * reported at intervals. Where `"auto"` gives a GPU up after its check, the files are read, and counted, once more.
  */
 export interface LoadProgress {
-  status: "initiate" | "download" | "progress" | "progress_total" | "done" | "ready";
-  /** Path inside the model folder; absent on `progress_total` and `ready`. */
+  status: "initiate" | "download" | "progress" | "progress_total" | "done" | "phase" | "ready";
+  /** Downloads and checks take turns, for small files name others. */
+  phase: LoadPhase;
+  /** Path inside the model folder; only where the step is one of a file's. */
   file?: string;
   /** Bytes read so far. */
   loaded: number;

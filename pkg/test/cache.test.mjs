@@ -6,20 +6,29 @@ import { after, before, test } from "node:test";
 import { sources } from "./bundle.mjs";
 import { fakeCrate, files, WASM } from "./fake.mjs";
 
-const { Engine, forget, has, list, readSource } = sources;
+const { Engine, forget, has, list, readSource, Xxh32 } = sources;
 const WEIGHTS = 300_000;
 const content = files({ small: ["1_Pooling/config.json"], weights: { "model.safetensors": WEIGHTS } });
+
+/** What the hub's branch `main` names; each commit has other bytes in its files. */
+let head = "a".repeat(40);
+const atCommit = (bytes, commit) => Uint8Array.from(bytes).fill(commit.charCodeAt(0), bytes.length >> 1);
 
 let server;
 let address;
 /** Paths asked for since the last load began. */
 let asked = [];
+let onWeights = () => {};
 
 before(async () => {
   server = createServer((request, response) => {
-    const path = new URL(request.url, "http://x").pathname.slice("/model/".length);
-    asked.push(path);
-    const bytes = content[path];
+    const { pathname } = new URL(request.url, "http://x");
+    if (pathname === "/api/models/org/name/revision/main") return response.end(JSON.stringify({ id: "org/name", sha: head }));
+    const [, commit, inCommit] = /^\/org\/name\/resolve\/([^/]+)\/(.*)$/.exec(pathname) ?? [];
+    const path = inCommit ?? pathname.slice("/model/".length);
+    asked.push(commit === undefined ? path : `${commit[0]} ${path}`);
+    if (path.endsWith(".safetensors")) onWeights();
+    const bytes = commit !== undefined && path.endsWith(".safetensors") ? atCommit(content[path], commit) : content[path];
     if (!bytes) return response.writeHead(404).end();
     response.writeHead(200, { "content-length": bytes.byteLength });
     response.end(bytes);
@@ -71,10 +80,10 @@ function memory(before = () => {}) {
   };
 }
 
-async function load(store, { signal, onEvent, crate = Object.assign(fakeCrate(), { hashes: true }), ...options } = {}) {
+async function load(store, { signal, onEvent, from = address, crate = fakeCrate(), ...options } = {}) {
   asked = [];
   const engine = new Engine(crate.createGlue, store);
-  const source = readSource(address, {});
+  const source = readSource(from, {});
   const request = { wasm: WASM, source, device: "auto", precision: "auto", integrity: new Map(), cache: true, allowRemote: true, ...options };
   try {
     return (await engine.load(request, { signal, onEvent })).info.cache;
@@ -89,11 +98,15 @@ const MANIFEST = () => `${encodeURIComponent(address)}/?manifest`;
 
 test("a second load asks the network for nothing, not even for files that are not there", async () => {
   const store = memory();
-  assert.deepEqual(await load(store), { used: "written", reason: null });
+  const phases = [];
+  const onEvent = ({ status, phase }) => status === "phase" && phases.push(phase);
+  assert.deepEqual(await load(store, { onEvent }), { used: "written", reason: null });
+  assert.equal(phases.splice(0).join(" "), "download verify download verify download verify check");
   assert.ok(asked.includes("prompts.json") && asked.includes("model.safetensors"));
   for (let visit = 0; visit < 3; visit++) {
-    assert.deepEqual(await load(store, { allowRemote: visit < 2 }), { used: "read", reason: null });
+    assert.deepEqual(await load(store, { allowRemote: visit < 2, onEvent }), { used: "read", reason: null });
     assert.deepEqual(asked, []);
+    assert.equal(phases.splice(0).join(" "), "verify upload verify check", "nothing is downloaded");
   }
   const [kept, ...others] = await list(store);
   assert.equal(others.length, 0);
@@ -107,23 +120,22 @@ test("a second load asks the network for nothing, not even for files that are no
   assert.equal(await has(store, address), false);
 });
 
-test("files are hashed when they are read the first time, and only then", async () => {
-  const store = memory();
-  const expected = async () => {
-    let read;
-    const crate = Object.assign(fakeCrate(), { hashes: true });
-    const glue = crate.createGlue();
-    const begin = glue.Loader.prototype.begin;
-    glue.Loader.prototype.begin = function (path, sha256) {
-      read = sha256;
-      begin.call(this, path, sha256);
-    };
-    await load(store, { crate: { ...crate, createGlue: () => glue } });
-    return read;
+test("checksums are XXH32's, whatever the pieces that bytes come in", () => {
+  const sum = (bytes, piece = bytes.length) => {
+    const sum = new Xxh32();
+    for (let at = 0; at < bytes.length; at += piece) sum.add(bytes.subarray(at, at + piece));
+    assert.equal(sum.bytes, bytes.length);
+    return sum.digest();
   };
-  assert.equal(await expected(), "", "while it comes from the network");
-  assert.match(await expected(), /^[0-9a-f]{64}$/, "on the first reading");
-  assert.equal(await expected(), undefined, "later");
+  const text = (text) => new TextEncoder().encode(text);
+  // The values that xxhsum gives.
+  assert.equal(sum(text("")), 0x02cc5d05);
+  assert.equal(sum(text("a")), 0x550d7456);
+  assert.equal(sum(text("abc")), 0x32d153ff);
+  assert.equal(sum(text("Nobody inspects the spammish repetition")), 0xe2293b2f);
+  const bytes = Uint8Array.from({ length: 1003 }, (_, index) => (index * index) >> 3);
+  for (let piece = 1; piece < 70; piece++) assert.equal(sum(bytes, piece), sum(bytes), `pieces of ${piece}`);
+  assert.equal(sum(new Uint8Array([9, ...bytes]).subarray(1)), sum(bytes), "bytes that lie anywhere");
 });
 
 test("what is damaged is found, deleted and fetched again", async () => {
@@ -142,27 +154,28 @@ test("what is damaged is found, deleted and fetched again", async () => {
     const found = await load(store);
     assert.equal(found.used, "written", what);
     assert.match(found.reason, /damaged/, what);
+    if (/the end|more/.test(what)) assert.match(found.reason, /bytes of 300000/, what);
     assert.equal((await load(store)).used, "read", what);
     assert.deepEqual(asked, [], what);
 
     change(store.held);
-    if (what.startsWith("a byte")) continue; // It was read once: its size is right.
     await assert.rejects(load(store, { allowRemote: false }), what);
     assert.equal(store.held.size, 0, `${what}: what is damaged does not stay`);
   }
 });
 
 test("what is no manifest of this version is none", async () => {
-  const good = { version: 1, source: address, saved: "2026-11-21T00:00:00Z", verified: true, files: [] };
+  const good = { version: 2, source: address, saved: "2026-11-21T00:00:00Z", files: [] };
   for (const manifest of [
     "", "null", "[]", "{", "<html>",
-    { ...good, version: 2 },
+    { ...good, version: 1 },
+    { ...good, commit: "main" },
     { ...good, source: "https://elsewhere.example/model" },
     { ...good, saved: "yesterday" },
     { ...good, files: {} },
     { ...good, files: [["config.json"]] },
-    { ...good, files: [["config.json", { bytes: -0.5, sha256: "0".repeat(64) }]] },
-    { ...good, files: [["config.json", { bytes: 3, sha256: "<img onerror=alert(1)>" }]] },
+    { ...good, files: [["config.json", { bytes: -0.5, xxh32: 1 }]] },
+    { ...good, files: [["config.json", { bytes: 3, xxh32: "<img onerror=alert(1)>" }]] },
     { ...good, files: [["__proto__", { bytes: 3 }]] },
   ]) {
     const store = memory();
@@ -232,4 +245,55 @@ test("without the network only what is kept loads", async () => {
   const store = memory();
   assert.deepEqual(await load(store, { cache: false }), { used: "none", reason: null });
   assert.equal(store.operations, 0);
+});
+
+test("a branch of the hub that moves never mixes files of two commits, and is asked for no more", async (t) => {
+  const { fetch } = globalThis;
+  t.after(() => void (globalThis.fetch = fetch));
+  let questions = 0;
+  globalThis.fetch = (url, init) => {
+    const { pathname, origin } = new URL(url);
+    if (pathname.startsWith("/api/")) questions++;
+    return fetch(origin === "https://huggingface.co" ? new URL(pathname, address) : url, init);
+  };
+  const from = "org/name";
+  const key = (commit, path) => `${encodeURIComponent(readSource(from, {}).url)}/${commit}/${encodeURIComponent(path)}`;
+  const [first, second] = ["a".repeat(40), "b".repeat(40)];
+  const store = memory();
+  // The branch moves when half of the folder has come.
+  onWeights = () => (head = second);
+  assert.deepEqual(await load(store, { from }), { used: "written", reason: null });
+  onWeights = () => {};
+  assert.ok(asked.length > 3 && asked.every((path) => path.startsWith("a ")), `${asked}`);
+  assert.equal(questions, 1);
+  assert.deepEqual([...store.held.get(key(first, "model.safetensors"))], [...atCommit(content["model.safetensors"], first)]);
+  assert.equal((await list(store))[0].commit, first);
+
+  for (const allowRemote of [true, false]) {
+    assert.deepEqual(await load(store, { from, allowRemote }), { used: "read", reason: null });
+    assert.deepEqual([asked, questions], [[], 1], "the second load needs no network");
+  }
+
+  // What a load of the first commit left behind when its page was closed is of no use to one of the second.
+  for (const name of store.held.keys()) if (name.endsWith("?manifest")) store.held.delete(name);
+  assert.deepEqual(await load(store, { from }), { used: "written", reason: null });
+  assert.ok(asked.every((path) => path.startsWith("b ")), `${asked}`);
+  assert.equal((await list(store))[0].commit, second);
+  assert.ok([...store.held.keys()].every((name) => !name.includes(first)), "nothing of the first commit stays");
+
+  // A file that is wanted only now, for another task, comes from the commit that is kept, and is kept with the others.
+  head = first;
+  const manifest = [...store.held.keys()].find((name) => name.endsWith("?manifest"));
+  const kept = JSON.parse(new TextDecoder().decode(store.held.get(manifest)));
+  kept.files = kept.files.filter(([path]) => path !== "model.safetensors");
+  store.held.set(manifest, new TextEncoder().encode(JSON.stringify(kept)));
+  assert.deepEqual(await load(store, { from }), { used: "read", reason: null });
+  assert.deepEqual(asked, ["b model.safetensors"]);
+  assert.deepEqual(await load(store, { from }), { used: "read", reason: null });
+  assert.deepEqual(asked, []);
+
+  // Where the hub does not say which commit it is, nothing is read.
+  head = "main";
+  await assert.rejects(load(memory(), { from }), { code: "network" });
+  assert.deepEqual(asked, []);
 });

@@ -105,10 +105,10 @@ both("reports a load byte for byte", async (Encoder) => {
     ...["config.json", "tokenizer.json", "a.safetensors", "b/c.safetensors"].map((path) => [path, folder[path].byteLength]),
   ]);
   assert.deepEqual(of("download").find(({ file }) => file === "a.safetensors"), {
-    status: "download", file: "a.safetensors", loaded: 0, total: 2_500_000, progress: 0,
+    status: "download", phase: "upload", file: "a.safetensors", loaded: 0, total: 2_500_000, progress: 0,
   });
-  assert.deepEqual(of("progress_total").at(-1), { status: "progress_total", loaded: bytes, total: bytes, progress: 100 });
-  assert.deepEqual(seen.at(-1), { status: "ready", loaded: bytes, total: bytes, progress: 100 });
+  assert.deepEqual(of("progress_total").at(-1), { status: "progress_total", phase: "upload", loaded: bytes, total: bytes, progress: 100 });
+  assert.deepEqual(seen.at(-1), { status: "ready", phase: "check", loaded: bytes, total: bytes, progress: 100 });
   for (const path of ["a.safetensors", "b/c.safetensors"]) {
     const { loaded, total } = of("progress").filter(({ file }) => file === path).at(-1);
     assert.deepEqual([loaded, total], [folder[path].byteLength, folder[path].byteLength]);

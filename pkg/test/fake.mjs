@@ -87,10 +87,8 @@ function glueOf(crate) {
     end() {
       const { bytes, sha256 } = this.read[this.path];
       if (bytes !== this.config.weights[this.path]) throw crateError("truncated-file");
-      if (sha256 === undefined) return undefined;
       const found = this.hash.digest("hex");
-      if (crate.hashes && sha256 !== "" && sha256 !== found) throw crateError("wrong-hash");
-      return found;
+      if (crate.hashes && sha256 !== undefined && sha256 !== found) throw crateError("wrong-hash");
     }
     async finish() {
       this.free();

@@ -111,6 +111,8 @@ test("tells a hub id from an address", () => {
   const url = (source, options = {}) => readSource(source, options).url;
   assert.equal(url("org/name"), "https://huggingface.co/org/name/resolve/main");
   assert.equal(url("org/name.v2", { revision: "refs/pr/1" }), "https://huggingface.co/org/name.v2/resolve/refs%2Fpr%2F1");
+  assert.equal(readSource("org/name", { revision: "v1" }).newest, "https://huggingface.co/api/models/org/name/revision/v1?expand=sha");
+  assert.equal(readSource("org/name", { revision: "0123456789abcdef".repeat(3).slice(8) }).newest, undefined, "a commit is what it is");
   assert.equal(url("https://example.org/a/b/"), "https://example.org/a/b/");
   assert.throws(() => url("./models/x"), { code: "invalid-argument" }, "there is no page here to resolve it against");
   globalThis.location = { href: "https://example.org/app/index.html" };
@@ -174,7 +176,28 @@ test("an unknown length is no error and gives no total", async () => {
   } }), { onEvent: (event) => events.push(event) });
   const weights = events.filter(({ file }) => file === "model.safetensors");
   assert.deepEqual(weights.find(({ status }) => status === "download").total, 0);
-  assert.deepEqual(weights.at(-1), { status: "done", file: "model.safetensors", loaded: 3_000_000, total: 3_000_000, progress: 100 });
+  assert.deepEqual(weights.at(-1), { status: "done", phase: "download", file: "model.safetensors", loaded: 3_000_000, total: 3_000_000, progress: 100 });
+});
+
+test("a load says what it is at, by where its files come from", async () => {
+  const content = nested();
+  const phases = async (source) => {
+    const seen = [];
+    let at;
+    const crate = fakeCrate();
+    crate.onCreate = () => seen.push("(plan)");
+    crate.onPush = () => assert.ok(["download", "upload"].includes(at), at);
+    crate.onFinish = () => seen.push("(finish)");
+    const onEvent = ({ status, phase, file, loaded }) => {
+      if (status === "phase") seen.push((at = phase));
+      assert.equal(phase, at);
+      assert.ok(status !== "phase" || (file === undefined && loaded >= 0));
+    };
+    await load(source, { crate, onEvent });
+    return seen.join(" ");
+  };
+  assert.equal(await phases(host("phases", content)), "download verify download verify (plan) download verify download verify check (finish)");
+  assert.equal(await phases(content), "verify (plan) upload verify upload verify check (finish)");
 });
 
 test("an abort stops the download", async () => {
@@ -192,12 +215,12 @@ test("an abort stops the download", async () => {
 });
 
 /** Gives a file with a tag, and breaks off after each of `parts` bytes; `ranges` are what was asked for. */
-function breaking(bytes, parts, { tag = () => '"1"', honest = true } = {}) {
+function breaking(bytes, parts, { tag = () => '"1"', honest = true, off = 0 } = {}) {
   const ranges = [];
   const answer = (request, response) => {
     const { range } = request.headers;
     ranges.push(range);
-    const from = range && honest ? Number(/^bytes=(\d+)-$/.exec(range)[1]) : 0;
+    const from = range && honest ? Number(/^bytes=(\d+)-$/.exec(range)[1]) + off : 0;
     const partial = from > 0 ? { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {};
     response.writeHead(from > 0 ? 206 : 200, { "content-length": bytes.length - from, etag: tag(ranges.length), ...partial });
     const part = parts.shift();
@@ -225,6 +248,8 @@ test("a download that breaks off goes on behind what has come, or says that it c
   assert.equal(twice.loaded, "loaded");
   assert.deepEqual(twice.ranges.slice(1).map((range) => /^bytes=\d+-$/.test(range)), [true, true]);
   assert.equal((await read({ honest: false }, [100_000, 150_000])).loaded, "loaded", "a server that knows no ranges");
+  assert.equal((await read({ off: -7000 }, [100_000])).loaded, "loaded", "a range that begins before what was asked for");
+  assert.match((await read({ off: 7000 }, [100_000])).loaded, /broke off/, "or behind it");
   assert.equal((await read({}, [9, 9, 9, 9, 9, 9, 9])).loaded, "loaded", "what comes starts the count anew");
   const stuck = await read({}, [50_000, 0, 0, 0, 0, 0]);
   assert.match(stuck.loaded, /broke off/);
@@ -272,6 +297,42 @@ test("a load that fails stops its download", async () => {
   });
   await rejects(load(`${origin}/useless`, { crate }), "missing-tensor");
   await closed;
+});
+
+test("a load that fails stops its other downloads too", { timeout: 10_000 }, async () => {
+  const closed = new Promise((resolve) => {
+    host("several", files(), {
+      "config.json": (_, response) => response.writeHead(401).end(),
+      "prompts.json": (_, response) => {
+        response.writeHead(200, { "content-length": 3_000_000 });
+        response.write(new Uint8Array(1000));
+        response.on("close", resolve);
+      },
+    });
+  });
+  await rejects(load(`${origin}/several`), "network", /401/);
+  await closed;
+});
+
+test("the next file of weights is asked for before the one that is read has ended", { timeout: 10_000 }, async () => {
+  const content = files({ weights: { "a.safetensors": 3_000_000, "b.safetensors": 5 } });
+  let asked;
+  const second = new Promise((resolve) => (asked = resolve));
+  const url = host("ahead", content, {
+    "a.safetensors": async (request, response) => {
+      response.writeHead(200, { "content-length": 3_000_000 });
+      if (request.method === "HEAD") return response.end();
+      response.write(content["a.safetensors"].subarray(0, 2_000_000));
+      await second;
+      response.end(content["a.safetensors"].subarray(2_000_000));
+    },
+    "b.safetensors": (request, response) => {
+      if (request.method === "GET") asked();
+      give(content["b.safetensors"])(request, response);
+    },
+  });
+  const { info } = await load(url);
+  assert.deepEqual(info.read, { "a.safetensors": { bytes: 3_000_000 }, "b.safetensors": { bytes: 5 } });
 });
 
 test("an abort stops a load from memory, whose chunks never wait", async () => {

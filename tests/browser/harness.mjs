@@ -31,12 +31,23 @@ export async function site({ model = false } = {}) {
   return served;
 }
 
+const FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"];
+
+function executable() {
+  const path = process.env.CHROME || "/usr/bin/chromium";
+  if (!existsSync(path)) throw new Error("There is no Chromium: install it, or name one in CHROME.");
+  return path;
+}
+
 /** Chromium without a head. WebGPU there is SwiftShader, and only behind a flag. */
-export function launch({ webgpu = true } = {}) {
-  const executablePath = process.env.CHROME || "/usr/bin/chromium";
-  if (!existsSync(executablePath)) throw new Error("There is no Chromium: install it, or name one in CHROME.");
-  const flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"];
-  return chromium.launch({ executablePath, args: webgpu ? [...flags, "--enable-unsafe-webgpu"] : flags });
+export function launch({ webgpu = true, flags = [] } = {}) {
+  return chromium.launch({ executablePath: executable(), args: [...FLAGS, ...flags, ...(webgpu ? ["--enable-unsafe-webgpu"] : [])] });
+}
+
+/** The same with an extension, which only a profile on disk can have. */
+export function launchWith(profile, extension) {
+  const flags = [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`];
+  return chromium.launchPersistentContext(profile, { executablePath: executable(), args: [...FLAGS, ...flags] });
 }
 
 /** A page of `served` with the helpers of in-page.mjs as `helpers` and the package as `embedlet`. */

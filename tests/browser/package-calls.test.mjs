@@ -128,9 +128,9 @@ both(
     const bytes = sizes.reduce((sum, [, size]) => sum + size, 0);
     const done = new Map(events.filter(({ status }) => status === "done").map(({ file, loaded }) => [file, loaded]));
     for (const [path, size] of sizes) assert.equal(done.get(path), size, path);
-    assert.deepEqual(events.at(-1), { status: "ready", loaded: bytes, total: bytes, progress: 100 });
+    assert.deepEqual(events.at(-1), { status: "ready", phase: "check", loaded: bytes, total: bytes, progress: 100 });
     const sums = events.filter(({ status }) => status === "progress_total");
-    assert.deepEqual(sums.at(-1), { status: "progress_total", loaded: bytes, total: bytes, progress: 100 });
+    assert.deepEqual(sums.at(-1), { status: "progress_total", phase: "download", loaded: bytes, total: bytes, progress: 100 });
     for (const [i, { loaded }] of sums.entries()) assert.ok(i === 0 || loaded >= sums[i - 1].loaded);
   },
 );

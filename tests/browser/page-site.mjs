@@ -12,11 +12,12 @@ const BASE = "/some/where/";
 
 /**
  * `page` and `model` are folders. Of what it gives, `rate` (bytes per second of a model file) and `cutAt` (bytes of a file after
- * which the connection ends) may be set while it runs; `sent` holds the bytes sent, by path.
+ * which the connection ends) may be set while it runs; `sent` holds the bytes sent, by path; `requests` lists all that was asked for.
  */
 export async function serve({ page, model }) {
-  const site = { rate: Infinity, cutAt: Infinity, sent: new Map() };
+  const site = { rate: Infinity, cutAt: Infinity, sent: new Map(), requests: [] };
   const server = createServer((request, response) => {
+    site.requests.push(request.url);
     const path = decodeURIComponent(new URL(request.url, "http://x").pathname);
     const inside = path.startsWith(BASE) ? normalize(path.slice(BASE.length)) : "..";
     const file = inside.startsWith("model/") ? join(model, inside.slice(6)) : join(page, inside === "." ? "index.html" : inside);

@@ -60,13 +60,20 @@ test("the page's model is the smallest that keeps its neighbours", () => {
   assert.ok(loss.top10Agreement >= 0.97 && WEIGHTS < 23.5e6, `${dtype}: ${loss.top10Agreement} at ${WEIGHTS} bytes`);
 });
 
-test("webgpu: loads, answers the address's query, reports", async () => {
+test("webgpu: loads, says what it is at, answers the address's query, reports", async () => {
   const page = await open(browser);
+  const titles = [];
+  await page.exposeFunction("titled", (title) => titles.push(title));
+  await page.addInitScript(() => addEventListener("DOMContentLoaded", () => {
+    const title = document.getElementById("loading-title");
+    new MutationObserver(() => titled(title.textContent)).observe(title, { childList: true });
+  }));
   try {
     await page.goto(`${site.url}?device=webgpu&query=my+bicycle+brakes+rub`);
     await state(page, "ready", "error");
     const seen = await report(page);
     check(seen, "webgpu");
+    assert.ok(titles.indexOf("Loading, 100 %") < titles.indexOf("Loaded, checking it") && titles.at(-1) === "Ready on WebGPU", `${titles}`);
     assert.ok(seen.dispatches > 0);
     assert.equal(seen.adapter.software, true);
     assert.equal(seen.query, "my bicycle brakes rub");
@@ -306,7 +313,7 @@ test("a load can be cancelled, which stops the download, and tried again", async
   }
 });
 
-test("after one load the page works without its server, and the network sees the model once", async () => {
+test("after one load the page asks for nothing, works without its server, and the network sees the model once", async () => {
   const brief = await serve({ page: dist, model });
   const page = await open(browser);
   try {
@@ -315,6 +322,17 @@ test("after one load the page works without its server, and the network sees the
     await page.reload();
     await state(page, "indexing", "ready", "error");
     assert.equal(brief.sent.get("model/model.safetensors"), WEIGHTS);
+
+    await state(page, "ready", "error");
+    brief.requests.length = 0;
+    await search(page, "a secret of mine");
+    await tab(page, "Classify").click();
+    await page.getByLabel("Texts to sort, one per line").fill("another secret");
+    await page.waitForFunction(() => document.querySelectorAll("#predictions > li").length === 1);
+    await tab(page, "Your texts").click();
+    await page.getByLabel("Paste texts").fill("A third one.");
+    await adds(page, 1, () => page.getByRole("button", { name: "Add these texts" }).click());
+    assert.deepEqual(brief.requests, []);
 
     await brief.close();
     await page.context().setOffline(true);

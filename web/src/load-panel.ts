@@ -42,7 +42,11 @@ export function loadPanel(actions: { cancel(): void; retry(): void }) {
       announce("Loading the model");
     },
 
-    progress({ status, file: name, loaded, total }: LoadProgress) {
+    progress({ status, phase, file: name, loaded, total }: LoadProgress) {
+      if (status === "phase" && phase === "check") {
+        title.textContent = "Loaded, checking it";
+        announce("Model loaded, checking it");
+      }
       if (status === "initiate" && name !== undefined) rate.textContent = name;
       if (status !== "progress_total" || total === 0) return;
       read = loaded;

@@ -32,7 +32,7 @@ Usage: cargo xtask <verb> [options]
                           and fail if anything is off
   test      Set up what the tests need and run all of them.
               --all       also install the package into fresh projects and build them, all texts on a
-                          software GPU, and a short run of the benchmark
+                          software GPU, thousands of embeds with aborts and reloads, and a short run of the benchmark
   bench     Build, then measure embedlet beside transformers.js in one headless Chromium; docs/benchmarks.md explains it.
               --model M        as above
               --peer-model M   a folder or Hugging Face id with the ONNX files of the same model (else EMBEDLET_PEER_MODEL);
