@@ -61,7 +61,7 @@ export class Instance {
 
   /** Gives the instance up because of `cause`. */
   crash(cause: unknown): EmbedletError {
-    const message = `embedlet's WebAssembly instance crashed (${textOf(cause)}): load the model again.`;
+    const message = `embedlet's WebAssembly instance crashed (${textOf(cause)}): try again, and report it if it comes back.`;
     this.crashed ??= new EmbedletError("runtime-crashed", message, { cause });
     for (const reject of this.#pending) reject(this.crashed);
     return this.crashed;

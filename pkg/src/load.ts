@@ -16,8 +16,8 @@ const SMALL_FILE_LIMIT = 64 << 20;
 /** Bytes of weights taken between two turns of the event loop. */
 const PAUSE_EVERY = 4 << 20;
 
-/** What can show only when the weights are on the GPU, and is no fault of the model's. */
-const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory"]);
+/** What can show only when the weights are on their way to the GPU, and need not be a fault of the model's. */
+const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"]);
 
 /** What a load needs besides the choice of device. */
 export interface LoadContext {

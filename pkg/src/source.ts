@@ -2,6 +2,7 @@
 // The only file that fetches. It does not know which files a model has, and keeps none of them.
 
 import { EmbedletError, textOf } from "./errors.js";
+import { waited } from "./signal.js";
 
 /** A model source in a form that can be posted to a worker. */
 export type SourceSpec =
@@ -80,21 +81,6 @@ async function fetched(url: string, init: RequestInit): Promise<Response> {
     const hint = "check the address, the connection, and that the server allows this origin (CORS)";
     throw new EmbedletError("network", `${url} could not be fetched (${textOf(error)}): ${hint}.`, { cause: error });
   }
-}
-
-/** Waits, a little more or less so that many tabs do not come back at once. */
-function waited(ms: number, signal: AbortSignal | null | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms * (0.8 + 0.4 * Math.random()));
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      if (signal?.aborted) reject(signal.reason);
-      else resolve();
-    }
-    signal?.addEventListener("abort", done);
-    if (signal?.aborted) done();
-  });
 }
 
 function urlSource(folder: string, headers: Record<string, string>): Source {
