@@ -39,6 +39,8 @@ export class Instance {
     if (this.crashed) throw this.crashed;
     let give: (error: EmbedletError) => void = () => {};
     const crash = new Promise<never>((_, reject) => (give = reject));
+    // Work that throws at once leaves nobody waiting for it.
+    crash.catch(() => {});
     this.#pending.add(give);
     try {
       return await Promise.race([work(this.#glue), crash]);

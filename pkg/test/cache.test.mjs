@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { sources } from "./bundle.mjs";
-import { fakeCrate, files, WASM } from "./fake.mjs";
+import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
 const { Engine, forget, has, list, readSource } = sources;
 const WEIGHTS = 300_000;
@@ -213,6 +213,18 @@ test("whatever operation of the store fails, the model loads, and nothing torn i
       assert.ok(nth < 40, "the failures come to an end");
     }
   }
+});
+
+test("a GPU that is given up before all has come does not keep the model from being kept", async () => {
+  const store = memory();
+  const crate = Object.assign(fakeCrate(), { hashes: true });
+  crate.onPush = () => {
+    crate.onPush = () => {};
+    throw crateError("limit-exceeded");
+  };
+  assert.deepEqual(await load(store, { crate }), { used: "written", reason: null });
+  assert.deepEqual(crate.created.map(({ device }) => device), ["auto", "wasm"]);
+  assert.deepEqual(await load(store), { used: "read", reason: null });
 });
 
 test("a load that is given up leaves nothing that is used", async () => {

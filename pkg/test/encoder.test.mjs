@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { EmbedletError, Engine, Remote, serve } = sources;
+const { EmbedletError, Engine, Instance, Remote, serve } = sources;
 
 /** Runs a test over both ways to reach the engine. */
 function both(name, run) {
@@ -396,6 +396,14 @@ both("names wrong arguments", async (Encoder) => {
   }
   await rejects(encoder.tokenize(["a"]), "invalid-argument");
   assert.throws(() => encoder.similarity([1], [2]), { code: "invalid-argument" });
+});
+
+test("a trap at once rejects the one call, and nobody else hears of it", async () => {
+  const instance = await Instance.start({ default: async () => {} }, WASM);
+  await rejects(instance.run(() => {
+    throw new WebAssembly.RuntimeError("unreachable");
+  }), "runtime-crashed");
+  await turn();
 });
 
 test("an answer's vectors are moved, not copied", async () => {

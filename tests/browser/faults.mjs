@@ -1,4 +1,5 @@
-// Faults of an engine in a worker, at a step of a job, or where it uses the GPU. A page asks for one with `fault` of in-page.mjs.
+// Faults of an engine, in a worker or on a page's thread, at a step of a job or where it uses the GPU. A page asks for one with `fault`
+// of in-page.mjs.
 
 let armed;
 const channel = new BroadcastChannel("embedlet faults");

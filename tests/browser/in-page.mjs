@@ -60,7 +60,7 @@ export async function outcome(promise) {
   }
 }
 
-/** Asks the workers of faulty-worker.mjs for a fault, and waits until they know. */
+/** Asks whoever runs faults.mjs for a fault, and waits until one of them knows. */
 export function fault(place, name, after = 0) {
   const channel = new BroadcastChannel("embedlet faults");
   return new Promise((resolve) => {

@@ -77,6 +77,19 @@ test("what does not fit is known before the weights come", { timeout: 60_000 }, 
   assert.ok(loaded < 8 << 20, `${loaded} bytes`);
 });
 
+test("a model that turns out not to fit a GPU is kept all the same", { timeout: 60_000 }, async () => {
+  const page = await open(browser, served, { init: HARDWARE + limit(32_768) });
+  const used = await page.evaluate(async () => {
+    const load = async () => {
+      const { device, cache } = (await embedlet.Encoder.load("/golden/models/bert-mean", { worker: false })).info;
+      return [device, cache.used];
+    };
+    return [await load(), await load()];
+  });
+  await page.close();
+  assert.deepEqual(used, [["wasm", "written"], ["wasm", "read"]]);
+});
+
 /** Changes what the `at`-th call of a method from now on is given or gives, until the function that this gives is called. */
 const CHANGING = () => {
   globalThis.calls = 0;
