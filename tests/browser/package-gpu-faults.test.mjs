@@ -186,7 +186,11 @@ test("vectors that are not finite, or not of their length, are refused, and the 
     const encoder = await embedlet.Encoder.load(await helpers.folder("bert-mean"), { device: "webgpu", worker: false });
     const { getMappedRange } = GPUBuffer.prototype;
     const ends = [];
-    for (const change of [(values) => (values[3] = NaN), (values) => (values[5] = Infinity), (values) => values.forEach((value, i) => (values[i] = 1.1 * value))]) {
+    for (const change of [
+      (values) => (values[3] = NaN),
+      (values) => (values[5] = Infinity),
+      (values) => values.forEach((value, i) => (values[i] = 1.1 * value)),
+    ]) {
       GPUBuffer.prototype.getMappedRange = function (...given) {
         const range = getMappedRange.apply(this, given);
         change(new Float32Array(range));
