@@ -90,16 +90,15 @@ test("a model that turns out not to fit a GPU is kept all the same", { timeout: 
   assert.deepEqual(used, [["wasm", "written"], ["wasm", "read"]]);
 });
 
-/** Changes what the `at`-th call of a method from now on is given or gives, until the function that this gives is called. */
+/** Changes what the `at`-th call of a method from now on is given or gives, until `restore` is called; `calls` counts them. */
 const CHANGING = () => {
-  globalThis.calls = 0;
   globalThis.change = (prototype, name, at, changed) => {
     const original = prototype[name];
-    calls = 0;
+    const made = { calls: 0, restore: () => (prototype[name] = original) };
     prototype[name] = function (...given) {
-      return ++calls === at || at === "all" ? changed(this, original, given) : original.apply(this, given);
+      return ++made.calls === at || at === "all" ? changed(this, original, given) : original.apply(this, given);
     };
-    return () => (prototype[name] = original);
+    return made;
   };
   globalThis.rejected = async (self, original, given) => {
     await original.apply(self, given);
@@ -109,27 +108,36 @@ const CHANGING = () => {
 
 test("a map that is rejected is a failure: the load is refused, the call is asked again", { timeout: 120_000 }, async () => {
   const page = await open(browser, served, { init: CHANGING });
-  const { refused, ends, met } = await page.evaluate(async () => {
+  const { refused, ends, met, left } = await page.evaluate(async () => {
     const files = await helpers.folder("bert-mean");
     const load = () => embedlet.Encoder.load(files, { device: "webgpu", worker: false });
-    let restore = change(GPUBuffer.prototype, "mapAsync", 1, rejected);
+    const buffers = new Set();
+    change(GPUDevice.prototype, "createBuffer", "all", (device, original, given) => {
+      const buffer = original.apply(device, given);
+      buffers.add(buffer);
+      return buffer;
+    });
+    change(GPUBuffer.prototype, "destroy", "all", (buffer, original) => (buffers.delete(buffer), original.call(buffer)));
+    let maps = change(GPUBuffer.prototype, "mapAsync", 1, rejected);
     const refused = await helpers.outcome(load());
-    restore();
+    maps.restore();
     const encoder = await load();
     const texts = Array.from({ length: 300 }, (_, i) => `the old man counted ${i} boats`);
     const expected = (await encoder.embed(texts)).data;
     const [ends, met] = [[], []];
     for (const at of [1, 2]) {
-      restore = change(GPUBuffer.prototype, "mapAsync", at, rejected);
+      maps = change(GPUBuffer.prototype, "mapAsync", at, rejected);
       const { data } = await encoder.embed(texts);
       ends.push(data.every((value, i) => value === expected[i]));
-      met.push(calls > at);
-      restore();
+      met.push(maps.calls > at);
+      maps.restore();
     }
-    return { refused, ends, met };
+    encoder.dispose();
+    return { refused, ends, met, left: buffers.size };
   });
   await page.close();
   assert.equal(refused.code, "device-lost", JSON.stringify(refused));
+  assert.equal(left, 0, "buffers");
   assert.deepEqual([ends, met], [[true, true], [true, true]]);
 });
 
@@ -139,10 +147,10 @@ test("a device that is lost at any error scope of a load, which rejects, gives n
     const files = await helpers.folder("bert-mean");
     const ends = [];
     for (let at = 1; ; at++) {
-      const restore = change(GPUDevice.prototype, "popErrorScope", at, (device, ...rest) => (device.destroy(), rejected(device, ...rest)));
+      const scopes = change(GPUDevice.prototype, "popErrorScope", at, (device, ...rest) => (device.destroy(), rejected(device, ...rest)));
       ends.push(await helpers.outcome(embedlet.Encoder.load(files, { device: "webgpu", worker: false })));
-      restore();
-      if (calls < at) return ends;
+      scopes.restore();
+      if (scopes.calls < at) return ends;
     }
   });
   await page.close();
@@ -166,10 +174,10 @@ test("an error that a rejected scope would have told shows all the same, if only
     const ends = [];
     change(GPUDevice.prototype, "popErrorScope", "all", rejected);
     for (let at = 1; ; at += 3) {
-      const restore = change(GPUDevice.prototype, "createBuffer", at, (device, original, [given]) => original.call(device, { ...given, size: 1e12 }));
+      const buffers = change(GPUDevice.prototype, "createBuffer", at, (device, original, [given]) => original.call(device, { ...given, size: 1e12 }));
       const { code, value } = await helpers.outcome(embed());
-      restore();
-      if (calls < at) return ends;
+      buffers.restore();
+      if (buffers.calls < at) return ends;
       ends.push(value === expected ? "right" : code);
       // What the device says late, it says to the next.
       await helpers.outcome(embed());
