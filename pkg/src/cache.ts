@@ -212,8 +212,9 @@ export class KeptSource implements Source {
   async *#keeping(path: string, file: OpenFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const writer = writable.getWriter();
+    let dropped = false;
     const fail = (error: unknown) => {
-      this.failure ??= textOf(error);
+      if (!dropped) this.failure ??= textOf(error);
     };
     const written = this.store.write(nameOf(this.address, this.#commit, path), readable).catch(fail);
     const sum = new Xxh32();
@@ -227,8 +228,13 @@ export class KeptSource implements Source {
       }
       whole = true;
     } finally {
-      if (whole && this.failure === undefined) await Promise.race([writer.close().catch(fail), written]);
-      else writer.abort().catch(() => {});
+      if (whole && this.failure === undefined) {
+        await Promise.race([writer.close().catch(fail), written]);
+      } else {
+        // Nobody reads on; but who gave the GPU up comes again, for the CPU.
+        dropped = true;
+        writer.abort().catch(() => {});
+      }
     }
     await written;
     this.#files.set(path, { bytes: sum.bytes, xxh32: sum.digest() });

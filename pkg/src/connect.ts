@@ -105,7 +105,7 @@ async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | 
 /** Waits until the worker answers, so that a script that cannot be loaded is an error and not a silence. */
 async function greet(worker: Worker): Promise<Remote> {
   const remote = new Remote(worker);
-  const failed = (why: string) => remote.fail(new EmbedletError("runtime-crashed", `embedlet's worker failed (${why}): load the model again.`));
+  const failed = (why: string) => remote.fail(new EmbedletError("runtime-crashed", `embedlet's worker failed (${why}): try again.`));
   worker.addEventListener("error", (event) => failed(event.message ?? "its script could not be loaded or run"));
   worker.addEventListener("messageerror", () => failed("a message could not be read"));
   const version = await remote.hello();

@@ -10,17 +10,19 @@ import { modelCache } from "./cached.js";
 import { nearestLabels } from "./classify.js";
 import type { Connection } from "./connect.js";
 import { Embeddings, similarity } from "./embeddings.js";
-import type { Call, Host, Loaded } from "./engine.js";
+import type { Call, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import { TrainedHead } from "./head.js";
 import { chunksOf, ChunkVectors, maxSim, MultiVectors, TokenVectors, type Place } from "./multi.js";
 import { pooled } from "./pool.js";
 import type { Quantized } from "./quantize.js";
+import { abortable } from "./signal.js";
+import { Supervisor, type Session } from "./supervisor.js";
 import type {
   Answer, AnswerOptions, CallOptions, Chunk, ChunkTextOptions, ChunkVectorOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress,
-  EncoderInfo, Entity, Examples, ExplainOptions, Explanation, FileBytes, FillOptions, HeadOptions, Input, LabelScore, LoadOptions, Mask,
-  ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens,
+  EncoderInfo, Entity, Examples, ExplainOptions, Explanation, FileBytes, FillOptions, HeadOptions, Input, LabelScore, LoadOptions, LoadProgress,
+  Mask, ModelSource, MultiOptions, QuantizedOptions, Ranked, RerankOptions, Scored, SparseOptions, SparseVector, TagOptions, TokenOptions, Tokens,
   TrainOptions, VectorOptions, ZeroShotOptions,
 } from "./types.js";
 
@@ -33,20 +35,18 @@ export class Encoder {
   /** The models that this origin keeps between visits. */
   static readonly cache = modelCache;
 
-  /** What was loaded, and where it runs. */
-  readonly info: EncoderInfo;
-  readonly #connection: Connection;
-  readonly #model: number;
-  /** Why nothing can be asked any more. */
-  #ended: EmbedletError | undefined;
+  readonly #supervisor: Supervisor;
   /** The vectors of the last examples of `classify`, which are usually those of the next. */
   #examples: { key: string; vectors: Embeddings } | undefined;
 
   /** @internal */
-  constructor(connection: Connection, { model, info }: Loaded) {
-    this.#connection = connection;
-    this.#model = model;
-    this.info = info;
+  constructor(supervisor: Supervisor) {
+    this.#supervisor = supervisor;
+  }
+
+  /** What was loaded, and where it runs; after a restart, where it runs now. */
+  get info(): EncoderInfo {
+    return this.#supervisor.info;
   }
 
   /** Embeds texts as they are, or with a prompt. An array gives one row per text, a string one row. */
@@ -164,7 +164,7 @@ export class Encoder {
     const { signal, onEvent } = callOf(options);
     return maxSim(queries, documents, async (request, first) => {
       const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.count })) };
-      return vectorsOf(await this.#ask(signal, (host) => host.maxSim({ model: this.#model, ...request }, call))).data;
+      return vectorsOf(await this.#supervisor.ask(signal, ({ host, model }) => host.maxSim({ model, ...request }, call))).data;
     });
   }
 
@@ -203,12 +203,13 @@ export class Encoder {
   /** The tokens of one text, as the model would read it without a prompt. */
   async tokenize(text: string): Promise<Tokens> {
     if (typeof text !== "string") throw invalid("tokenize takes one string.");
-    return this.#ask(undefined, (host) => host.tokenize({ model: this.#model, text }, {}));
+    return this.#supervisor.ask(undefined, ({ host, model }) => host.tokenize({ model, text }, {}));
   }
 
   /** Frees the model, its GPU buffers and its worker. Calls still running reject with `disposed`; a second call does nothing. */
   dispose(): void {
-    this.#end(new EmbedletError("disposed", "This encoder has been disposed of: load the model again."));
+    this.#examples = undefined;
+    this.#supervisor.end(new EmbedletError("disposed", "This encoder has been disposed of: load the model again."));
   }
 
   /** For `using encoder = await Encoder.load(…)`. */
@@ -226,8 +227,8 @@ export class Encoder {
   }
 
   async #vectors(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Vectors> {
-    const request = { model: this.#model, texts: readTexts(texts), options: readRequest(readEmbedOptions(options, this.info, kind)) };
-    return this.#ask(options.signal, (host) => host.embed(request, callOf(options)));
+    const request = { texts: readTexts(texts), options: readRequest(readEmbedOptions(options, this.info, kind)) };
+    return this.#supervisor.ask(options.signal, ({ host, model }) => host.embed({ model, ...request }, callOf(options)));
   }
 
   async #head(request: object, options: CallOptions, file?: Uint8Array<ArrayBuffer>): Promise<TrainedHead> {
@@ -242,8 +243,8 @@ export class Encoder {
   }
 
   async #made(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<Made> {
-    const asked = { model: this.#model, request: readRequest(request), head };
-    return this.#ask(options.signal, (host) => host.ask(asked, callOf(options)));
+    const asked = { request: readRequest(request), head };
+    return this.#supervisor.ask(options.signal, ({ host, model }) => host.ask({ model, ...asked }, callOf(options)));
   }
 
   async #json<T>(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<T> {
@@ -253,59 +254,51 @@ export class Encoder {
   }
 
   async #matching(filter: NonNullable<FillOptions["filter"]>, signal: AbortSignal | undefined): Promise<number[]> {
-    const vocabulary = await this.#ask(signal, (host) => host.vocabulary(this.#model, {}));
+    const vocabulary = await this.#supervisor.ask(signal, ({ host, model }) => host.vocabulary(model, {}));
     // A regular expression with the flag `g` would remember where it was.
     const matches = filter instanceof RegExp ? (token: string) => token.search(filter) >= 0 : filter;
     return vocabulary.flatMap((token, id) => (token !== null && matches(token, id) ? [id] : []));
-  }
-
-  async #ask<T>(signal: AbortSignal | undefined, ask: (host: Host) => Promise<T>): Promise<T> {
-    signal?.throwIfAborted();
-    if (this.#ended) throw this.#ended;
-    try {
-      return await abortable(ask(this.#connection.host), signal);
-    } catch (error) {
-      if (error instanceof EmbedletError && error.code === "runtime-crashed") this.#end(error);
-      throw error;
-    }
-  }
-
-  #end(reason: EmbedletError): void {
-    if (this.#ended) return;
-    this.#ended = reason;
-    this.#examples = undefined;
-    this.#connection.end(reason, this.#model);
   }
 }
 
 /** Loads a model for an entry's `Encoder` class over what that entry connects to. */
 export async function open<E>(
-  Class: new (connection: Connection, loaded: Loaded) => E,
+  Class: new (supervisor: Supervisor) => E,
   connect: (options: LoadOptions) => Promise<Connection>,
   source: ModelSource,
-  options: LoadOptions,
+  given: LoadOptions,
 ): Promise<E> {
-  checkLoadOptions(options);
-  const { device = "auto", precision = "auto", task, threads = 1, signal, cache = true, allowRemote = true } = options;
+  checkLoadOptions(given);
+  // A restart comes when the caller's object may have changed.
+  const options = { ...given };
+  const { device = "auto", precision = "auto", task, threads = 1, cache = true, allowRemote = true } = options;
   const integrity = readIntegrity(options.integrity);
-  const request = { source: readSource(source, options), device, precision, task, integrity, cache, allowRemote };
-  signal?.throwIfAborted();
-  const connection = await connect(options);
-  let loading: Promise<Loaded> | undefined;
-  try {
+  const request = { source: readSource(source, options), precision, task, integrity, cache, allowRemote };
+
+  const start = async (call: Call<LoadProgress>, lost?: string): Promise<Session> => {
+    const { signal } = call;
+    const cpu = device === "auto" && lost !== undefined;
     signal?.throwIfAborted();
-    loading = connection.host.load({ ...request, wasm: connection.wasm }, callOf(options));
-    const loaded = await abortable(loading, signal);
-    const pool = threads > 1 && connection.worker && loaded.info.device === "wasm";
-    const also = { ...request, device: "wasm", wasm: connection.wasm };
-    return new Class(pool ? pooled(connection, threads - 1, () => connect(options), also) : connection, loaded);
-  } catch (error) {
-    const reason = new EmbedletError("disposed", "The load has been given up.");
-    // An abort may have crossed with a load that came to its end.
-    loading?.then(({ model }) => connection.end(reason, model), () => {});
-    connection.end(reason, undefined);
-    throw error;
-  }
+    const connection = await connect(options);
+    const { wasm } = connection;
+    let loading: Promise<Loaded> | undefined;
+    try {
+      signal?.throwIfAborted();
+      loading = connection.host.load({ ...request, wasm, device: cpu ? "wasm" : device }, call);
+      const { model, info } = await abortable(loading, signal);
+      const pool = threads > 1 && connection.worker && info.device === "wasm";
+      const engine = pool ? pooled(connection, threads - 1, () => connect(options), { ...request, wasm, device: "wasm" }) : connection;
+      return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, end: (reason) => engine.end(reason, model) };
+    } catch (error) {
+      const reason = new EmbedletError("disposed", "The load has been given up.");
+      // An abort may have crossed with a load that came to its end.
+      loading?.then(({ model }) => connection.end(reason, model), () => {});
+      connection.end(reason, undefined);
+      throw error;
+    }
+  };
+  const session = await start(callOf(options));
+  return new Class(new Supervisor((signal, lost) => start({ signal }, lost), session));
 }
 
 function vectorsOf(made: Made): Vectors {
@@ -320,14 +313,4 @@ function callOf<Event>({ signal, onProgress }: { signal?: AbortSignal; onProgres
     if (!signal?.aborted) queueMicrotask(() => onProgress(event));
   };
   return { signal, onEvent };
-}
-
-/** Settles as `work` does, or rejects at once with the signal's reason; the work stops at its next look at the signal. */
-function abortable<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (!signal) return work;
-  return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

@@ -14,6 +14,11 @@ export class EmbedletError extends Error {
   }
 }
 
+/** Whether an engine is gone with all that it held. */
+export function isLoss(error: unknown): error is EmbedletError {
+  return error instanceof EmbedletError && (error.code === "runtime-crashed" || error.code === "device-lost");
+}
+
 /** The text of anything that was thrown. */
 export function textOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -39,6 +39,8 @@ export class Instance {
     if (this.crashed) throw this.crashed;
     let give: (error: EmbedletError) => void = () => {};
     const crash = new Promise<never>((_, reject) => (give = reject));
+    // Work that throws at once leaves nobody waiting for it.
+    crash.catch(() => {});
     this.#pending.add(give);
     try {
       return await Promise.race([work(this.#glue), crash]);
@@ -61,7 +63,7 @@ export class Instance {
 
   /** Gives the instance up because of `cause`. */
   crash(cause: unknown): EmbedletError {
-    const message = `embedlet's WebAssembly instance crashed (${textOf(cause)}): load the model again.`;
+    const message = `embedlet's WebAssembly instance crashed (${textOf(cause)}): try again, and report it if it comes back.`;
     this.crashed ??= new EmbedletError("runtime-crashed", message, { cause });
     for (const reject of this.#pending) reject(this.crashed);
     return this.crashed;

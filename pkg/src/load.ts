@@ -18,8 +18,8 @@ const PAUSE_EVERY = 4 << 20;
 /** Bytes of a weight file still to come when the next one is asked for: what its server needs to answer is then over in time. */
 const ASK_AHEAD = 2 << 20;
 
-/** What can show only when the weights are on the GPU, and is no fault of the model's. */
-const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory"]);
+/** What can show only when the weights are on their way to the GPU, and need not be a fault of the model's. */
+const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"]);
 
 /** What a load needs besides the choice of device. */
 export interface LoadContext {

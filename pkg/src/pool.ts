@@ -3,7 +3,7 @@
 
 import type { Connection } from "./connect.js";
 import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
-import { EmbedletError } from "./errors.js";
+import { EmbedletError, isLoss } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import type { EmbedProgress, LoadProgress, Tokens } from "./types.js";
 
@@ -28,7 +28,7 @@ export function pooled(first: Connection, others: number, connect: () => Promise
 
 class Pool implements Host {
   readonly #first: Host;
-  readonly #others: Member[] = [];
+  readonly #others = new Set<Member>();
   readonly #loads = new AbortController();
 
   constructor(first: Host) {
@@ -44,7 +44,7 @@ class Pool implements Host {
       signal.throwIfAborted();
       const { model } = await connection.host.load(request, { signal });
       signal.throwIfAborted();
-      this.#others.push({ connection, model });
+      this.#others.add({ connection, model });
     } catch {
       connection?.end(new EmbedletError("disposed", "The load has been given up."), undefined);
     }
@@ -52,12 +52,13 @@ class Pool implements Host {
 
   end(reason: EmbedletError): void {
     this.#loads.abort();
-    for (const { connection, model } of this.#others.splice(0)) connection.end(reason, model);
+    for (const { connection, model } of this.#others) connection.end(reason, model);
+    this.#others.clear();
   }
 
   async embed(request: EmbedRequest, { signal, onEvent }: Call<EmbedProgress>): Promise<Vectors> {
-    const members = [{ host: this.#first, model: request.model }, ...this.#others.map(({ connection, model }) => ({ host: connection.host, model }))];
-    const shares = shareOut(request.texts, members.length);
+    const others = [...this.#others];
+    const shares = shareOut(request.texts, 1 + others.length);
     if (shares.length <= 1) return this.#first.embed(request, { signal, onEvent });
     // What fails in one place is given up in all.
     const abort = new AbortController();
@@ -67,13 +68,15 @@ class Pool implements Host {
     let failure: { error: unknown } | undefined;
     try {
       const parts = await Promise.all(shares.map(async (share, i) => {
-        const { host, model } = members[i]!;
+        const part = { ...request, texts: share.map((text) => request.texts[text]!) };
         const report = (event: EmbedProgress) => {
           progress[i] = event;
           onEvent?.(progress.reduce((sum, { done, total }) => ({ done: sum.done + done, total: sum.total + total })));
         };
+        const call = { signal: abort.signal, onEvent: onEvent && report };
         try {
-          return await host.embed({ ...request, model, texts: share.map((text) => request.texts[text]!) }, { signal: abort.signal, onEvent: onEvent && report });
+          const other = others[i - 1];
+          return await (other ? this.#elsewhere(other, part, call) : this.#first.embed(part, call));
         } catch (error) {
           failure ??= { error };
           abort.abort();
@@ -84,6 +87,19 @@ class Pool implements Host {
       return merged(shares, parts as Vectors[]);
     } finally {
       signal?.removeEventListener("abort", given);
+    }
+  }
+
+  /** Asks another than the first. One that is lost is done without from then on, and the first does its share. */
+  async #elsewhere(member: Member, request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors> {
+    const { connection, model } = member;
+    try {
+      return await connection.host.embed({ ...request, model }, call);
+    } catch (error) {
+      if (!isLoss(error)) throw error;
+      this.#others.delete(member);
+      connection.end(error, model);
+      return this.#first.embed(request, call);
     }
   }
 

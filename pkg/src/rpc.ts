@@ -100,6 +100,7 @@ export class Remote implements Host {
   #request<Result, Event>(method: Method, argument: unknown, { signal, onEvent }: Call<Event>): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#failed) throw this.#failed;
+      signal?.throwIfAborted();
       const id = ++this.#sent;
       try {
         this.#port.postMessage({ id, method, argument } satisfies Request);

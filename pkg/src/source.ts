@@ -2,6 +2,7 @@
 // The only file that fetches. It does not know which files a model has, and keeps none of them.
 
 import { EmbedletError, textOf } from "./errors.js";
+import { waited } from "./signal.js";
 
 /** A model source in a form that can be posted to a worker. */
 export type SourceSpec =
@@ -26,9 +27,9 @@ export interface Source {
   size(path: string, signal: AbortSignal | undefined): Promise<number | undefined>;
   /**
    * Where the address names a branch or tag, all files are of one commit: this one, or else the newest when the first of them is
-   * wanted. Gives the commit.
+   * wanted. Gives the commit, where it can be told.
    */
-  pin?(commit: string | undefined, signal: AbortSignal | undefined): Promise<string>;
+  pin?(commit: string | undefined, signal: AbortSignal | undefined): Promise<string | undefined>;
 }
 
 /** Bytes per chunk of what is in memory or on disk: enough to keep calls few, little to copy into the instance. */
@@ -91,28 +92,13 @@ async function fetched(url: string, init: RequestInit): Promise<Response | undef
   }
 }
 
-/** Waits, a little more or less so that many tabs do not come back at once. */
-function waited(ms: number, signal: AbortSignal | null | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(done, ms * (0.8 + 0.4 * Math.random()));
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      if (signal?.aborted) reject(signal.reason);
-      else resolve();
-    }
-    signal?.addEventListener("abort", done);
-    if (signal?.aborted) done();
-  });
-}
-
 /** What a commit is named by. */
 export const COMMIT = /^[0-9a-f]{40}$/;
 
-/** The commit that a branch or tag of the hub names now. */
-async function commitAt(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<string> {
+/** The commit that a branch or tag of the hub names now; none where what answers has the hub's files but not its API. */
+async function commitAt(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<string | undefined> {
   const response = await get(url, { headers, signal: signal ?? null });
-  if (!response) throw new EmbedletError("missing-file", `${url} answered HTTP 404: the hub has no such model, or the model no such revision.`);
+  if (!response) return undefined;
   const { sha } = await response.json().catch(() => ({})) as { sha?: unknown };
   signal?.throwIfAborted();
   if (typeof sha !== "string" || !COMMIT.test(sha)) throw new EmbedletError("network", `${url} did not say which commit it means: try again.`);
@@ -120,11 +106,13 @@ async function commitAt(url: string, headers: Record<string, string>, signal: Ab
 }
 
 function urlSource(address: string, headers: Record<string, string>, newest: string | undefined): Source {
-  let commit: Promise<string> | undefined;
+  let commit: Promise<string | undefined> | undefined;
   const pin = (known: string | undefined, signal: AbortSignal | undefined) =>
     (commit ??= known === undefined ? commitAt(newest as string, headers, signal) : Promise.resolve(known));
-  const folderAt = async (signal: AbortSignal | undefined) =>
-    newest === undefined ? address : address.replace(/[^/]+$/, await pin(undefined, signal));
+  const folderAt = async (signal: AbortSignal | undefined) => {
+    const pinned = newest === undefined ? undefined : await pin(undefined, signal);
+    return pinned === undefined ? address : address.replace(/[^/]+$/, pinned);
+  };
   return {
     fetches: () => true,
     ...(newest !== undefined && { pin }),

@@ -23,7 +23,10 @@ export type Pooling = "cls" | "max" | "mean" | "mean_sqrt_len_tokens" | "weighte
 /** How two vectors are compared. The distances are negated, so that higher always means closer. */
 export type Similarity = "cosine" | "dot" | "euclidean" | "manhattan";
 
-/** The content of one file. A Blob is read piece by piece and is the cheapest to hand to the worker. */
+/**
+ * The content of one file. A Blob is read piece by piece and is the cheapest to hand to the worker. What is in memory stays there until
+ * the encoder is disposed of, for a restart reads it again: leave it as it is.
+ */
 export type FileBytes = ArrayBuffer | ArrayBufferView | Blob;
 
 /**
@@ -89,8 +92,8 @@ export interface LoadOptions {
   worker?: boolean | Worker;
   /**
    * Workers that share the texts of an `embed` call on the CPU, 1 to 16, each with the whole model in its memory; on a GPU there
-   * is one. Default 1. The others load when the first is ready, and take part as soon as they are; one that does not start, or has
-   * no room for the model, is done without. Needs `worker: true`.
+   * is one. Default 1. The others load when the first is ready, and take part as soon as they are; one that does not start, has no room
+   * for the model, or crashes, is done without. Needs `worker: true`.
    */
   threads?: number;
   /** Address of `worker.js`, where the bundler or host moved it. */
@@ -168,7 +171,7 @@ export interface EmbedOptions {
   chunk?: ChunkOptions;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
-  /** Called after every batch. */
+  /** Called after every batch. A call that is asked again, see `ErrorCode`, begins again. */
   onProgress?: (event: EmbedProgress) => void;
 }
 
@@ -346,7 +349,10 @@ export interface EncoderInfo {
  *    that a call needs), `disposed`;
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
- *    `runtime-crashed` (the WebAssembly instance trapped: load the model again).
+ *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed).
+ *
+ * After `device-lost` and `runtime-crashed` the encoder loads the model again and asks its calls once more; a call rejects with them
+ * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
  */
 export type ErrorCode =
   | "missing-file"

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { sources } from "./bundle.mjs";
-import { fakeCrate, files, WASM } from "./fake.mjs";
+import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
 const { Engine, forget, has, list, readSource, Xxh32 } = sources;
 const WEIGHTS = 300_000;
@@ -228,6 +228,18 @@ test("whatever operation of the store fails, the model loads, and nothing torn i
   }
 });
 
+test("a GPU that is given up before all has come does not keep the model from being kept", async () => {
+  const store = memory();
+  const crate = Object.assign(fakeCrate(), { hashes: true });
+  crate.onPush = () => {
+    crate.onPush = () => {};
+    throw crateError("limit-exceeded");
+  };
+  assert.deepEqual(await load(store, { crate }), { used: "written", reason: null });
+  assert.deepEqual(crate.created.map(({ device }) => device), ["auto", "wasm"]);
+  assert.deepEqual(await load(store), { used: "read", reason: null });
+});
+
 test("a load that is given up leaves nothing that is used", async () => {
   const store = memory();
   const abort = new AbortController();
@@ -251,9 +263,11 @@ test("a branch of the hub that moves never mixes files of two commits, and is as
   const { fetch } = globalThis;
   t.after(() => void (globalThis.fetch = fetch));
   let questions = 0;
+  let api = true;
   globalThis.fetch = (url, init) => {
     const { pathname, origin } = new URL(url);
     if (pathname.startsWith("/api/")) questions++;
+    if (pathname.startsWith("/api/") && !api) return Promise.resolve(new Response("", { status: 404 }));
     return fetch(origin === "https://huggingface.co" ? new URL(pathname, address) : url, init);
   };
   const from = "org/name";
@@ -296,4 +310,8 @@ test("a branch of the hub that moves never mixes files of two commits, and is as
   head = "main";
   await assert.rejects(load(memory(), { from }), { code: "network" });
   assert.deepEqual(asked, []);
+  // What has the hub's files but not its API is read as it is.
+  api = false;
+  assert.deepEqual(await load(memory(), { from }), { used: "written", reason: null });
+  assert.ok(asked.length > 3 && asked.every((path) => path.startsWith("m ")), `${asked}`);
 });

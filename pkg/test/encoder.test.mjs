@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { EmbedletError, Engine, Remote, serve } = sources;
+const { EmbedletError, Engine, Instance, Remote, serve } = sources;
 
 /** Runs a test over both ways to reach the engine. */
 function both(name, run) {
@@ -203,13 +203,10 @@ both("passes the crate's errors on and stays usable", async (Encoder, crate) => 
   assert.equal(crate.live.size, 1);
 });
 
-both("gives a crashed instance up and loads into a new one", async (Encoder, crate, engine) => {
+both("a load that crashes rejects, and the next one has a new instance", async (Encoder, crate, engine) => {
   for (const crash of [
     () => {
       throw new WebAssembly.RuntimeError("unreachable");
-    },
-    () => {
-      throw new Error("recursive use of an object detected");
     },
     // The panic of a task: its promise stays pending, the trap comes out of the event loop.
     () => {
@@ -218,14 +215,10 @@ both("gives a crashed instance up and loads into a new one", async (Encoder, cra
     },
   ]) {
     const before = crate.instances;
-    const encoder = await Encoder.load(files());
-    crate.onStep = crash;
-    const calls = [encoder.embed("a"), encoder.embed("b")];
-    for (const call of calls) await rejects(call, "runtime-crashed");
-    await rejects(encoder.embed("a"), "runtime-crashed");
-    crate.onStep = () => {};
-    const next = await Encoder.load(files());
-    assert.equal((await next.embed("a")).count, 1);
+    crate.onCreate = crash;
+    await rejects(Encoder.load(files()), "runtime-crashed");
+    crate.onCreate = () => {};
+    assert.equal((await (await Encoder.load(files())).embed("a")).count, 1);
     assert.ok(crate.instances > before);
   }
   assert.equal(engine.crash(new WebAssembly.RuntimeError("another library's")), false);
@@ -405,6 +398,14 @@ both("names wrong arguments", async (Encoder) => {
   assert.throws(() => encoder.similarity([1], [2]), { code: "invalid-argument" });
 });
 
+test("a trap at once rejects the one call, and nobody else hears of it", async () => {
+  const instance = await Instance.start({ default: async () => {} }, WASM);
+  await rejects(instance.run(() => {
+    throw new WebAssembly.RuntimeError("unreachable");
+  }), "runtime-crashed");
+  await turn();
+});
+
 test("an answer's vectors are moved, not copied", async () => {
   const sent = [];
   const port = { addEventListener: (_, listener) => (port.receive = listener), postMessage: (...message) => sent.push(message) };
@@ -412,6 +413,11 @@ test("an answer's vectors are moved, not copied", async () => {
   serve(port, { embed: async () => result });
   await port.receive({ data: { id: 1, method: "embed" } });
   assert.deepEqual(sent, [[{ id: 1, result }, [result.data.buffer, result.tokens.buffer, result.truncated.buffer]]]);
+});
+
+test("a remote is not asked for what was aborted before", async () => {
+  const remote = new Remote({ addEventListener() {}, postMessage: () => assert.fail("asked") });
+  await assert.rejects(remote.tokenize({ model: 1, text: "" }, { signal: AbortSignal.abort() }), { name: "AbortError" });
 });
 
 test("a remote whose other end is gone rejects what waits and what comes", async () => {

@@ -64,10 +64,11 @@ function glueOf(crate) {
   class Loader extends Tracked {
     static async create(folder, options) {
       crate.created.push(options);
+      const config = folder.config();
+      folder.free();
       await crate.onCreate();
       const loader = new Loader();
-      loader.config = folder.config();
-      folder.free();
+      loader.config = config;
       loader.read = {};
       return loader;
     }

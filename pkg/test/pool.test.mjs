@@ -5,7 +5,8 @@ import { test } from "node:test";
 import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { EmbedletError, Engine } = sources;
+const { EmbedletError, Engine, restarts } = sources;
+restarts.delays = [0, 0];
 const turn = () => new Promise((resolve) => setTimeout(resolve, 5));
 
 /** Waits until something is so, and what follows from it has happened. */
@@ -132,6 +133,41 @@ test("a dispose while others load ends them too", async () => {
   await until(() => ended.length === 2);
   assert.deepEqual(new Set(ended), new Set(crates));
   await until(() => crates.every(({ live }) => live.size === 0));
+});
+
+test("one that is lost is done without, and its texts with the first", async () => {
+  const crates = some(3);
+  const { encoder, ended, made } = await loaded(crates);
+  const expected = await encoder.embed(texts);
+  crates[1].onStep = () => {
+    throw new WebAssembly.RuntimeError("unreachable");
+  };
+  const seen = [];
+  assert.deepEqual(await encoder.embed(texts, { onProgress: ({ done }) => seen.push(done) }), expected);
+  assert.equal(seen.at(-1), texts.length);
+  assert.deepEqual([ended, made()], [[crates[1]], 3]);
+  crates.forEach((crate) => (crate.steps.length = 0));
+  assert.deepEqual(await encoder.embed(texts), expected);
+  assert.deepEqual(crates.map(({ steps }) => steps.length > 0), [true, false, true]);
+  encoder.dispose();
+  await until(() => ended.length === 3);
+});
+
+test("where the first is lost all are replaced", async () => {
+  const crates = some(4);
+  const { encoder, ended, made } = await loaded(crates, { threads: 2 }, 2);
+  const expected = await encoder.embed(texts);
+  crates[0].onStep = () => {
+    throw new WebAssembly.RuntimeError("unreachable");
+  };
+  assert.deepEqual(await encoder.embed(texts), expected);
+  assert.deepEqual(new Set(ended), new Set(crates.slice(0, 2)));
+  await until(() => finished(crates) === 4);
+  crates.forEach((crate) => (crate.steps.length = 0));
+  assert.deepEqual(await encoder.embed(texts), expected);
+  assert.deepEqual([made(), ...crates.map(({ steps }) => steps.length > 0)], [4, false, false, true, true]);
+  encoder.dispose();
+  await until(() => ended.length === 4);
 });
 
 test("a GPU has no use for threads, nor a thread that is not the encoder's", async () => {

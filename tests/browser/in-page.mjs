@@ -59,3 +59,15 @@ export async function outcome(promise) {
     return { name, code: name === "EmbedletError" ? code : undefined, message, ours: constructor === embedlet.EmbedletError, ms: performance.now() - start };
   }
 }
+
+/** Asks whoever runs faults.mjs for a fault, and waits until one of them knows. */
+export function fault(place, name, after = 0) {
+  const channel = new BroadcastChannel("embedlet faults");
+  return new Promise((resolve) => {
+    channel.onmessage = () => {
+      channel.close();
+      resolve();
+    };
+    channel.postMessage({ place, name, after });
+  });
+}

@@ -106,15 +106,40 @@ test("two tabs download once", async () => {
   assert.equal(served.requests.filter((path) => path === WEIGHTS).length, 1);
 });
 
-test("without room the model runs from memory, and says so", async () => {
+test("without room the model runs from memory, and says so; what was kept before stays", async () => {
   const page = await open();
+  const other = (options) => page.evaluate(async (options) => {
+    const encoder = await embedlet.Encoder.load(new URL("/golden/models/bert-odd", location.href), options);
+    encoder.dispose();
+    return encoder.info.cache.used;
+  }, options);
+  assert.equal(await other({}), "written");
   const session = await context.newCDPSession(page);
   await session.send("Storage.overrideQuotaForOrigin", { origin: served.url, quotaSize: 60_000 });
   const { cache } = await load(page);
   assert.equal(cache.used, "none");
   assert.match(cache.reason, /quota/i);
+  assert.equal(await other({ allowRemote: false }), "read");
   await session.send("Storage.overrideQuotaForOrigin", { origin: served.url });
   assert.equal((await load(page)).cache.used, "written");
+});
+
+test("a download that breaks off for good leaves nothing", async () => {
+  served.routes.set(WEIGHTS, (_, response) => {
+    response.writeHead(200, { "content-length": 134_344 });
+    response.write(Buffer.alloc(9000), () => response.destroy());
+  });
+  const page = await open();
+  const code = await page.evaluate((model) => embedlet.Encoder.load(new URL(model, location.href)).catch(({ code }) => code), MODEL);
+  assert.equal(code, "network");
+  assert.deepEqual(await page.evaluate(async () => (await (await caches.open((await caches.keys())[0])).keys()).length), 0);
+});
+
+test("what an older release kept is deleted", async () => {
+  const page = await open();
+  await page.evaluate(async () => (await caches.open("embedlet models 0")).put("/old", new Response("old")));
+  await load(page);
+  assert.deepEqual(await page.evaluate(() => caches.keys()), ["embedlet models 1"]);
 });
 
 test("a tab that dies in the middle leaves nothing that is used, and no lock", async () => {
@@ -127,12 +152,16 @@ test("a tab that dies in the middle leaves nothing that is used, and no lock", a
   served.requests.length = 0;
   page.evaluate((model) => void embedlet.Encoder.load(new URL(model, location.href)).catch(() => {}), MODEL).catch(() => {});
   while (!served.requests.includes(WEIGHTS)) await new Promise((resolve) => setTimeout(resolve, 20));
+  served.routes.delete(WEIGHTS);
+  const next = await open();
+  let waiting = true;
+  const loading = load(next).finally(() => (waiting = false));
+  await next.waitForTimeout(500);
+  assert.ok(waiting, "one downloads");
   const session = await context.newCDPSession(page);
   session.send("Page.crash").catch(() => {});
   await page.waitForEvent("crash");
-  served.routes.delete(WEIGHTS);
-  const next = await open();
-  assert.equal((await load(next)).cache.used, "written");
+  assert.equal((await loading).cache.used, "written");
   assert.equal((await load(next)).cache.used, "read");
 });
 

@@ -1,0 +1,128 @@
+// Keeps a model at work. An engine that crashed or lost its device is given up as a whole, the model is loaded again in a new one, and
+// what the old one still owed is asked again. A call depends on its arguments alone, so asking twice is safe.
+
+import type { Host } from "./engine.js";
+import { EmbedletError, isLoss, textOf } from "./errors.js";
+import { abortable, waited } from "./signal.js";
+import type { EncoderInfo, ErrorCode } from "./types.js";
+
+/** A model in an engine. */
+export interface Session {
+  host: Host;
+  /** Names the model there. */
+  model: number;
+  info: EncoderInfo;
+  /** Frees the model, and the worker if that was started for it. */
+  end(reason: EmbedletError): void;
+}
+
+/** Loads the model. `lost` says why a GPU is not to be taken again where there is a choice. */
+export type Start = (signal: AbortSignal, lost?: string) => Promise<Session>;
+
+/** How long to wait before each restart since the last answer, in ms; there are no more of them. Tests shorten it. */
+export const restarts = { delays: [250, 2000] };
+
+/** What may be there the next time, and says nothing against the model or the device. */
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set(["network", "wasm-load"]);
+
+export class Supervisor {
+  /** Of the session that is there, or was there last. */
+  info: EncoderInfo;
+  readonly #start: Start;
+  #session: Session | undefined;
+  #restarting: Promise<Session> | undefined;
+  /** Since the last answer. */
+  #restarts = 0;
+  /** Why the last session, or restart, failed. */
+  #failure: EmbedletError | undefined;
+  /** Aborted when nothing can be asked any more, with the reason. */
+  readonly #ended = new AbortController();
+  /** What the session owes, in turn. */
+  readonly #calls = new Set<{ losses: number }>();
+
+  constructor(start: Start, session: Session) {
+    this.#start = start;
+    this.#session = session;
+    this.info = session.info;
+  }
+
+  /** Answers a call by the session that is there at the end of it. */
+  async ask<T>(signal: AbortSignal | undefined, work: (session: Session) => Promise<T>): Promise<T> {
+    const call = { losses: 0 };
+    for (;;) {
+      signal?.throwIfAborted();
+      this.#ended.signal.throwIfAborted();
+      const session = this.#session ?? (await abortable((this.#restarting ??= this.#restart()), signal));
+      this.#calls.add(call);
+      try {
+        const result = await abortable(work(session), signal);
+        if (session === this.#session) {
+          this.#restarts = 0;
+          return result;
+        }
+      } catch (error) {
+        // Whatever the reason of an abort is, it says nothing of the engine.
+        signal?.throwIfAborted();
+        if (session === this.#session) {
+          if (!isLoss(error)) throw error;
+          this.#lose(session, error);
+        }
+        if (call.losses > 1) throw this.#failure;
+      } finally {
+        this.#calls.delete(call);
+      }
+    }
+  }
+
+  /** Ends what runs, and refuses what comes, with `reason`. */
+  end(reason: EmbedletError): void {
+    this.#ended.abort(reason);
+    this.#session?.end(reason);
+    this.#session = undefined;
+  }
+
+  #lose(session: Session, loss: EmbedletError): void {
+    this.#session = undefined;
+    // Calls run in turn: it is the first that did this, or was about to; the others only stood behind it.
+    const [first] = this.#calls;
+    if (first) first.losses++;
+    session.end(loss);
+    this.#failed(loss);
+  }
+
+  async #restart(): Promise<Session> {
+    const { signal } = this.#ended;
+    try {
+      for (;;) {
+        await waited(restarts.delays[this.#restarts++]!, signal);
+        const lost = this.#restarts === restarts.delays.length && this.#failure?.code === "device-lost";
+        try {
+          const session = await this.#start(signal, lost ? this.#failure?.message : undefined);
+          if (signal.aborted) session.end(signal.reason);
+          signal.throwIfAborted();
+          this.info = session.info;
+          return (this.#session = session);
+        } catch (error) {
+          signal.throwIfAborted();
+          if (error instanceof EmbedletError && ELSEWHERE.has(error.code)) {
+            this.#restarts--;
+            throw error;
+          }
+          this.#failed(error);
+          signal.throwIfAborted();
+        }
+      }
+    } finally {
+      this.#restarting = undefined;
+    }
+  }
+
+  /** What goes on failing is not tried for ever: a browser takes the GPU from a page that loses it again and again. */
+  #failed(error: unknown): void {
+    this.#failure = error instanceof EmbedletError ? error : new EmbedletError("runtime-crashed", textOf(error), { cause: error });
+    if (this.#restarts < restarts.delays.length) return;
+    const { code, message } = this.#failure;
+    const stopped = `The encoder failed again after ${this.#restarts} restarts and stays stopped: reload the page. (${message})`;
+    this.end(new EmbedletError(code, stopped, { cause: this.#failure }));
+  }
+}
