@@ -157,7 +157,7 @@ pub enum Error {
         reason: String,
     },
     /// The device went away.
-    #[error("the GPU device was lost ({reason}): load the encoder again")]
+    #[error("the GPU device was lost ({reason}): try again, natively with a new encoder")]
     DeviceLost {
         /// The driver's own words.
         reason: String,

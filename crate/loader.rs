@@ -103,14 +103,22 @@ impl Loader {
         }
     }
 
-    /// Ends the weight file; its length and hash must be right. Gives the hash where there is one.
-    pub fn end(&mut self) -> Result<Option<String>> {
+    /// Ends the weight file; its length and hash must be right.
+    pub fn end(&mut self) -> Result<()> {
         match &mut self.stage {
             Stage::Planned(plan) => plan.end(),
             Stage::Waiting(waiting) => {
                 let found = waiting.header.len() as u64;
                 Err(Error::TruncatedFile { path: waiting.files[0].clone(), expected: found.max(8) + 1, found })
             }
+        }
+    }
+
+    /// Once every file was read: waits for what the device compiles.
+    pub async fn compile(&mut self) -> Result<()> {
+        match &mut self.stage {
+            Stage::Planned(plan) => plan.compile().await,
+            Stage::Waiting(waiting) => Err(Error::MissingFile { path: waiting.files[0].clone() }),
         }
     }
 

@@ -139,8 +139,7 @@ impl Plan {
     /// Starts a weight file; see [`Reader::begin`].
     pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
         let known = self.packed.as_ref().and_then(|packed| packed.files.get(path));
-        let asked = sha256.filter(|hex| !hex.is_empty());
-        self.reader.begin(path, asked.or(known.map(|sum| sum.sha256.as_str())).or(sha256))
+        self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))
     }
 
     /// Takes the next bytes of the weight file, in chunks of any size.
@@ -149,15 +148,21 @@ impl Plan {
     }
 
     /// Ends the weight file; its length and hash must be right.
-    pub fn end(&mut self) -> Result<Option<String>> {
+    pub fn end(&mut self) -> Result<()> {
         self.reader.end()
     }
 
-    /// The model, once every file was read and the device has shown that it computes what the CPU computes.
-    pub async fn finish(self) -> Result<Model> {
+    /// Waits for what the device compiles.
+    pub async fn compile(&mut self) -> Result<()> {
         if let Some(path) = self.reader.files().first() {
             return Err(Error::MissingFile { path: path.clone() });
         }
+        self.target.compile().await
+    }
+
+    /// The model, once every file was read and the device has shown that it computes what the CPU computes.
+    pub async fn finish(mut self) -> Result<Model> {
+        self.compile().await?;
         let runner = self.target.finish(&self.parts.program).await?;
         let budget = RefCell::new(FIRST_TOKENS.min(self.parts.budget));
         let model = Model { parts: self.parts, runner, budget };

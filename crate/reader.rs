@@ -50,7 +50,7 @@ enum Whole {
 struct File {
     path: String,
     /// With what it must come to, where that is known.
-    hash: Option<(Sha256, Option<String>)>,
+    hash: Option<(Sha256, String)>,
     received: u64,
     state: State,
 }
@@ -83,16 +83,15 @@ impl Reader {
         &self.unread
     }
 
-    /// Starts a file. `sha256` is 64 hex digits where the caller knows them; empty where the hash is only wanted.
+    /// Starts a file. `sha256` is 64 hex digits where the caller knows them.
     pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
         if self.file.is_some() || !self.unread.iter().any(|file| file == path) {
             return Err(Error::argument(format!("{path} is not the weight file to read now")));
         }
         let hash = match sha256 {
             None => None,
-            Some("") => Some((Sha256::new(), None)),
             Some(hex) if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                Some((Sha256::new(), Some(hex.to_ascii_lowercase())))
+                Some((Sha256::new(), hex.to_ascii_lowercase()))
             }
             Some(_) => return Err(Error::argument(format!("the sha256 of {path} must have 64 hex digits"))),
         };
@@ -147,8 +146,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Ends the file: length and hash must be right. Gives the hash where there is one.
-    pub fn end(&mut self) -> Result<Option<String>> {
+    /// Ends the file: length and hash must be right.
+    pub fn end(&mut self) -> Result<()> {
         let file = self.file.take().ok_or_else(|| Error::argument("end before begin"))?;
         let expected = match &file.state {
             State::Data { length, .. } => *length,
@@ -157,16 +156,14 @@ impl Reader {
         if file.received != expected || matches!(file.state, State::Header(_)) {
             return Err(Error::TruncatedFile { path: file.path, expected, found: file.received });
         }
-        let mut found = None;
         if let Some((hash, expected)) = file.hash {
-            let hash = hex(hash.finalize());
-            if let Some(expected) = expected.filter(|expected| *expected != hash) {
-                return Err(Error::WrongHash { path: file.path, expected, found: hash });
+            let found = hex(hash.finalize());
+            if found != expected {
+                return Err(Error::WrongHash { path: file.path, expected, found });
             }
-            found = Some(hash);
         }
         self.unread.retain(|path| *path != file.path);
-        Ok(found)
+        Ok(())
     }
 }
 

@@ -54,6 +54,14 @@ impl Target {
         }
     }
 
+    /// Waits for what the device compiles.
+    pub async fn compile(&mut self) -> Result<()> {
+        match self {
+            Self::Gpu(upload) => upload.compile().await,
+            Self::Cpu(..) => Ok(()),
+        }
+    }
+
     /// Once every parameter is there and the device has shown that it computes what the CPU computes.
     pub async fn finish(self, program: &Program) -> Result<Runner> {
         Ok(match self {

@@ -137,7 +137,7 @@ impl Loader {
         self.0.files().to_vec()
     }
 
-    /// Starts a weight file. An empty hash asks for the right one.
+    /// Starts a weight file, which must have this hash where there is one.
     pub fn begin(&mut self, path: &str, sha256: Option<String>) -> Result<(), JsValue> {
         self.0.begin(path, sha256.as_deref()).map_err(thrown)
     }
@@ -147,9 +147,14 @@ impl Loader {
         self.0.push(chunk).map_err(thrown)
     }
 
-    /// Ends the weight file, and gives its hash where it was hashed.
-    pub fn end(&mut self) -> Result<Option<String>, JsValue> {
+    /// Ends the weight file.
+    pub fn end(&mut self) -> Result<(), JsValue> {
         self.0.end().map_err(thrown)
+    }
+
+    /// Waits for what the device compiles, once every file was read.
+    pub async fn compile(&mut self) -> Result<(), JsValue> {
+        self.0.compile().await.map_err(thrown)
     }
 
     /// The model, checked.

@@ -329,7 +329,7 @@ pub struct Resident {
 }
 
 impl Resident {
-    fn bind(upload: &mut Upload, pipelines: Vec<wgpu::ComputePipeline>, self_check: SelfCheck) -> Result<Self> {
+    fn bind(upload: &mut Upload, self_check: SelfCheck) -> Result<Self> {
         let Some(allocated) = upload.allocated.take() else {
             return Err(Error::argument("the weights were not loaded"));
         };
@@ -345,7 +345,7 @@ impl Resident {
         let vectors = 4 * program.most(Rows::Texts) as u64 * program.vectors().width as u64;
         let output = gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC);
         let staging = gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST);
-        let mut pipelines = pipelines.into_iter();
+        let mut pipelines = allocated.pipelines.into_iter();
         let mut steps: Vec<Step> = Vec::with_capacity(allocated.kernels.len());
         for variants in &allocated.kernels {
             let mut step = Vec::with_capacity(variants.len());

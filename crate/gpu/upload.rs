@@ -19,6 +19,7 @@ use crate::weights::{Sink, Weight};
 const UPLOAD_BYTES: u64 = 16 << 20;
 
 type Scope = Pin<Box<dyn Future<Output = Option<wgpu::Error>>>>;
+type Compiling = Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>;
 
 /// A program on its way to the GPU: buffers wait for values, kernels compile.
 pub struct Upload {
@@ -36,7 +37,10 @@ pub(super) struct Allocated {
     pub precision: Precision,
     pub weights: Vec<Parameter>,
     scopes: Vec<Scope>,
-    compiled: Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>,
+    /// What compiles, until that was waited for.
+    compiled: Option<Compiling>,
+    /// Of every kernel in order, once they are compiled.
+    pub pipelines: Vec<wgpu::ComputePipeline>,
     /// Of every operation in order, those of the set-up first.
     pub kernels: Vec<Vec<Variant>>,
 }
@@ -59,7 +63,7 @@ impl Upload {
         }
         self.gpu.trouble()?;
         let kernels = self.program.all_ops().map(|op| holding.variants(op.kernel())).collect::<Result<Vec<_>>>()?;
-        let compiled = Box::pin(self.gpu.compile(&kernels.concat()));
+        let compiled: Compiling = Box::pin(self.gpu.compile(&kernels.concat()));
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
@@ -74,31 +78,35 @@ impl Upload {
         };
         let weights = weights.iter().zip(pieces).map(parameter).collect();
         let scopes: Vec<Scope> = vec![Box::pin(validation.pop()), Box::pin(memory.pop())];
-        self.allocated = Some(Allocated { precision, weights, scopes, compiled, kernels });
+        self.allocated =
+            Some(Allocated { precision, weights, scopes, compiled: Some(compiled), pipelines: Vec::new(), kernels });
         Ok(())
     }
 
-    /// Waits for the kernels, compares them with the CPU, binds everything and runs the set-up.
-    pub async fn finish(mut self) -> Result<Resident> {
-        if self.allocated.is_none() {
-            return Err(Error::argument("the weights were not loaded"));
-        }
+    /// Waits until the weights are there and the kernels are compiled. The second time there is nothing to wait for.
+    pub async fn compile(&mut self) -> Result<()> {
         self.flush();
-        let Some(allocated) = &mut self.allocated else { return Err(Error::argument("the weights were not loaded")) };
-        for scope in &mut allocated.scopes {
+        let allocated = self.allocated.as_mut().ok_or_else(before_header)?;
+        for scope in std::mem::take(&mut allocated.scopes) {
             if let Some(error) = scope.await {
                 return Err(refused(error, "loading the weights"));
             }
         }
-        let prepared = allocated.compiled.as_mut().await?;
-        let mut pipelines = Vec::with_capacity(allocated.kernels.len());
+        let Some(compiled) = allocated.compiled.take() else { return Ok(()) };
+        let prepared = compiled.await?;
         for (kernel, text) in allocated.kernels.iter().flatten() {
-            pipelines.push(self.gpu.pipeline(kernel, text, &prepared).await?);
+            allocated.pipelines.push(self.gpu.pipeline(kernel, text, &prepared).await?);
         }
-        let precision = allocated.precision;
-        let self_check = check::run(&self.gpu, &self.program, precision, &allocated.kernels).await?;
+        Ok(())
+    }
+
+    /// Compiles, compares the kernels with the CPU, binds everything and runs the set-up.
+    pub async fn finish(mut self) -> Result<Resident> {
+        self.compile().await?;
+        let allocated = self.allocated.as_ref().ok_or_else(before_header)?;
+        let self_check = check::run(&self.gpu, &self.program, allocated.precision, &allocated.kernels).await?;
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let resident = Resident::bind(&mut self, pipelines, self_check);
+        let resident = Resident::bind(&mut self, self_check);
         if let Some(error) = memory.pop().await {
             return Err(refused(error, "allocating the activations"));
         }
@@ -186,7 +194,7 @@ impl Sink for Upload {
 }
 
 fn before_header() -> Error {
-    Error::argument("values before a header")
+    Error::argument("nothing was read of the weights")
 }
 
 fn refused(error: wgpu::Error, doing: &str) -> Error {

@@ -30,6 +30,8 @@ export interface Loader {
   begin(path: string, sha256?: string): void;
   push(chunk: Uint8Array): void;
   end(): void;
+  /** Waits for what the device compiles, once every file was read. */
+  compile(): Promise<void>;
   /** Consumes the loader, whatever comes of it. */
   finish(): Promise<Model>;
   free(): void;

@@ -83,6 +83,8 @@ class Load {
       signal?.throwIfAborted();
       await this.#weights(loader);
       const complete: Loader = loader;
+      this.#progress.enter("compile");
+      await instance.run(() => complete.compile());
       loader = undefined;
       this.#progress.enter("check");
       const model = await instance.run(() => complete.finish());

@@ -109,10 +109,10 @@ export interface LoadOptions {
  *  - `download`: files come from the network. Weights are hashed, and go to the device, as they come;
  *  - `verify`: files that have been read are held against their hashes, and the crate makes sure of what is in them;
  *  - `upload`: weights go to the device from where they are already, which is the cache, files or memory;
- *  - `check`: all is read. The kernels, which the browser compiles beside the weights, are waited for and compared with the CPU, and a
- *    packed folder must give the vectors that it names.
+ *  - `compile`: all is read. Kernels, which the browser compiles beside the weights, are waited for; the CPU has none;
+ *  - `check`: kernels are compared with the CPU, and a packed folder must give the vectors that it names.
  */
-export type LoadPhase = "download" | "verify" | "upload" | "check";
+export type LoadPhase = "download" | "verify" | "upload" | "compile" | "check";
 
 /**
  * One step of a load. For each file `initiate`, `download`, `progress`…, `done`; `progress_total` sums all files; `phase` says that

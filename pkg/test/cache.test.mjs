@@ -101,12 +101,12 @@ test("a second load asks the network for nothing, not even for files that are no
   const phases = [];
   const onEvent = ({ status, phase }) => status === "phase" && phases.push(phase);
   assert.deepEqual(await load(store, { onEvent }), { used: "written", reason: null });
-  assert.equal(phases.splice(0).join(" "), "download verify download verify download verify check");
+  assert.equal(phases.splice(0).join(" "), "download verify download verify download verify compile check");
   assert.ok(asked.includes("prompts.json") && asked.includes("model.safetensors"));
   for (let visit = 0; visit < 3; visit++) {
     assert.deepEqual(await load(store, { allowRemote: visit < 2, onEvent }), { used: "read", reason: null });
     assert.deepEqual(asked, []);
-    assert.equal(phases.splice(0).join(" "), "verify upload verify check", "nothing is downloaded");
+    assert.equal(phases.splice(0).join(" "), "verify upload verify compile check", "nothing is downloaded");
   }
   const [kept, ...others] = await list(store);
   assert.equal(others.length, 0);

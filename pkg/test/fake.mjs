@@ -91,6 +91,7 @@ function glueOf(crate) {
       const found = this.hash.digest("hex");
       if (crate.hashes && sha256 !== undefined && sha256 !== found) throw crateError("wrong-hash");
     }
+    async compile() {}
     async finish() {
       this.free();
       crate.onFinish();

@@ -196,8 +196,8 @@ test("a load says what it is at, by where its files come from", async () => {
     await load(source, { crate, onEvent });
     return seen.join(" ");
   };
-  assert.equal(await phases(host("phases", content)), "download verify download verify (plan) download verify download verify check (finish)");
-  assert.equal(await phases(content), "verify (plan) upload verify upload verify check (finish)");
+  assert.equal(await phases(host("phases", content)), "download verify download verify (plan) download verify download verify compile check (finish)");
+  assert.equal(await phases(content), "verify (plan) upload verify upload verify compile check (finish)");
 });
 
 test("an abort stops the download", async () => {

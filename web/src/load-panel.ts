@@ -43,6 +43,7 @@ export function loadPanel(actions: { cancel(): void; retry(): void }) {
     },
 
     progress({ status, phase, file: name, loaded, total }: LoadProgress) {
+      if (status === "phase" && phase === "compile") title.textContent = "Loaded, compiling its kernels";
       if (status === "phase" && phase === "check") {
         title.textContent = "Loaded, checking it";
         announce("Model loaded, checking it");

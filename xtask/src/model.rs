@@ -100,7 +100,18 @@ pub fn packed(folder: &Path) -> Result<PathBuf> {
     }
     complete(&name, |part| {
         let mut pack = cargo();
-        pack.args(["run", "--release", "--package", "embedlet", "--", "pack", "--dtype", "auto", "--agreement", "0.97"]);
+        pack.args([
+            "run",
+            "--release",
+            "--package",
+            "embedlet",
+            "--",
+            "pack",
+            "--dtype",
+            "auto",
+            "--agreement",
+            "0.97",
+        ]);
         pack.args(["--source", DEFAULT_ID, "--revision", DEFAULT_REVISION]);
         let folder = std::path::absolute(folder).map_err(io("find", folder))?;
         // It makes its folder itself.
