@@ -240,11 +240,17 @@ impl Job {
 
     /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
     async fn batch(&self, model: &Model) -> Result<(usize, Vec<f32>)> {
-        let tokens = *model.budget.borrow();
-        let (count, batch) = self.pack(model, self.done, tokens);
-        let start = now_ms();
-        let values = model.runner.run(&model.parts.program, self.tail, &batch, None).await?;
-        let elapsed = (now_ms() - start).max(1.0);
+        let mut tokens = *model.budget.borrow();
+        let (count, batch, values, elapsed) = loop {
+            let (count, batch) = self.pack(model, self.done, tokens);
+            let start = now_ms();
+            match model.runner.run(&model.parts.program, self.tail, &batch, None).await {
+                Ok(values) => break (count, batch, values, (now_ms() - start).max(1.0)),
+                // There may be room for half of it.
+                Err(Error::OutOfMemory { .. }) if count > 1 => tokens = batch.tokens() / 2,
+                Err(error) => return Err(error),
+            }
+        };
         // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
         if 2 * batch.tokens() > tokens {
             let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;

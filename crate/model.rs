@@ -124,7 +124,7 @@ impl Plan {
         let candidates = if uni_encoder { CANDIDATES * max_tokens } else { 0 };
         let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(max_tokens);
         let program = Arc::new(program);
-        let target = Target::new(device, &program, budget, precision)?;
+        let target = Target::new(device, &program, max_tokens.max(candidates)..=budget, precision)?;
         let reader = Reader::new(&program.weights, spec.prefixes);
         let parts =
             Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, pad, program, tails, head, budget };
@@ -164,8 +164,12 @@ impl Plan {
     pub async fn finish(mut self) -> Result<Model> {
         self.compile().await?;
         let runner = self.target.finish(&self.parts.program).await?;
-        let budget = RefCell::new(FIRST_TOKENS.min(self.parts.budget));
-        let model = Model { parts: self.parts, runner, budget };
+        let mut parts = self.parts;
+        if let Runner::Gpu(resident) = &runner {
+            parts.budget = resident.tokens();
+        }
+        let budget = RefCell::new(FIRST_TOKENS.min(parts.budget));
+        let model = Model { parts, runner, budget };
         if let Some(packed) = &self.packed {
             model.reproduces(&packed.golden).await?;
         }

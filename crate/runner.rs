@@ -1,6 +1,7 @@
 //! A program on a device: the parameters on their way there, its batches, and rows that a program beside a model's reads.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use safetensors::Dtype;
@@ -33,8 +34,14 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// For batches of at most `tokens` rows. `precision` none keeps the type of the parameters; integers are for the host.
-    pub fn new(device: Device, program: &Arc<Program>, tokens: usize, precision: Option<Precision>) -> Result<Self> {
+    /// For batches of at most so many rows: the first of `tokens` where there is no memory for the last. `precision` none keeps the
+    /// type of the parameters; integers are for the host.
+    pub fn new(
+        device: Device,
+        program: &Arc<Program>,
+        tokens: RangeInclusive<usize>,
+        precision: Option<Precision>,
+    ) -> Result<Self> {
         Ok(match device {
             Device::Gpu(_) if precision == Some(Precision::Int8) => {
                 return Err(Error::option("precision int8", "on a GPU: the CPU has it"));
@@ -141,7 +148,7 @@ impl Scan {
         if self.runner.is_none() {
             let longest = starts.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0);
             let rows = longest.max(room.min(starts[starts.len() - 1] - starts[0]));
-            let mut target = Target::new(beside.device(), program, rows, Some(Precision::F32))?;
+            let mut target = Target::new(beside.device(), program, rows..=rows, Some(Precision::F32))?;
             let sink = target.sink();
             sink.start(Dtype::F32)?;
             for (index, weight) in program.weights.iter().enumerate() {

@@ -36,7 +36,7 @@ impl Resident {
         let resolved = self.gpu.buffer("times", bytes, Usage::QUERY_RESOLVE | Usage::COPY_SRC);
         let staging = self.gpu.buffer("times", bytes, Usage::MAP_READ | Usage::COPY_DST);
 
-        self.gpu.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&batch.frame()));
+        self.gpu.queue.write_buffer(&self.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
         let mut encoder = device.create_command_encoder(&Default::default());
         // Clocks are read between passes, so each step has its own.
         for (first, step) in (0..).step_by(2).zip(&steps) {

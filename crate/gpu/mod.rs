@@ -25,7 +25,7 @@ use holding::{Parameter, Variant};
 
 use crate::batch::{Batch, frame_words};
 use crate::error::{Error, Result};
-use crate::program::{Buf, Large, Operand, Outcome, Precision, Program, Rows, TailId};
+use crate::program::{Buf, Large, Operand, Outcome, Precision, Program, Rows, Slot, TailId};
 use crate::shader::{Grid, Kernel};
 
 /// The adapter as people know it.
@@ -54,8 +54,8 @@ pub struct Gpu {
     adapter: Adapter,
     /// Why the device is no longer usable.
     lost: Arc<Mutex<Option<String>>>,
-    /// The last error that no scope caught.
-    refused: Arc<Mutex<Option<String>>>,
+    /// The first error since the last look that no scope caught.
+    refused: Arc<Mutex<Option<Error>>>,
     /// By WGSL text.
     pipelines: Mutex<HashMap<String, wgpu::ComputePipeline>>,
     /// WGSL texts whose results were compared with the CPU's.
@@ -118,7 +118,10 @@ impl Gpu {
         // Without a handler wgpu panics natively and says nothing in a browser.
         device.on_uncaptured_error({
             let refused = refused.clone();
-            Arc::new(move |error: wgpu::Error| *lock(&refused) = Some(error.to_string()))
+            Arc::new(move |error: wgpu::Error| {
+                // What follows from it is another.
+                lock(&refused).get_or_insert_with(|| upload::refused(error, "using the device"));
+            })
         });
         let adapter = describe(&device, &adapter.get_info());
         let (pipelines, checked) = (Mutex::default(), Mutex::default());
@@ -143,7 +146,7 @@ impl Gpu {
             return Err(Error::DeviceLost { reason });
         }
         match lock(&self.refused).take() {
-            Some(reason) => Err(Error::Shader { kernel: "device".into(), reason }),
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }
@@ -312,39 +315,69 @@ fn run<'a>(encoder: &mut wgpu::CommandEncoder, steps: impl IntoIterator<Item = &
     steps.into_iter().flatten().for_each(|dispatch| dispatch.run(&mut pass, batch));
 }
 
+/// Bytes of a slot for batches of so many tokens: whole tiles, so that kernels may read past the batch.
+fn slot_bytes(program: &Program, slot: Slot, tokens: usize) -> u64 {
+    let rows = match slot.rows {
+        Rows::Tokens => tokens,
+        Rows::Fixed(rows) => rows,
+        Rows::Texts | Rows::Picks => program.most(slot.rows),
+    };
+    whole_tiles(rows) * slot.stride as u64 * 4
+}
+
+/// The memory of batches of at most so many tokens.
+struct Activations {
+    tokens: usize,
+    slots: Vec<wgpu::Buffer>,
+    frame: wgpu::Buffer,
+    output: wgpu::Buffer,
+    staging: wgpu::Buffer,
+}
+
+impl Activations {
+    fn new(gpu: &Gpu, program: &Program, tokens: usize) -> Self {
+        use wgpu::BufferUsages as Usage;
+        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
+        let slot = |slot: Slot| gpu.buffer("activation", slot_bytes(program, slot, tokens), usage);
+        let vectors = 4 * program.most(Rows::Texts) as u64 * program.vectors().width as u64;
+        Self {
+            tokens,
+            slots: program.plan().slots.into_iter().map(slot).collect(),
+            frame: gpu.buffer("frame", 4 * frame_words(tokens) as u64, Usage::STORAGE | Usage::COPY_DST),
+            output: gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC),
+            staging: gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST),
+        }
+    }
+}
+
+impl Drop for Activations {
+    fn drop(&mut self) {
+        // In a browser memory would wait for the garbage collector.
+        self.slots.iter().chain([&self.frame, &self.output, &self.staging]).for_each(wgpu::Buffer::destroy);
+    }
+}
+
 /// A program that lives on the GPU and waits for batches.
 pub struct Resident {
     gpu: Arc<Gpu>,
     precision: Precision,
     self_check: SelfCheck,
     steps: Vec<Step>,
-    frame: wgpu::Buffer,
-    output: wgpu::Buffer,
-    staging: wgpu::Buffer,
     program: Arc<Program>,
-    /// Activations by slot, and the slot of each.
-    slots: Vec<wgpu::Buffer>,
+    activations: Activations,
+    /// The slot of each activation.
     slot_of: Vec<usize>,
     weights: Vec<Parameter>,
 }
 
 impl Resident {
-    fn bind(upload: &mut Upload, self_check: SelfCheck) -> Result<Self> {
+    fn bind(upload: &mut Upload, activations: Activations, self_check: SelfCheck) -> Result<Self> {
         let Some(allocated) = upload.allocated.take() else {
             return Err(Error::argument("the weights were not loaded"));
         };
         let (gpu, program) = (upload.gpu.clone(), &upload.program);
-        use wgpu::BufferUsages as Usage;
         let plan = program.plan();
-        let slot = |slot: &crate::program::Slot| {
-            let bytes = upload.rows(slot.rows) * slot.stride as u64 * 4;
-            gpu.buffer("activation", bytes, Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST)
-        };
-        let slots: Vec<_> = plan.slots.iter().map(slot).collect();
-        let frame = gpu.buffer("frame", 4 * frame_words(upload.tokens) as u64, Usage::STORAGE | Usage::COPY_DST);
-        let vectors = 4 * program.most(Rows::Texts) as u64 * program.vectors().width as u64;
-        let output = gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC);
-        let staging = gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST);
+        let Activations { slots, frame, output, .. } = &activations;
         let mut pipelines = allocated.pipelines.into_iter();
         let mut steps: Vec<Step> = Vec::with_capacity(allocated.kernels.len());
         for variants in &allocated.kernels {
@@ -354,9 +387,9 @@ impl Resident {
                     Operand::Read(buf) | Operand::Write(buf) => &slots[plan.slot_of[buf.id]],
                     Operand::Weight(id) => &allocated.weights[id.0].pieces[0],
                     Operand::Large(Large { weight, .. }) => &allocated.weights[weight.0].pieces[piece],
-                    Operand::Output => &output,
+                    Operand::Output => output,
                 };
-                let bound: Vec<_> = std::iter::once(&frame).chain(kernel.operands.iter().map(operand)).collect();
+                let bound: Vec<_> = std::iter::once(frame).chain(kernel.operands.iter().map(operand)).collect();
                 let group = gpu.bind(kernel, &pipeline, &bound);
                 step.push(Dispatch { pipeline, group, grid: kernel.grid });
             }
@@ -367,7 +400,7 @@ impl Resident {
         gpu.queue.submit([encoder.finish()]);
         let (precision, program, weights) = (allocated.precision, program.clone(), allocated.weights);
         let slot_of = plan.slot_of;
-        Ok(Self { gpu, precision, self_check, steps, frame, output, staging, program, slots, slot_of, weights })
+        Ok(Self { gpu, precision, self_check, steps, program, activations, slot_of, weights })
     }
 
     /// The device that it lives on.
@@ -377,12 +410,17 @@ impl Resident {
 
     /// Gives an activation that no step writes its values.
     pub fn set(&self, buf: Buf, values: &[f32]) {
-        self.gpu.queue.write_buffer(&self.slots[self.slot_of[buf.id]], 0, bytemuck::cast_slice(values));
+        self.gpu.queue.write_buffer(&self.activations.slots[self.slot_of[buf.id]], 0, bytemuck::cast_slice(values));
     }
 
     /// Dispatches of a batch.
     pub fn dispatches(&self, tail: TailId) -> usize {
         self.program.step_indices(tail).map(|index| self.steps[index].len()).sum()
+    }
+
+    /// Most tokens of a batch.
+    pub fn tokens(&self) -> usize {
+        self.activations.tokens
     }
 
     /// How its matrices are stored.
@@ -400,14 +438,15 @@ impl Resident {
         match self.program.tails[tail.0].result {
             Outcome::Vectors(_) => {
                 let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
-                self.submit(tail, batch, &self.output, &self.staging, bytes).await
+                let Activations { output, staging, .. } = &self.activations;
+                self.submit(tail, batch, output, staging, bytes).await
             }
             Outcome::Rows(buf) => {
                 let bytes = 4 * (buf.rows.of(batch) * buf.stride) as u64;
                 let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
                 // Made for the call: it is as large as an activation, and few ask for one.
                 let staging = self.gpu.buffer("rows", bytes, usage);
-                let rows = &self.slots[self.slot_of[buf.id]];
+                let rows = &self.activations.slots[self.slot_of[buf.id]];
                 let values = self.submit(tail, batch, rows, &staging, bytes).await;
                 staging.destroy();
                 Ok(buf.unpadded(&values?))
@@ -425,7 +464,7 @@ impl Resident {
         bytes: u64,
     ) -> Result<Vec<f32>> {
         self.gpu.trouble()?;
-        self.gpu.queue.write_buffer(&self.frame, 0, bytemuck::cast_slice(&batch.frame()));
+        self.gpu.queue.write_buffer(&self.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         run(&mut encoder, self.program.step_indices(tail).map(|index| &self.steps[index]), batch);
         encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
@@ -437,8 +476,6 @@ impl Resident {
 impl Drop for Resident {
     fn drop(&mut self) {
         // In a browser memory would wait for the garbage collector.
-        let own = [&self.frame, &self.output, &self.staging];
-        let weights = self.weights.iter().flat_map(|weight| &weight.pieces);
-        self.slots.iter().chain(weights).chain(own).for_each(wgpu::Buffer::destroy);
+        self.weights.iter().flat_map(|weight| &weight.pieces).for_each(wgpu::Buffer::destroy);
     }
 }

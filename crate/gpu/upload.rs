@@ -1,6 +1,7 @@
 //! A program on its way to the GPU: parameters are written as they come, and kernels compile meanwhile.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -8,10 +9,10 @@ use half::f16;
 use safetensors::Dtype;
 
 use super::holding::{Holding, Parameter, Variant, too_large};
-use super::{Gpu, Prepared, Resident, check, whole_tiles};
+use super::{Activations, Gpu, Prepared, Resident, check, slot_bytes};
 use crate::error::{Error, Result};
 use crate::integers::Integers;
-use crate::program::{Precision, Program, Rows, WeightId};
+use crate::program::{Precision, Program, WeightId};
 use crate::shader::Piece;
 use crate::weights::{Sink, Weight};
 
@@ -25,7 +26,9 @@ type Compiling = Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>;
 pub struct Upload {
     pub(super) gpu: Arc<Gpu>,
     pub(super) program: Arc<Program>,
+    /// Most tokens of a batch, and how few may do.
     pub(super) tokens: usize,
+    least: usize,
     /// What the caller asked for; `None` keeps the checkpoint's own type.
     precision: Option<Precision>,
     pub(super) allocated: Option<Allocated>,
@@ -46,9 +49,15 @@ pub(super) struct Allocated {
 }
 
 impl Upload {
-    /// For batches of at most `tokens` tokens.
-    pub fn new(gpu: Arc<Gpu>, program: Arc<Program>, tokens: usize, precision: Option<Precision>) -> Self {
-        Self { gpu, program, tokens, precision, allocated: None, waiting: 0 }
+    /// For batches of at most so many tokens: the last of `tokens`, or less where there is no room for that, down to the first.
+    pub fn new(
+        gpu: Arc<Gpu>,
+        program: Arc<Program>,
+        tokens: RangeInclusive<usize>,
+        precision: Option<Precision>,
+    ) -> Self {
+        let (least, tokens) = tokens.into_inner();
+        Self { gpu, program, tokens, least, precision, allocated: None, waiting: 0 }
     }
 
     /// Refuses, before anything is allocated, what does not fit the device.
@@ -57,7 +66,7 @@ impl Upload {
         let (weights, large) = (&self.program.weights, self.program.large());
         let holding = Holding { weights, large, precision, limit };
         let pieces = (0..weights.len()).map(|id| holding.pieces(WeightId(id))).collect::<Result<Vec<_>>>()?;
-        let slots = self.program.plan().slots.into_iter().map(|slot| self.rows(slot.rows) * slot.stride as u64 * 4);
+        let slots = self.program.plan().slots.into_iter().map(|slot| slot_bytes(&self.program, slot, self.tokens));
         if let Some(found) = slots.max().filter(|bytes| *bytes > limit) {
             return Err(too_large(found, limit));
         }
@@ -105,23 +114,23 @@ impl Upload {
         self.compile().await?;
         let allocated = self.allocated.as_ref().ok_or_else(before_header)?;
         let self_check = check::run(&self.gpu, &self.program, allocated.precision, &allocated.kernels).await?;
-        let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let resident = Resident::bind(&mut self, self_check);
-        if let Some(error) = memory.pop().await {
-            return Err(refused(error, "allocating the activations"));
-        }
+        let activations = self.activations().await?;
+        let resident = Resident::bind(&mut self, activations, self_check);
         self.gpu.trouble()?;
         resident
     }
 
-    /// Rows of a buffer: whole tiles, so that kernels may read past the batch.
-    pub(super) fn rows(&self, rows: Rows) -> u64 {
-        let most = match rows {
-            Rows::Tokens => self.tokens,
-            Rows::Fixed(rows) => rows,
-            Rows::Texts | Rows::Picks => self.program.most(rows),
-        };
-        whole_tiles(most)
+    /// The memory of batches. Where there is no room for it, for half as many tokens.
+    async fn activations(&mut self) -> Result<Activations> {
+        loop {
+            let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+            let activations = Activations::new(&self.gpu, &self.program, self.tokens);
+            match memory.pop().await {
+                None => return Ok(activations),
+                Some(_) if self.tokens > self.least => self.tokens = (self.tokens / 2).max(self.least),
+                Some(error) => return Err(refused(error, "allocating the activations")),
+            }
+        }
     }
 
     /// Writes bytes of a parameter from byte `at` on, into whichever pieces have them.
@@ -197,7 +206,7 @@ fn before_header() -> Error {
     Error::argument("nothing was read of the weights")
 }
 
-fn refused(error: wgpu::Error, doing: &str) -> Error {
+pub(super) fn refused(error: wgpu::Error, doing: &str) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { doing: doing.into() },
         other => Error::Shader { kernel: doing.into(), reason: other.to_string() },
