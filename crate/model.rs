@@ -344,13 +344,12 @@ impl Model {
         let Parts { spec, sentence, program, .. } = &self.parts;
         let head = &sentence.head;
         let precision = self.precision();
-        let (device, adapter, reason, self_check) = match &self.runner {
-            Runner::Gpu(gpu) => ("gpu", Some(gpu.gpu().adapter().clone()), None, Some(gpu.self_check())),
-            Runner::Cpu(_, reason) => ("cpu", None, reason.clone(), None),
-        };
-        let dispatches = match &self.runner {
-            Runner::Gpu(gpu) => gpu.dispatches(self.parts.vectors()),
-            Runner::Cpu(..) => 0,
+        let (device, adapter, reason, self_check, dispatches) = match &self.runner {
+            Runner::Gpu(gpu) => {
+                let dispatches = gpu.dispatches(self.parts.vectors());
+                ("gpu", Some(gpu.gpu().adapter().clone()), None, Some(gpu.self_check()), dispatches)
+            }
+            Runner::Cpu(_, reason) => ("cpu", None, reason.clone(), None, 0),
         };
         Info {
             architecture: self.parts.architecture.clone(),
