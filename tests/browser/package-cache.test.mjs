@@ -125,9 +125,10 @@ test("without room the model runs from memory, and says so; what was kept before
 });
 
 test("a download that breaks off for good leaves nothing", async () => {
+  const bytes = readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors"));
   served.routes.set(WEIGHTS, (_, response) => {
-    response.writeHead(200, { "content-length": 134_344 });
-    response.write(Buffer.alloc(9000), () => response.destroy());
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, 50_000), () => response.destroy());
   });
   const page = await open();
   const code = await page.evaluate((model) => embedlet.Encoder.load(new URL(model, location.href)).catch(({ code }) => code), MODEL);
@@ -137,9 +138,9 @@ test("a download that breaks off for good leaves nothing", async () => {
 
 test("what an older release kept is deleted", async () => {
   const page = await open();
-  await page.evaluate(async () => (await caches.open("embedlet models 0")).put("/old", new Response("old")));
+  await page.evaluate(async () => (await caches.open("embedlet models 1")).put("/old", new Response("old")));
   await load(page);
-  assert.deepEqual(await page.evaluate(() => caches.keys()), ["embedlet models 1"]);
+  assert.deepEqual(await page.evaluate(() => caches.keys()), ["embedlet models 2"]);
 });
 
 test("a tab that dies in the middle leaves nothing that is used, and no lock", async () => {
