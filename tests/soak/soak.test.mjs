@@ -15,8 +15,11 @@ const SEED = Number(process.env.EMBEDLET_SEED ?? Date.now() % 1e9);
 
 /** What the heap of JavaScript may hold more after a round than after the first: a few compiled functions. */
 const HEAP_SLACK = 400_000;
-/** The memory of wasm never shrinks: it is as large as the worst moment so far needed. A worse one takes another model's room or two. */
-const WASM_SLACK = 8 << 16;
+/**
+ * The memory of wasm never shrinks: it is as large as the worst moment so far needed, and a worse one takes the room of a few models,
+ * once. Models or jobs that nobody frees take several megabytes within two rounds.
+ */
+const WASM_SLACK = 16 << 16;
 
 let browser;
 let served;
