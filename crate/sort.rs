@@ -1,5 +1,5 @@
 //! Sorting, compiled once. The sort of the standard library is compiled anew for every type and every order: eighteen of them made a
-//! twentieth of what a page downloads.
+//! twentieth of the code of the wasm, and took 6 kB of what a page downloads.
 
 use std::cmp::Ordering;
 

@@ -83,9 +83,10 @@ async fn compare(
     ops: &[&dyn Op],
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
+    let large = program.large();
     let mut cases = Vec::with_capacity(ops.len());
     for op in ops {
-        cases.push(Case::new(gpu, program, *op, precision, lengths).await?);
+        cases.push(Case::new(gpu, program, *op, precision, &large, lengths).await?);
     }
     if cases.is_empty() {
         return Ok(Vec::new());
@@ -139,7 +140,14 @@ struct Case {
 }
 
 impl Case {
-    async fn new(gpu: &Gpu, program: &Program, op: &dyn Op, precision: Precision, lengths: &[u32]) -> Result<Self> {
+    async fn new(
+        gpu: &Gpu,
+        program: &Program,
+        op: &dyn Op,
+        precision: Precision,
+        large: &[bool],
+        lengths: &[u32],
+    ) -> Result<Self> {
         let (kernel, batch) = (op.kernel(), batch(program, lengths));
         let name = kernel.name;
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
@@ -155,7 +163,7 @@ impl Case {
                 _ => {}
             }
         }
-        let holding = Holding { weights: &weights, large: program.large(), precision, limit: gpu.limit };
+        let holding = Holding { weights: &weights, large, precision, limit: gpu.limit };
         let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let upload = |values: &[u8]| {
             let buffer = gpu.buffer("self-check", values.len() as u64, usage);

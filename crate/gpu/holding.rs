@@ -13,7 +13,7 @@ pub type Variant = (Kernel, String);
 pub struct Holding<'a> {
     pub weights: &'a [Weight],
     /// Which of them may be in pieces.
-    pub large: Vec<bool>,
+    pub large: &'a [bool],
     pub precision: Precision,
     /// Most bytes of a buffer.
     pub limit: u64,

@@ -22,6 +22,7 @@ pub use check::{SelfCheck, compare_all};
 pub use upload::Upload;
 
 use holding::{Parameter, Variant};
+use upload::Allocated;
 
 use crate::batch::{Batch, frame_words};
 use crate::error::{Error, Result};
@@ -180,9 +181,9 @@ impl Gpu {
 
     /// Compiles what is not compiled yet. In a browser this runs beside everything else from the moment of the
     /// call; natively it happens in [`Gpu::pipeline`].
-    fn compile(&self, kernels: &[Variant]) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
+    fn compile(&self, kernels: &[Vec<Variant>]) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
         let mut new: Vec<&Variant> = Vec::new();
-        for kernel in kernels {
+        for kernel in kernels.iter().flatten() {
             if !lock(&self.pipelines).contains_key(&kernel.1) && !new.iter().any(|(_, text)| *text == kernel.1) {
                 new.push(kernel);
             }
@@ -371,11 +372,14 @@ pub struct Resident {
 }
 
 impl Resident {
-    fn bind(upload: &mut Upload, activations: Activations, self_check: SelfCheck) -> Result<Self> {
-        let Some(allocated) = upload.allocated.take() else {
-            return Err(Error::argument("the weights were not loaded"));
-        };
-        let (gpu, program) = (upload.gpu.clone(), &upload.program);
+    /// Binds everything and runs the set-up.
+    fn bind(
+        gpu: Arc<Gpu>,
+        program: Arc<Program>,
+        allocated: Allocated,
+        activations: Activations,
+        self_check: SelfCheck,
+    ) -> Self {
         let plan = program.plan();
         let Activations { slots, frame, output, .. } = &activations;
         let mut pipelines = allocated.pipelines.into_iter();
@@ -398,9 +402,8 @@ impl Resident {
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
         gpu.queue.submit([encoder.finish()]);
-        let (precision, program, weights) = (allocated.precision, program.clone(), allocated.weights);
-        let slot_of = plan.slot_of;
-        Ok(Self { gpu, precision, self_check, steps, program, activations, slot_of, weights })
+        let (precision, weights, slot_of) = (allocated.precision, allocated.weights, plan.slot_of);
+        Self { gpu, precision, self_check, steps, program, activations, slot_of, weights }
     }
 
     /// The device that it lives on.

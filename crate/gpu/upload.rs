@@ -24,14 +24,14 @@ type Compiling = Pin<Box<dyn Future<Output = Result<Vec<Prepared>>>>>;
 
 /// A program on its way to the GPU: buffers wait for values, kernels compile.
 pub struct Upload {
-    pub(super) gpu: Arc<Gpu>,
-    pub(super) program: Arc<Program>,
+    gpu: Arc<Gpu>,
+    program: Arc<Program>,
     /// Most tokens of a batch, and how few may do.
-    pub(super) tokens: usize,
+    tokens: usize,
     least: usize,
     /// What the caller asked for; `None` keeps the checkpoint's own type.
     precision: Option<Precision>,
-    pub(super) allocated: Option<Allocated>,
+    allocated: Option<Allocated>,
     waiting: u64,
 }
 
@@ -64,7 +64,7 @@ impl Upload {
     fn allocate(&mut self, precision: Precision) -> Result<()> {
         let limit = self.gpu.limit;
         let (weights, large) = (&self.program.weights, self.program.large());
-        let holding = Holding { weights, large, precision, limit };
+        let holding = Holding { weights, large: &large, precision, limit };
         let pieces = (0..weights.len()).map(|id| holding.pieces(WeightId(id))).collect::<Result<Vec<_>>>()?;
         let slots = self.program.plan().slots.into_iter().map(|slot| slot_bytes(&self.program, slot, self.tokens));
         if let Some(found) = slots.max().filter(|bytes| *bytes > limit) {
@@ -72,7 +72,7 @@ impl Upload {
         }
         self.gpu.trouble()?;
         let kernels = self.program.all_ops().map(|op| holding.variants(op.kernel())).collect::<Result<Vec<_>>>()?;
-        let compiled: Compiling = Box::pin(self.gpu.compile(&kernels.concat()));
+        let compiled: Compiling = Box::pin(self.gpu.compile(&kernels));
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
@@ -115,9 +115,10 @@ impl Upload {
         let allocated = self.allocated.as_ref().ok_or_else(before_header)?;
         let self_check = check::run(&self.gpu, &self.program, allocated.precision, &allocated.kernels).await?;
         let activations = self.activations().await?;
-        let resident = Resident::bind(&mut self, activations, self_check);
+        let allocated = self.allocated.take().ok_or_else(before_header)?;
+        let resident = Resident::bind(self.gpu.clone(), self.program.clone(), allocated, activations, self_check);
         self.gpu.trouble()?;
-        resident
+        Ok(resident)
     }
 
     /// The memory of batches. Where there is no room for it, for half as many tokens.

@@ -71,7 +71,7 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /**
    * Branch, tag or commit of a hub model. Default `"main"`; name a commit to get the same bytes for ever. Which commit a branch names is
-   * asked once a load, so that its files never are of two.
+   * asked once a load, so that its files never are of two; a server that has the hub's files but not its API cannot say.
    */
   revision?: string;
   /**

@@ -50,11 +50,27 @@ export function launchWith(profile, extension) {
   return chromium.launchPersistentContext(profile, { executablePath: executable(), args: [...FLAGS, ...flags] });
 }
 
+/** Runs in a page, before its scripts: `buffers` are those of the GPU that nobody has destroyed. */
+export function watchBuffers() {
+  globalThis.buffers = new Set();
+  const { createBuffer } = GPUDevice.prototype;
+  const { destroy } = GPUBuffer.prototype;
+  GPUDevice.prototype.createBuffer = function (...given) {
+    const buffer = createBuffer.apply(this, given);
+    buffers.add(buffer);
+    return buffer;
+  };
+  GPUBuffer.prototype.destroy = function () {
+    buffers.delete(this);
+    destroy.call(this);
+  };
+}
+
 /** A page of `served` with the helpers of in-page.mjs as `helpers` and the package as `embedlet`. */
 export async function open(browser, served, { init } = {}) {
   const page = await browser.newPage();
   page.setDefaultTimeout(0);
-  if (init) await page.addInitScript(init);
+  for (const script of [init ?? []].flat()) await page.addInitScript(script);
   await page.goto(served.url);
   await page.evaluate(async () => {
     globalThis.embedlet = await import("/pkg/index.js");

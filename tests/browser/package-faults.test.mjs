@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { GOLDEN, launch, open, site } from "./harness.mjs";
+import { GOLDEN, launch, open, site, watchBuffers } from "./harness.mjs";
 
 let browser;
 let served;
@@ -72,21 +72,7 @@ test("in the worker, on wasm: a typed error in under a second, and the next load
 });
 
 test("on this thread, on WebGPU: no buffer stays behind", { timeout: 300_000 }, async (t) => {
-  const init = () => {
-    globalThis.buffers = new Set();
-    const { createBuffer } = GPUDevice.prototype;
-    const { destroy } = GPUBuffer.prototype;
-    GPUDevice.prototype.createBuffer = function (...given) {
-      const buffer = createBuffer.apply(this, given);
-      buffers.add(buffer);
-      return buffer;
-    };
-    GPUBuffer.prototype.destroy = function () {
-      buffers.delete(this);
-      destroy.call(this);
-    };
-  };
-  const page = await open(browser, served, { init });
+  const page = await open(browser, served, { init: watchBuffers });
   const works = () => page.evaluate(async () => {
     const encoder = await embedlet.Encoder.load(await helpers.folder("bert-mean"), { device: "webgpu", worker: false });
     const { count } = await encoder.embed("works");

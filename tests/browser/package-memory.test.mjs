@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { launch, open, site, watchBuffers } from "./harness.mjs";
 
 let browser;
 let served;
@@ -16,32 +16,24 @@ after(async () => {
   await served?.close();
 });
 
-/** A GPU that has no room for a buffer of more than `room` bytes, set by the page, and the buffers that are there. */
+/** A GPU that has no room for a buffer of more than `room` bytes, set by the page. */
 const SMALL_GPU = () => {
   globalThis.room = Infinity;
-  globalThis.buffers = new Set();
   let full = false;
   const { createBuffer, popErrorScope } = GPUDevice.prototype;
   GPUDevice.prototype.createBuffer = function (given) {
     full ||= given.label === "activation" && given.size > room;
-    const buffer = createBuffer.call(this, given);
-    buffers.add(buffer);
-    return buffer;
+    return createBuffer.call(this, given);
   };
   GPUDevice.prototype.popErrorScope = async function () {
     const found = full ? new GPUOutOfMemoryError("no room") : null;
     full = false;
     return (await popErrorScope.call(this)) ?? found;
   };
-  const { destroy } = GPUBuffer.prototype;
-  GPUBuffer.prototype.destroy = function () {
-    buffers.delete(this);
-    destroy.call(this);
-  };
 };
 
 test("a GPU without room for large batches has smaller ones; one without room for any is refused", { timeout: 120_000 }, async () => {
-  const page = await open(browser, served, { init: SMALL_GPU });
+  const page = await open(browser, served, { init: [watchBuffers, SMALL_GPU] });
   const { same, largest, refused, left, again } = await page.evaluate(async () => {
     const files = await helpers.folder("bert-mean");
     const texts = Array.from({ length: 400 }, (_, i) => `the old man counted ${i} boats `.repeat(1 + (i % 5)));

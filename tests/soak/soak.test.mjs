@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, open, site } from "../browser/harness.mjs";
+import { launch, open, site, watchBuffers } from "../browser/harness.mjs";
 
 /** How many on each device: a GPU that is a CPU takes twenty times as long. */
 const EMBEDS = { wasm: 10_000, webgpu: 3000 };
@@ -32,7 +32,7 @@ after(async () => {
   await served?.close();
 });
 
-/** Keeps the memories of all instances and the buffers of the GPU that are not destroyed within reach. What nobody frees stays. */
+/** Keeps the memories of all instances within reach. What nobody frees stays. */
 function watch() {
   delete globalThis.FinalizationRegistry;
   globalThis.memories = [];
@@ -41,18 +41,6 @@ function watch() {
     const made = await instantiate(...given);
     memories.push((made.instance ?? made).exports.memory);
     return made;
-  };
-  globalThis.buffers = new Set();
-  const { createBuffer } = GPUDevice.prototype;
-  const { destroy } = GPUBuffer.prototype;
-  GPUDevice.prototype.createBuffer = function (...given) {
-    const buffer = createBuffer.apply(this, given);
-    buffers.add(buffer);
-    return buffer;
-  };
-  GPUBuffer.prototype.destroy = function () {
-    buffers.delete(this);
-    destroy.call(this);
   };
 }
 
@@ -140,7 +128,7 @@ async function prepare([model, device, seed]) {
 
 for (const [device, embeds] of Object.entries(EMBEDS)) {
   test(`${embeds} embeds on ${device}, seed ${SEED}`, { timeout: 3_600_000 }, async (t) => {
-    const page = await open(browser, served, { init: watch });
+    const page = await open(browser, served, { init: [watch, watchBuffers] });
     const session = await page.context().newCDPSession(page);
     await session.send("HeapProfiler.enable");
     const heap = async () => {

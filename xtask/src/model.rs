@@ -86,19 +86,19 @@ pub fn obtain(named: Option<&str>) -> Result<Model> {
 
 /// The default as the page has it: packed as small as keeps 97 of 100 neighbours. Packed again where what packs it has changed.
 pub fn packed(folder: &Path) -> Result<PathBuf> {
-    let mut sources = Vec::new();
-    for entry in fs::read_dir(root().join("crate/pack")).map_err(io("read", &root().join("crate/pack")))? {
-        sources.push(entry.map_err(io("read", folder))?.path());
+    let packer = root().join("crate/pack");
+    let mut sources = vec![root().join("crate/packed.rs")];
+    for entry in fs::read_dir(&packer).map_err(io("read", &packer))? {
+        sources.push(entry.map_err(io("read", &packer))?.path());
     }
-    sources.push(root().join("crate/packed.rs"));
     sources.sort();
     let sums = sources.iter().map(|source| fetch::sha256(source)).collect::<Result<Vec<_>>>()?;
-    let name = kept("all-MiniLM-L6-v2-packed");
-    let made_by = name.join("made-by");
+    let packed = kept("all-MiniLM-L6-v2-packed");
+    let made_by = packed.join("made-by");
     if fs::read_to_string(&made_by).is_ok_and(|made| made == sums.concat()) {
-        return Ok(name);
+        return Ok(packed);
     }
-    complete(&name, |part| {
+    complete(&packed, |part| {
         let mut pack = cargo();
         pack.args([
             "run",
@@ -120,7 +120,7 @@ pub fn packed(folder: &Path) -> Result<PathBuf> {
         run(pack.arg("--model").arg(folder).arg("--out").arg(part).stdout(Stdio::null()))?;
         fs::write(part.join("made-by"), sums.concat()).map_err(io("write", &made_by))
     })?;
-    Ok(name)
+    Ok(packed)
 }
 
 /// The ONNX files of a model as transformers.js reads them, from a folder or the hub.
