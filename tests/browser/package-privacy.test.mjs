@@ -2,15 +2,18 @@
 // goes through, and from what the browser tells of its page and workers. What would be asked is seen, and without a network all works.
 
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { createServer, request as httpRequest } from "node:http";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { DIST, launch, open, site } from "./harness.mjs";
 
 let served;
 let browser;
 let server;
-/** Every request of the browser, to whatever host. */
+/** Every request through the proxy, to whatever host, but for what Chromium asks of its maker on its own, whenever it likes. */
 const log = [];
+const CHROMIUMS = /^[a-z-]+\.(google|googleapis|gstatic|gvt1)\.com:443$/;
 
 before(async () => {
   served = await site();
@@ -30,7 +33,7 @@ before(async () => {
   });
   // What is encrypted, and web sockets, go through a tunnel.
   server.on("connect", (request, socket) => {
-    log.push(request.url);
+    if (!CHROMIUMS.test(request.url)) log.push(request.url);
     socket.destroy();
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -70,6 +73,10 @@ async function use(secret) {
     await labels.classify(secret), await cross.rerank(secret, texts), await entities.tag(secret), [...(await colbert.maxSim(multi, multi))],
   ];
 }
+
+test("of Chromium's own hosts, the package names none", () => {
+  for (const file of readdirSync(DIST)) assert.doesNotMatch(readFileSync(join(DIST, file), "latin1"), /(google|googleapis|gstatic|gvt1)\.com/, file);
+});
 
 for (const device of ["wasm", "webgpu"]) {
   test(`no request after the load, on ${device}`, { timeout: 300_000 }, async () => {

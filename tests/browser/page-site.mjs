@@ -11,14 +11,15 @@ const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", "
 const BASE = "/some/where/";
 
 /**
- * `page` and `model` are folders. Of what it gives, `rate` (bytes per second of a model file) and `cutAt` (bytes of a file after
+ * `page` and `model` are folders, and `sample` is the sample collection, if not the page's own. Of what it gives, `rate` (bytes per second of a model file) and `cutAt` (bytes of a file after
  * which the connection ends) may be set while it runs; `sent` holds the bytes sent, by path; `requests` lists all that was asked for.
  */
-export async function serve({ page, model }) {
+export async function serve({ page, model, sample }) {
   const site = { rate: Infinity, cutAt: Infinity, sent: new Map(), requests: [] };
   const server = createServer((request, response) => {
     site.requests.push(request.url);
     const path = decodeURIComponent(new URL(request.url, "http://x").pathname);
+    if (sample && path === `${BASE}sample.json`) return response.writeHead(200, { "content-type": TYPES[".json"] }).end(JSON.stringify(sample));
     const inside = path.startsWith(BASE) ? normalize(path.slice(BASE.length)) : "..";
     const file = inside.startsWith("model/") ? join(model, inside.slice(6)) : join(page, inside === "." ? "index.html" : inside);
     if (inside.startsWith("..") || !existsSync(file) || !statSync(file).isFile()) return response.writeHead(404).end("not found");
@@ -64,7 +65,7 @@ export async function open(browser, options = {}) {
   return page;
 }
 
-/** Waits for one of the page's states. WebGPU without a GPU is slow: a sample of 221 passages takes it minutes. */
+/** Waits for one of the page's states. WebGPU without a GPU is slow: the sample's 221 passages take it minutes. */
 export const state = (page, ...wanted) => page.waitForFunction(
   (wanted) => wanted.includes(document.documentElement.dataset.state), wanted, { timeout: 600_000 });
 

@@ -29,11 +29,11 @@ after(async () => {
 });
 
 /** What every report of a page that is ready holds. */
-function check(seen, device) {
+function check(seen, device, documents = 122) {
   assert.equal(seen.error, null);
   assert.equal(seen.device, device);
-  assert.equal(seen.documents, 122);
-  assert.ok(seen.passages > 200);
+  assert.equal(seen.documents, documents);
+  assert.ok(seen.passages > 1.6 * documents);
   for (const figure of ["loadMs", "timeToFirstVectorMs", "textsPerSecond"]) assert.ok(seen[figure] > 0, figure);
   assert.ok(seen.timeToFirstVectorMs > seen.loadMs);
 }
@@ -61,6 +61,9 @@ test("the page's model is the smallest that keeps its neighbours", () => {
 });
 
 test("webgpu: loads, says what it is at, answers the address's query, reports", async () => {
+  // A GPU that is a processor takes minutes for all 122.
+  const sample = JSON.parse(readFileSync(join(dist, "sample.json"), "utf8")).slice(20, 40);
+  const small = await serve({ page: dist, model, sample });
   const page = await open(browser);
   const titles = [];
   await page.exposeFunction("titled", (title) => titles.push(title));
@@ -69,10 +72,10 @@ test("webgpu: loads, says what it is at, answers the address's query, reports", 
     new MutationObserver(() => titled(title.textContent)).observe(title, { childList: true });
   }));
   try {
-    await page.goto(`${site.url}?device=webgpu&query=my+bicycle+brakes+rub`);
+    await page.goto(`${small.url}?device=webgpu&query=my+bicycle+brakes+rub`);
     await state(page, "ready", "error");
     const seen = await report(page);
-    check(seen, "webgpu");
+    check(seen, "webgpu", sample.length);
     assert.ok(titles.indexOf("Loading, 100 %") < titles.indexOf("Loaded, checking it") && titles.at(-1) === "Ready on WebGPU", `${titles}`);
     assert.ok(seen.dispatches > 0);
     assert.equal(seen.adapter.software, true);
@@ -82,6 +85,7 @@ test("webgpu: loads, says what it is at, answers the address's query, reports", 
     assert.deepEqual(page.complaints, []);
   } finally {
     await page.context().close();
+    await small.close();
   }
 });
 
@@ -285,7 +289,7 @@ describe("one visit, on the processor", () => {
 
 test("a load can be cancelled, which stops the download, and tried again", async () => {
   const slow = await serve({ page: dist, model });
-  slow.rate = WEIGHTS / 8;
+  slow.rate = WEIGHTS / 60;
   const page = await open(browser);
   try {
     await page.goto(`${slow.url}?device=wasm`);

@@ -60,7 +60,11 @@ pub fn test(all: bool) -> Result<()> {
 
     let node_tests = |folder: &str| {
         let files = test_files(folder)?;
-        run(command("node")
+        let mut node = command("node");
+        if all {
+            node.env("EMBEDLET_TEST_ALL", "1");
+        }
+        run(node
             .args(["--test", "--test-concurrency=1"])
             .args(files)
             .env("CHROME", &browser)
