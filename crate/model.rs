@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::batch::{PoolingParams, Sequence};
 use crate::chunk::{self, Chunk, ChunkOptions, ChunkPooling, Overflow};
@@ -301,13 +303,22 @@ pub struct EmbedOptions {
 }
 
 /// One name or several.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Names {
     /// `"mean"`
     One(String),
     /// `["cls", "mean"]`
     Several(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(name) => Ok(Self::One(name)),
+            names => Vec::deserialize(names).map(Self::Several).map_err(D::Error::custom),
+        }
+    }
 }
 
 impl Names {

@@ -333,9 +333,9 @@ impl Job {
     }
 }
 
-/// A call of a task. Offsets in the results count UTF-16 units, as JavaScript does.
+/// A call of a task, `{"<task>": {…}}`. Offsets in the results count UTF-16 units, as JavaScript does.
 #[derive(Deserialize)]
-#[serde(tag = "task", rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
 enum Request {
     Classify { inputs: Vec<Input>, options: ClassifyOptions },
     ZeroShot { texts: Vec<String>, options: ZeroShotOptions },
@@ -346,7 +346,7 @@ enum Request {
     Sparse { texts: Vec<String>, options: SparseOptions },
     Multi { texts: Vec<String>, options: MultiOptions },
     TrainHead { examples: Vec<Example>, options: TrainOptions, embed: EmbedOptions },
-    LoadHead,
+    LoadHead {},
     ClassifyBy { texts: Vec<String>, options: ClassifyOptions },
     Chunk { text: String, options: EmbedOptions },
     Explain { text: String, options: ExplainOptions },
@@ -410,7 +410,7 @@ impl Request {
             Self::TrainHead { examples, options, embed } => {
                 model.train_head(&examples, &options, &embed)?.map(|head| Ok(Made::Head(head)))
             }
-            Self::LoadHead => model.load_head(head)?.map(|head| Ok(Made::Head(head))),
+            Self::LoadHead {} => model.load_head(head)?.map(|head| Ok(Made::Head(head))),
             Self::ClassifyBy { texts, options } => {
                 as_json(model.classify_by(TrainedHead::read(head)?, &texts, &options)?)
             }

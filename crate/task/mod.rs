@@ -14,7 +14,9 @@ mod trained;
 
 use std::ops::Not;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::head::Pooling;
 use crate::ops::{Activation, NormKind};
@@ -80,8 +82,7 @@ impl Task {
 }
 
 /// A text, or a pair of texts that the model reads together.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "AnyInput")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     /// The text, or the first of two.
     pub text: String,
@@ -89,19 +90,18 @@ pub struct Input {
     pub pair: Option<String>,
 }
 
-/// `"text"` or `{"text": …, "pair": …}`
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AnyInput {
-    Text(String),
-    Pair { text: String, pair: Option<String> },
-}
-
-impl From<AnyInput> for Input {
-    fn from(input: AnyInput) -> Self {
-        match input {
-            AnyInput::Text(text) => Self { text, pair: None },
-            AnyInput::Pair { text, pair } => Self { text, pair },
+/// `"text"` or `{"text": …, "pair": …}`. By way of a [`Value`]: what serde keeps for an untagged choice is a tenth of the wasm.
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Both {
+            text: String,
+            pair: Option<String>,
+        }
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self { text, pair: None }),
+            both => Both::deserialize(both).map(|Both { text, pair }| Self { text, pair }).map_err(D::Error::custom),
         }
     }
 }

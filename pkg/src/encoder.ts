@@ -29,6 +29,8 @@ import type {
 type Texts = string | readonly string[];
 /** What `embed` gives, by its options. */
 type Embedded = Embeddings | Quantized | TokenVectors | ChunkVectors;
+/** What the crate is asked beside vectors. */
+type Request = { task: string; [argument: string]: unknown };
 
 /** A loaded model. Made by `Encoder.load`; calls may overlap and run one after another. */
 export class Encoder {
@@ -231,7 +233,7 @@ export class Encoder {
     return this.#supervisor.ask(options.signal, ({ host, model }) => host.embed({ model, ...request }, callOf(options)));
   }
 
-  async #head(request: object, options: CallOptions, file?: Uint8Array<ArrayBuffer>): Promise<TrainedHead> {
+  async #head(request: Request, options: CallOptions, file?: Uint8Array<ArrayBuffer>): Promise<TrainedHead> {
     const made = await this.#made(request, options, file);
     if (!("json" in made) || !made.head) throw new EmbedletError("runtime-crashed", "The library gave no head.");
     const { json, head } = made;
@@ -242,12 +244,12 @@ export class Encoder {
     return new TrainedHead(JSON.parse(json), head, classify);
   }
 
-  async #made(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<Made> {
-    const asked = { request: readRequest(request), head };
+  async #made({ task, ...request }: Request, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<Made> {
+    const asked = { request: readRequest({ [task]: request }), head };
     return this.#supervisor.ask(options.signal, ({ host, model }) => host.ask({ model, ...asked }, callOf(options)));
   }
 
-  async #json<T>(request: object, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<T> {
+  async #json<T>(request: Request, options: CallOptions, head?: Uint8Array<ArrayBuffer>): Promise<T> {
     const made = await this.#made(request, options, head);
     if (!("json" in made)) throw new EmbedletError("runtime-crashed", "The library gave no result.");
     return JSON.parse(made.json) as T;

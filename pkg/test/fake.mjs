@@ -122,7 +122,8 @@ function glueOf(crate) {
     }
     /** Answers with what was asked, or with a vector a character. A head is the number of examples it was trained on. */
     ask(text, head) {
-      const request = JSON.parse(text);
+      const [[task, given]] = Object.entries(JSON.parse(text));
+      const request = { task, ...given };
       if (head) request.head = [...head];
       return new Job(request.texts ?? request.inputs ?? request.documents ?? request.examples ?? [""], request);
     }
