@@ -289,17 +289,18 @@ describe("one visit, on the processor", () => {
 
 test("a load can be cancelled, which stops the download, and tried again", async () => {
   const slow = await serve({ page: dist, model });
-  slow.rate = WEIGHTS / 60;
+  slow.rate = WEIGHTS / 20;
+  const sent = () => slow.sent.get("model/model.safetensors");
   const page = await open(browser);
   try {
     await page.goto(`${slow.url}?device=wasm`);
     await page.waitForFunction(() => document.getElementById("load-bar").value > 0 && document.getElementById("load-bar").max > 1e6);
+    while (!sent()) await page.waitForTimeout(50);
     assert.match(await page.locator("#loading-title").textContent(), /^Loading, \d+ %$/);
     assert.match(await page.locator("#load-bytes").textContent(), /^[\d,]+ of [\d,]+ bytes$/);
     await page.getByRole("button", { name: "Cancel" }).click();
     await state(page, "cancelled");
     assert.equal(await page.evaluate(() => document.activeElement.id), "retry");
-    const sent = () => slow.sent.get("model/model.safetensors");
     await page.waitForTimeout(1000);
     const then = sent();
     await page.waitForTimeout(1500);
