@@ -10,13 +10,14 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Batch, Room, Sequence, fitting};
+use crate::cost::Cost;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::model::{EmbedOptions, Model};
 use crate::platform::now_ms;
 use crate::program::{Buf, Large, Op, Operand, Precision, Program, Rows, TailId};
 use crate::runner::Runner;
-use crate::shader::{Const, Kernel};
+use crate::shader::Kernel;
 use crate::weights::Layout;
 
 /// A turn lasts at least so long: short calls are repeated.
@@ -207,7 +208,8 @@ fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
     for (step, times) in program.steps(tail).zip(&times) {
         let kernel = step.kernel();
         let (name, ms) = (named(&kernel), median(times));
-        let (flops, bytes) = work(&kernel, program, stored(model), batch);
+        let flops = Cost::of(&kernel, program).flops(batch);
+        let bytes = bytes_of(&kernel, program, stored(model), batch);
         match all.iter_mut().find(|known| known.name == name) {
             Some(known) => {
                 known.launches += 1;
@@ -242,53 +244,23 @@ fn named(kernel: &Kernel) -> String {
     format!("{} {} → {}", kernel.name, column(reads), column(writes))
 }
 
-/// Additions and multiplications of a step, and the least bytes that it moves: every operand once, of tables the rows of the
-/// batch. Counted are products with whole matrices and attention; what other steps compute is little, or depends on the texts.
-fn work(kernel: &Kernel, program: &Program, precision: Precision, batch: &Batch) -> (f64, f64) {
-    let (mut flops, mut bytes) = (0.0, 0.0);
-    let rows = kernel.activations().first().map_or(0, |x| x.rows.of(batch)) as f64;
-    for (index, operand) in kernel.operands.iter().enumerate() {
+/// The least bytes that a step moves: every operand once, of tables the rows of the batch.
+fn bytes_of(kernel: &Kernel, program: &Program, precision: Precision, batch: &Batch) -> f64 {
+    let bytes = |(index, operand): (usize, &Operand)| match operand {
         // What is bound twice is read once.
-        if kernel.operands[..index].contains(operand) {
-            continue;
-        }
-        bytes += match operand {
-            Operand::Read(buf) | Operand::Write(buf) => (4 * buf.rows.of(batch) * buf.stride) as f64,
-            Operand::Output => 4.0 * batch.texts() as f64 * f64::from(batch.pooling.dimensions),
-            Operand::Weight(id) | Operand::Large(Large { weight: id, .. }) => {
-                let weight = &program.weights[id.0];
-                let bytes = weight.bytes(precision) as f64;
-                let values = match weight.layout {
-                    Layout::Linear { inputs, outputs } => inputs.size() * outputs.size(),
-                    Layout::Conv { inputs, taps, outputs } => taps * inputs.size() * outputs.size(),
-                    _ => 0,
-                };
-                flops += 2.0 * rows * values as f64;
-                match weight.layout {
-                    Layout::Table { rows, .. } => bytes * (batch.tokens() as f64 / rows as f64).min(1.0),
-                    _ => bytes,
-                }
+        _ if kernel.operands[..index].contains(operand) => 0.0,
+        Operand::Read(buf) | Operand::Write(buf) => (4 * buf.rows.of(batch) * buf.stride) as f64,
+        Operand::Output => 4.0 * batch.texts() as f64 * f64::from(batch.pooling.dimensions),
+        Operand::Weight(id) | Operand::Large(Large { weight: id, .. }) => {
+            let weight = &program.weights[id.0];
+            let bytes = weight.bytes(precision) as f64;
+            match weight.layout {
+                Layout::Table { rows, .. } => bytes * (batch.tokens() as f64 / rows as f64).min(1.0),
+                _ => bytes,
             }
-        };
-    }
-    if kernel.name.ends_with("attention") {
-        // Two products with each key that a token sees.
-        let count = |wanted: &str| {
-            let found = kernel.consts.iter().find(|(name, _)| *name == wanted);
-            found.map_or(usize::MAX, |(_, value)| if let Const::Count(count) = value { *count } else { usize::MAX })
-        };
-        let (before, behind) = (count("BEFORE"), count("BEHIND"));
-        let seen = |token: usize| {
-            let first = token.saturating_sub(before).max(batch.from[token] as usize);
-            token.saturating_add(behind).saturating_add(1).min(batch.until[token] as usize).saturating_sub(first)
-        };
-        let width = kernel.operands.iter().find_map(|operand| match operand {
-            Operand::Write(out) => Some(out.stride),
-            _ => None,
-        });
-        flops += 4.0 * ((0..batch.tokens()).map(seen).sum::<usize>() * width.unwrap_or(0)) as f64;
-    }
-    (flops, bytes)
+        }
+    };
+    kernel.operands.iter().enumerate().map(bytes).sum()
 }
 
 /// What the host does at most on all of its threads.

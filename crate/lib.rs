@@ -20,6 +20,7 @@ mod checkpoint;
 pub mod chunk;
 pub mod computed;
 pub mod config;
+pub mod cost;
 pub mod cpu;
 pub mod declare;
 pub mod encoder;
@@ -38,6 +39,7 @@ pub mod ops;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod pack;
 pub mod packed;
+mod plan;
 mod platform;
 pub mod program;
 pub mod reader;

@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::model::{Device, Model, Plan};
+use crate::model::{Device, Model};
+use crate::plan::Plan;
 use crate::program::Precision;
 use crate::task::Task;
 

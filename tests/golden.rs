@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use embedlet::gpu::Gpu;
+use embedlet::gpu::{Gpu, Limits};
 use embedlet::model::{Device, EmbedOptions, Embeddings, Model, Names};
 use embedlet::native;
 use embedlet::program::Precision;
@@ -192,7 +192,7 @@ fn tables_larger_than_a_binding_are_in_pieces() {
     let expected =
         embed(&load(&fixtures().join("architectures/bert-1"), On::Cpu, None), &texts, &EmbedOptions::default());
     // 400,000 rows of 24 columns: 38 MB in f32, 19 MB in f16.
-    let small = pollster::block_on(Gpu::open_within(12 << 20)).unwrap();
+    let small = pollster::block_on(Gpu::open_within(Limits { binding: 12 << 20, ..Limits::default() })).unwrap();
     for (precision, pieces) in [(Precision::F32, 4), (Precision::F16, 2)] {
         let device = Device::Gpu(small.clone());
         let model = native::load(&folder, device, Some(precision), Some(Task::Embed), &mut |_, _| {}).unwrap();
@@ -202,6 +202,21 @@ fn tables_larger_than_a_binding_are_in_pieces() {
         assert!(error < 1e-5, "{precision:?}: {error}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_batch_in_many_submits_has_the_same_bits() {
+    let folder = fixtures().join("architectures/bert-1");
+    let texts = strings(&json("architectures/texts.json"));
+    let vectors = |submit_flops| {
+        let gpu = pollster::block_on(Gpu::open_within(Limits { submit_flops, ..Limits::default() })).unwrap();
+        let model = native::load(&folder, Device::Gpu(gpu), None, Some(Task::Embed), &mut |_, _| {}).unwrap();
+        embed(&model, &texts, &EmbedOptions::default())
+    };
+    let whole = vectors(f64::INFINITY);
+    for most in [0.0, 1e5] {
+        assert!(vectors(most) == whole, "{most}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use embedlet::batch::{Batch, PoolingParams, Sequence, Tables};
 use embedlet::cpu::Memory;
-use embedlet::gpu::{Gpu, compare_all};
+use embedlet::gpu::{Gpu, Limits, compare_all};
 use embedlet::ops::{
     Activation, Adapters, Blocks, Down, Dropout, EmbedTables, Epilogue, Heads, Lexical, Norm, NormKind, Own, Parts,
     RelativePositions, Rotations, Routes, ScanWeights, Sees, Taps,
@@ -187,7 +187,7 @@ fn pieces() {
     products(&mut matrices, 96, 150);
     // Only the tokens' own table can be in pieces.
     lookups(&mut tables, 96, false);
-    let open = |most: u64| pollster::block_on(Gpu::open_within(most)).unwrap();
+    let open = |most: u64| pollster::block_on(Gpu::open_within(Limits { binding: most, ..Limits::default() })).unwrap();
     // In f32 a tile has 24,576 bytes and a row of a table 384; of five bits they have 4,608 and 72.
     for (program, limits) in [(&mut matrices, [25_000, 5000]), (&mut tables, [24_500, 1000])] {
         packed(program, 5, 32, 96);

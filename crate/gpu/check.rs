@@ -163,7 +163,7 @@ impl Case {
                 _ => {}
             }
         }
-        let holding = Holding { weights: &weights, large, precision, limit: gpu.limit };
+        let holding = Holding { weights: &weights, large, precision, limit: gpu.limits.binding };
         let usage = Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC;
         let upload = |values: &[u8]| {
             let buffer = gpu.buffer("self-check", values.len() as u64, usage);

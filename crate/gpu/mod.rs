@@ -25,6 +25,7 @@ use holding::{Parameter, Variant};
 use upload::Allocated;
 
 use crate::batch::{Batch, frame_words};
+use crate::cost::{Cost, SUBMIT_FLOPS, submits};
 use crate::error::{Error, Result};
 use crate::program::{Buf, Large, Operand, Outcome, Precision, Program, Rows, Slot, TailId};
 use crate::shader::{Grid, Kernel};
@@ -61,8 +62,23 @@ pub struct Gpu {
     pipelines: Mutex<HashMap<String, wgpu::ComputePipeline>>,
     /// WGSL texts whose results were compared with the CPU's.
     checked: Mutex<HashSet<String>>,
-    /// Most bytes of a buffer that a kernel binds.
-    limit: u64,
+    /// The device's own, and the caller's.
+    limits: Limits,
+}
+
+/// What is asked of a device at most.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Bytes of a buffer that a kernel binds.
+    pub binding: u64,
+    /// Additions and multiplications of a submit of several steps.
+    pub submit_flops: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { binding: u64::MAX, submit_flops: SUBMIT_FLOPS }
+    }
 }
 
 /// Locks even where a panic poisoned the lock: the values behind these locks are replaced whole.
@@ -73,10 +89,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Gpu {
     /// Opens the fastest adapter with all its limits.
     pub async fn open() -> Result<Arc<Self>> {
-        Self::open_within(u64::MAX).await
+        Self::open_within(Limits::default()).await
     }
 
-    /// The same, as if no buffer could have more than `most` bytes.
+    /// The same, within limits beside the adapter's own.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(
@@ -84,7 +100,7 @@ impl Gpu {
             reason = "a browser's device stays on its thread; natively it is shared"
         )
     )]
-    pub async fn open_within(most: u64) -> Result<Arc<Self>> {
+    pub async fn open_within(limits: Limits) -> Result<Arc<Self>> {
         #[cfg(target_arch = "wasm32")]
         if !web::has_webgpu() {
             return Err(Error::NoWebgpu);
@@ -126,9 +142,10 @@ impl Gpu {
         });
         let adapter = describe(&device, &adapter.get_info());
         let (pipelines, checked) = (Mutex::default(), Mutex::default());
-        let limits = device.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(most);
-        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked, limit }))
+        let own = device.limits();
+        let binding = own.max_storage_buffer_binding_size.min(own.max_buffer_size).min(limits.binding);
+        let limits = Limits { binding, ..limits };
+        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked, limits }))
     }
 
     /// The adapter behind the device.
@@ -364,6 +381,8 @@ pub struct Resident {
     precision: Precision,
     self_check: SelfCheck,
     steps: Vec<Step>,
+    /// Of each step.
+    costs: Vec<Cost>,
     program: Arc<Program>,
     activations: Activations,
     /// The slot of each activation.
@@ -384,6 +403,7 @@ impl Resident {
         let Activations { slots, frame, output, .. } = &activations;
         let mut pipelines = allocated.pipelines.into_iter();
         let mut steps: Vec<Step> = Vec::with_capacity(allocated.kernels.len());
+        let costs = allocated.kernels.iter().map(|variants| Cost::of(&variants[0].0, &program)).collect();
         for variants in &allocated.kernels {
             let mut step = Vec::with_capacity(variants.len());
             for (piece, ((kernel, _), pipeline)) in variants.iter().zip(&mut pipelines).enumerate() {
@@ -403,7 +423,7 @@ impl Resident {
         run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
         gpu.queue.submit([encoder.finish()]);
         let (precision, weights, slot_of) = (allocated.precision, allocated.weights, plan.slot_of);
-        Self { gpu, precision, self_check, steps, program, activations, slot_of, weights }
+        Self { gpu, precision, self_check, steps, costs, program, activations, slot_of, weights }
     }
 
     /// The device that it lives on.
@@ -468,10 +488,16 @@ impl Resident {
     ) -> Result<Vec<f32>> {
         self.gpu.trouble()?;
         self.gpu.queue.write_buffer(&self.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        run(&mut encoder, self.program.step_indices(tail).map(|index| &self.steps[index]), batch);
-        encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
-        self.gpu.queue.submit([encoder.finish()]);
+        let steps: Vec<usize> = self.program.step_indices(tail).collect();
+        let flops: Vec<f64> = steps.iter().map(|index| self.costs[*index].flops(batch)).collect();
+        for part in submits(&flops, self.gpu.limits.submit_flops) {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            run(&mut encoder, steps[part.clone()].iter().map(|index| &self.steps[*index]), batch);
+            if part.end == steps.len() {
+                encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
+            }
+            self.gpu.queue.submit([encoder.finish()]);
+        }
         self.gpu.read(staging, bytes).await
     }
 }

@@ -62,7 +62,7 @@ impl Upload {
 
     /// Refuses, before anything is allocated, what does not fit the device.
     fn allocate(&mut self, precision: Precision) -> Result<()> {
-        let limit = self.gpu.limit;
+        let limit = self.gpu.limits.binding;
         let (weights, large) = (&self.program.weights, self.program.large());
         let holding = Holding { weights, large: &large, precision, limit };
         let pieces = (0..weights.len()).map(|id| holding.pieces(WeightId(id))).collect::<Result<Vec<_>>>()?;

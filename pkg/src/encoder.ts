@@ -18,7 +18,7 @@ import { chunksOf, ChunkVectors, maxSim, MultiVectors, TokenVectors, type Place 
 import { pooled } from "./pool.js";
 import type { Quantized } from "./quantize.js";
 import { abortable } from "./signal.js";
-import { Supervisor, type Session } from "./supervisor.js";
+import { restarts, Supervisor, type Session } from "./supervisor.js";
 import type {
   Answer, AnswerOptions, CallOptions, Chunk, ChunkTextOptions, ChunkVectorOptions, Classification, ClassifyOptions, EmbedOptions, EmbedProgress,
   EncoderInfo, Entity, Examples, ExplainOptions, Explanation, FileBytes, FillOptions, HeadOptions, Input, LabelScore, LoadOptions, LoadProgress,
@@ -299,7 +299,7 @@ export async function open<E>(
       throw error;
     }
   };
-  const session = await start(callOf(options));
+  const session = await start(callOf(options), restarts.lost);
   return new Class(new Supervisor((signal, lost) => start({ signal }, lost), session));
 }
 

@@ -19,8 +19,11 @@ export interface Session {
 /** Loads the model. `lost` says why a GPU is not to be taken again where there is a choice. */
 export type Start = (signal: AbortSignal, lost?: string) => Promise<Session>;
 
-/** How long to wait before each restart since the last answer, in ms; there are no more of them. Tests shorten it. */
-export const restarts = { delays: [250, 2000] };
+/**
+ * How long to wait before each restart since the last answer, in ms; there are no more of them. `lost` says why this page has given its
+ * GPU up: a browser takes the GPU from all of a page that loses it again and again, until the page is loaded anew. Tests set both.
+ */
+export const restarts = { delays: [250, 2000], lost: undefined as string | undefined };
 
 /** What may be there the next time, and says nothing against the model or the device. */
 const ELSEWHERE: ReadonlySet<ErrorCode> = new Set(["network", "wasm-load"]);
@@ -95,9 +98,9 @@ export class Supervisor {
     try {
       for (;;) {
         await waited(restarts.delays[this.#restarts++]!, signal);
-        const lost = this.#restarts === restarts.delays.length && this.#failure?.code === "device-lost";
+        if (this.#restarts === restarts.delays.length) this.#giveUpGpu();
         try {
-          const session = await this.#start(signal, lost ? this.#failure?.message : undefined);
+          const session = await this.#start(signal, restarts.lost);
           if (signal.aborted) session.end(signal.reason);
           signal.throwIfAborted();
           this.info = session.info;
@@ -117,11 +120,16 @@ export class Supervisor {
     }
   }
 
-  /** What goes on failing is not tried for ever: a browser takes the GPU from a page that loses it again and again. */
+  #giveUpGpu(): void {
+    if (this.#failure?.code === "device-lost") restarts.lost ??= `${this.#failure.message} (reload the page to have the GPU again)`;
+  }
+
+  /** What goes on failing is not tried for ever. */
   #failed(error: unknown): void {
     this.#failure = error instanceof EmbedletError ? error : new EmbedletError("runtime-crashed", textOf(error), { cause: error });
     if (this.#restarts < restarts.delays.length) return;
     const { code, message } = this.#failure;
+    this.#giveUpGpu();
     const stopped = `The encoder failed again after ${this.#restarts} restarts and stays stopped: reload the page. (${message})`;
     this.end(new EmbedletError(code, stopped, { cause: this.#failure }));
   }

@@ -7,7 +7,7 @@ import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
 const { EmbedletError, Engine, Remote, restarts, serve, Supervisor } = sources;
-beforeEach(() => (restarts.delays = [0, 0]));
+beforeEach(() => Object.assign(restarts, { delays: [0, 0], lost: undefined }));
 
 const rejects = (promise, code, message = /./) =>
   assert.rejects(promise, (error) => error instanceof EmbedletError && error.code === code && message.test(error.message));
@@ -265,8 +265,13 @@ both("with auto, a GPU that is lost twice in a row is given up for the CPU", asy
   const calls = [encoder.embed("a"), encoder.embed("bcd")];
   await rejects(calls[0], "device-lost");
   assert.deepEqual([...(await calls[1]).data], [3, 98]);
-  assert.deepEqual([encoder.info.device, encoder.info.reason], ["wasm", "the GPU device was lost"]);
+  const reason = "the GPU device was lost (reload the page to have the GPU again)";
+  assert.deepEqual([encoder.info.device, encoder.info.reason], ["wasm", reason]);
   encoder.dispose();
+  // The page goes on without it.
+  const next = await Encoder.load(files());
+  assert.deepEqual([next.info.device, next.info.reason], ["wasm", reason]);
+  next.dispose();
   // Where no GPU was to be exchanged, none is.
   const named = await Encoder.load(files(), { device: "webgpu" });
   const refused = [named.embed("a"), named.embed("b")];

@@ -1,0 +1,177 @@
+//! From the small files of a folder to everything that a model is but its weights, which then go through.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::encoder::Spec;
+use crate::error::{Error, Result};
+use crate::folder::{Folder, Sentence};
+use crate::model::{Device, Model, Parts};
+use crate::ops::Sees;
+use crate::packed::Packed;
+use crate::program::{Precision, Program};
+use crate::reader::Reader;
+use crate::runner::{Runner, Target};
+use crate::tails::{Tails, TaskHead};
+use crate::task::{Function, Labels, Task};
+use crate::tokens::Tokens;
+
+/// Tokens of the first batch, before anything was measured.
+const FIRST_TOKENS: usize = 256;
+/// Most tokens of a batch. Activations of a batch are bounded by [`ACTIVATION_BYTES`] too.
+const MOST_TOKENS: usize = 8192;
+/// A text with candidates beside it has room for the tokens of so many of the longest texts.
+const CANDIDATES: usize = 8;
+/// Most bytes of the activations on a GPU, and on the CPU, where they are wasm memory.
+const ACTIVATION_BYTES: (usize, usize) = (96 << 20, 16 << 20);
+
+/// A model whose program is recorded and whose weights are still to be read.
+pub(crate) struct Plan {
+    reader: Reader,
+    target: Target,
+    parts: Parts,
+    packed: Option<Packed>,
+}
+
+impl Plan {
+    /// See [`Loader::new`].
+    pub fn new(
+        folder: &Folder,
+        architecture: &str,
+        mut spec: Spec,
+        device: Device,
+        precision: Option<Precision>,
+        task: Option<Task>,
+    ) -> Result<Self> {
+        let architecture = architecture.to_owned();
+        let mut sentence = folder.sentence(spec.hidden)?;
+        if let Some(own) = spec.steps.own_vectors() {
+            folder.leave_vectors(own, &mut sentence)?;
+        }
+        // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
+        let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
+        let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
+        let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
+        let head = head(folder, &spec, &sentence, task)?;
+        let task = head.as_ref().map_or(Task::Embed, |head| head.task);
+        let uni_encoder = task == Task::UniEncoder;
+        let beside = folder.beside_tokenizer(sentence.lowercase)?;
+        let mut tokens = Tokens::new(folder.tokenizer()?, max_tokens, &beside)?;
+        if spec.tables.bare {
+            tokens.bare();
+        }
+        // Where there is one type, a second could not be meant.
+        if !folder.token_types()?.unwrap_or(!spec.tables.untyped) || spec.tables.types == 1 {
+            tokens.without_types();
+        }
+        spec.tables.leading = spec.steps.leading(task);
+        spec.tables.question_end = spec.steps.question_end(task);
+        if uni_encoder {
+            spec.layers.iter_mut().for_each(|layer| layer.sees = Sees::Both);
+        }
+        if sentence.multi.is_some() {
+            tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
+        }
+        let pad = folder.special_token("pad_token")?.and_then(|token| tokens.id(&token));
+        let mask_token = folder.special_token("mask_token")?.or_else(|| {
+            let usual = ["[MASK]", "<mask>"].into_iter().find(|token| tokens.id(token).is_some());
+            usual.map(str::to_owned)
+        });
+        if spec.names.positions.is_none() {
+            // Rotations are computed, for no more positions than a text can have.
+            spec.tables.positions = max_tokens;
+        }
+        let mut program = Program::default();
+        let tails = Tails::record(&spec, &mut program, &folder.weights()?, &sentence.head, head.as_ref());
+        if let Some(shards) = folder.shards()? {
+            shards.assign(&folder.weights()?, spec.prefixes, &mut program.weights)?;
+        }
+        let packed = folder.packed()?;
+        if let Some(packed) = &packed {
+            packed.assign(&folder.weights()?, spec.prefixes, &mut program.weights);
+            program.hold_integers();
+        }
+        let on_gpu = matches!(device, Device::Gpu(_));
+        let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
+        // Always room for the longest text, and for a text with its candidates.
+        let candidates = if uni_encoder { CANDIDATES * max_tokens } else { 0 };
+        let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(max_tokens);
+        let program = Arc::new(program);
+        let target = Target::new(device, &program, max_tokens.max(candidates)..=budget, precision)?;
+        let reader = Reader::new(&program.weights, spec.prefixes);
+        let parts =
+            Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, pad, program, tails, head, budget };
+        Ok(Self { reader, target, parts, packed })
+    }
+
+    /// The weight files still to be read, in order.
+    pub fn files(&self) -> &[String] {
+        self.reader.files()
+    }
+
+    /// Starts a weight file; see [`Reader::begin`].
+    pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
+        let known = self.packed.as_ref().and_then(|packed| packed.files.get(path));
+        self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))
+    }
+
+    /// Takes the next bytes of the weight file, in chunks of any size.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
+        self.reader.push(chunk, self.target.sink())
+    }
+
+    /// Ends the weight file; its length and hash must be right.
+    pub fn end(&mut self) -> Result<()> {
+        self.reader.end()
+    }
+
+    /// Waits for what the device compiles.
+    pub async fn compile(&mut self) -> Result<()> {
+        if let Some(path) = self.reader.files().first() {
+            return Err(Error::MissingFile { path: path.clone() });
+        }
+        self.target.compile().await
+    }
+
+    /// The model, once every file was read and the device has shown that it computes what the CPU computes.
+    pub async fn finish(mut self) -> Result<Model> {
+        self.compile().await?;
+        let runner = self.target.finish(&self.parts.program).await?;
+        let mut parts = self.parts;
+        if let Runner::Gpu(resident) = &runner {
+            parts.budget = resident.tokens();
+        }
+        let budget = RefCell::new(FIRST_TOKENS.min(parts.budget));
+        let model = Model { parts, runner, budget };
+        if let Some(packed) = &self.packed {
+            model.reproduces(&packed.golden).await?;
+        }
+        Ok(model)
+    }
+}
+
+/// The head to load for a task.
+fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -> Result<Option<TaskHead>> {
+    let wanted = task.map_or_else(|| folder.task(), Ok)?;
+    let missing = || Error::option("task", format!("{} for this architecture", wanted.name()));
+    match wanted {
+        Task::Embed => return Ok(None),
+        Task::Multi => {}
+        _ if !spec.tasks.steps(wanted).is_empty() => {}
+        _ if task.is_some() => return Err(missing()),
+        _ => return Ok(None),
+    }
+    let config = folder.config()?;
+    let labels = Labels::read(&config)?;
+    if wanted == Task::Answer && labels.count() != 2 {
+        return Err(Error::option("number of labels of an extractive head", labels.count()));
+    }
+    let function = match wanted {
+        // Candidates compete: the loss that it was trained with is over them.
+        Task::UniEncoder => Function::Softmax,
+        Task::Multi => Function::None,
+        _ => Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?,
+    };
+    let multi = sentence.multi.clone().unwrap_or_default();
+    Ok(Some(TaskHead { task: wanted, labels, function, lexical: sentence.lexical, multi }))
+}
