@@ -14,7 +14,7 @@ import type { Call, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import { TrainedHead } from "./head.js";
-import { chunksOf, ChunkVectors, maxSim, MultiVectors, TokenVectors, type Place } from "./multi.js";
+import { chunksOf, ChunkVectors, isRows, maxSim, MultiVectors, TokenVectors, type Place, type Rows } from "./multi.js";
 import { pooled } from "./pool.js";
 import type { Quantized } from "./quantize.js";
 import { abortable } from "./signal.js";
@@ -160,12 +160,12 @@ export class Encoder {
    * How well each document answers each query, by the best match of every query vector: `queries.count × documents.count`
    * numbers. Many are compared on the model's device.
    */
-  async maxSim(queries: MultiVectors, documents: MultiVectors, options: CallOptions = {}): Promise<Float32Array> {
+  async maxSim(queries: Rows, documents: Rows, options: CallOptions = {}): Promise<Float32Array> {
     readTaskOptions("maxSim", options, []);
-    if (!(queries instanceof MultiVectors) || !(documents instanceof MultiVectors)) throw invalid("maxSim compares results of embedMulti.");
+    if (!isRows(queries) || !isRows(documents)) throw invalid("maxSim compares results of embedMulti.");
     const { signal, onEvent } = callOf(options);
     return maxSim(queries, documents, async (request, first) => {
-      const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.count })) };
+      const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.counts.length })) };
       return vectorsOf(await this.#supervisor.ask(signal, ({ host, model }) => host.maxSim({ model, ...request }, call))).data;
     });
   }

@@ -84,37 +84,50 @@ const DEVICE_PRODUCTS = 1 << 24;
 /** Bytes of documents that are sent there at once, unless one document has more. */
 const PART_BYTES = 16 << 20;
 
+/** Texts of several vectors, of whatever class they are. */
+export type Rows = Pick<MultiVectors, "data" | "dimensions" | "counts">;
+
+/** Another entry of the package has a class of its own, so it is not the class that tells. */
+export function isRows(value: unknown): value is Rows {
+  const { data, dimensions, counts } = (value ?? {}) as Partial<Rows>;
+  if (!(data instanceof Float32Array) || !(counts instanceof Uint32Array) || !Number.isInteger(dimensions)) return false;
+  return data.length === dimensions! * counts.reduce((sum, count) => sum + count, 0);
+}
+
 /** For every vector of a query its best dot product with one of the document's, summed. `onDevice` does the same, a row a document. */
 export async function maxSim(
-  queries: MultiVectors,
-  documents: MultiVectors,
+  queries: Rows,
+  documents: Rows,
   onDevice: (request: Omit<MaxSimRequest, "model">, first: number) => Promise<Float32Array>,
 ): Promise<Float32Array> {
   const { dimensions } = queries;
-  if (queries.count > 0 && documents.count > 0 && dimensions !== documents.dimensions) {
+  const count = { queries: queries.counts.length, documents: documents.counts.length };
+  if (count.queries > 0 && count.documents > 0 && dimensions !== documents.dimensions) {
     throw new EmbedletError("invalid-argument", `Vectors of ${dimensions} dimensions cannot be compared with vectors of ${documents.dimensions}.`);
   }
   const products = (queries.data.length / dimensions) * documents.data.length;
   if (!(products >= DEVICE_PRODUCTS)) return onHost(queries, documents);
-  const scores = new Float32Array(queries.count * documents.count);
+  const scores = new Float32Array(count.queries * count.documents);
   let row = 0;
-  for (let first = 0, last = 0; first < documents.count; first = last) {
+  for (let first = 0, last = 0; first < count.documents; first = last) {
     let rows = 0;
     do rows += documents.counts[last++]!;
-    while (last < documents.count && (rows + documents.counts[last]!) * dimensions * 4 <= PART_BYTES);
+    while (last < count.documents && (rows + documents.counts[last]!) * dimensions * 4 <= PART_BYTES);
     const data = new Float32Array(queries.data.length + rows * dimensions);
     data.set(queries.data);
     data.set(documents.data.subarray(row * dimensions, (row + rows) * dimensions), queries.data.length);
     const counts = Uint32Array.from([...queries.counts, ...documents.counts.subarray(first, last)]);
-    const part = await onDevice({ data, dimensions, counts, queries: queries.count }, first);
-    for (const [at, score] of part.entries()) scores[(at % queries.count) * documents.count + first + Math.floor(at / queries.count)] = score;
+    const part = await onDevice({ data, dimensions, counts, queries: count.queries }, first);
+    for (const [at, score] of part.entries()) {
+      scores[(at % count.queries) * count.documents + first + Math.floor(at / count.queries)] = score;
+    }
     row += rows;
   }
   return scores;
 }
 
-function onHost(queries: MultiVectors, documents: MultiVectors): Float32Array {
-  const scores = new Float32Array(queries.count * documents.count);
+function onHost(queries: Rows, documents: Rows): Float32Array {
+  const scores = new Float32Array(queries.counts.length * documents.counts.length);
   const rows = rowsOf(documents);
   for (const [i, query] of rowsOf(queries).entries()) {
     for (const [j, document] of rows.entries()) scores[i * rows.length + j] = score(query, document, queries.dimensions);
@@ -122,7 +135,7 @@ function onHost(queries: MultiVectors, documents: MultiVectors): Float32Array {
   return scores;
 }
 
-function rowsOf({ data, dimensions, counts }: MultiVectors): Float32Array[] {
+function rowsOf({ data, dimensions, counts }: Rows): Float32Array[] {
   let at = 0;
   return Array.from(counts, (count) => data.subarray(at, (at += count * dimensions)));
 }
