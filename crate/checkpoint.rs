@@ -11,6 +11,7 @@ use crate::error::{Error, Result, printable};
 use crate::packed::{Packed, Packing, SCALES, ZEROS};
 use crate::program::WeightId;
 use crate::sort::sort_by;
+use crate::sparsity::Sparsity;
 use crate::weights::{Part, Weight};
 
 const HEADER_BYTES: u64 = 4 << 20;
@@ -198,7 +199,12 @@ pub(crate) fn targets(
             Some(Packing { rows, columns, .. }) if expected[..] != [rows, columns] => {
                 return Err(Error::WrongShape { name, expected, found: vec![rows, columns] });
             }
-            Some(packing) => check(&name, info, &[packing.rows, packing.row_bytes()], &[Dtype::U8])?,
+            Some(packing) => {
+                if packing.sparsity != Sparsity::None && !weight.layout.is_matrix() {
+                    return Err(Error::option("embedlet.json stored, of what is no matrix", name));
+                }
+                check(&name, info, &[packing.stored_rows(), packing.row_bytes()], &[Dtype::U8])?;
+            }
         }
         let (bytes, fill) = (place(info), (WeightId(id), part.at));
         if let Some(target) = targets.iter_mut().find(|target| target.bytes == bytes) {

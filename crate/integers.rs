@@ -8,6 +8,7 @@ use half::f16;
 
 use crate::layout::{Layout, PANEL, TILE};
 use crate::packed::Packing;
+use crate::sparsity::Sparsity;
 use crate::weights::Weight;
 
 /// Integers of a block.
@@ -27,13 +28,15 @@ impl Integers {
     /// turns, or has gaps, along the inputs they cannot.
     pub fn packing(weight: &Weight) -> Option<Packing> {
         let packing = weight.parts.first()?.packing?;
-        let alike = |other: Packing| Packing { rows: packing.rows, ..other } == packing;
+        let alike = |other: Packing| Packing { rows: packing.rows, sparsity: packing.sparsity, ..other } == packing;
         let alike = weight.parts.iter().all(|part| part.packing.is_some_and(alike));
         let in_order = match weight.layout {
             Layout::Table { width, .. } => width.is_multiple_of(4),
             Layout::Linear { inputs, .. } => (0..inputs.padded()).all(|i| i < inputs.size() && inputs.place(i) == i),
             _ => false,
         };
+        // The reader gives whole rows.
+        let packing = Packing { sparsity: Sparsity::None, ..packing };
         (alike && in_order && packing.group.is_multiple_of(4)).then_some(packing)
     }
 

@@ -48,6 +48,7 @@ mod runner;
 pub mod shader;
 pub mod shards;
 mod sort;
+pub mod sparsity;
 pub mod tails;
 pub mod task;
 pub mod tokens;

@@ -12,6 +12,7 @@ use crate::config::{json, limit};
 use crate::error::{Error, Result};
 use crate::model::{EmbedOptions, Model};
 use crate::program::Precision;
+use crate::sparsity::Sparsity;
 use crate::weights::Weight;
 
 /// Its name.
@@ -44,7 +45,7 @@ pub struct Packed {
 /// each and, where there are zero points, one of those: `value = scale (q - zero)`. Without, zero is `2^(bits - 1)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packing {
-    /// Of the matrix, which the stored tensor has too.
+    /// Of the matrix; the stored tensor has those that are stored.
     pub rows: usize,
     /// Of the matrix; the stored tensor has as many bytes as a row needs.
     pub columns: usize,
@@ -54,6 +55,8 @@ pub struct Packing {
     pub group: usize,
     /// Whether there are zero points.
     pub zeros: bool,
+    /// What of it is stored. Scales are, of all.
+    pub sparsity: Sparsity,
 }
 
 /// Size and hash of a file.
@@ -150,19 +153,28 @@ impl Packing {
     fn parse(entry: &Value) -> Option<Self> {
         let size = |value: &Value| value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
         let [rows, columns] = entry.get("shape")?.as_array()?.as_slice() else { return None };
+        let (rows, columns) = (size(rows)?, size(columns).filter(|columns| *columns <= 1 << 20)?);
         let packing = Self {
-            rows: size(rows)?,
-            columns: size(columns).filter(|columns| *columns <= 1 << 20)?,
+            rows,
+            columns,
             bits: u32::try_from(entry.get("bits")?.as_u64()?).ok().filter(|bits| BITS.contains(bits))?,
             group: size(entry.get("group")?)?,
             zeros: entry.get("zeros")?.as_bool()?,
+            sparsity: Sparsity::parse(entry.get("stored"), rows, columns)?,
         };
-        (packing.group <= packing.columns).then_some(packing)
+        // What is not stored is the middle, which is zero where there are no other zero points.
+        let zero = packing.sparsity == Sparsity::None || !packing.zeros;
+        (packing.group <= packing.columns && zero).then_some(packing)
     }
 
     /// Bytes of a row.
     pub fn row_bytes(&self) -> usize {
-        (self.columns * self.bits as usize).div_ceil(8)
+        self.sparsity.row_bits(self.columns, self.bits as usize).div_ceil(8)
+    }
+
+    /// Rows of the stored tensor.
+    pub fn stored_rows(&self) -> usize {
+        self.sparsity.rows(self.rows)
     }
 
     /// Groups of a row.
@@ -175,32 +187,60 @@ impl Packing {
         1 << (self.bits - 1)
     }
 
-    /// The integers of rows: in each row integer i has the bits from `i bits` on, the lowest first.
+    /// The integers of stored rows: in each row integer i has the bits from `i bits` on, the lowest first. Of two in four columns the
+    /// places come first, two bits each. What is not stored is the middle.
     pub fn integers(&self, bytes: &[u8]) -> Vec<u8> {
         let mut integers = Vec::with_capacity(bytes.len() / self.row_bytes() * self.columns);
         for row in bytes.chunks_exact(self.row_bytes()) {
-            let (mut held, mut count, mut bytes) = (0u32, 0, row.iter());
-            for _ in 0..self.columns {
-                if count < self.bits {
-                    held |= u32::from(bytes.next().copied().unwrap_or_default()) << count;
-                    count += 8;
+            let mut row = Bits { held: 0, count: 0, bytes: row.iter() };
+            match self.sparsity {
+                Sparsity::None => integers.extend((0..self.columns).map(|_| row.take(self.bits))),
+                Sparsity::Blocks { columns, .. } => {
+                    let integer = |column| if columns.has(column) { row.take(self.bits) } else { self.middle() };
+                    integers.extend((0..self.columns).map(integer));
                 }
-                integers.push((held & ((1 << self.bits) - 1)) as u8);
-                held >>= self.bits;
-                count -= self.bits;
+                Sparsity::TwoOfFour => {
+                    for _ in 0..self.columns / 4 {
+                        let mut four = [self.middle(); 4];
+                        let places = [row.take(2), row.take(2)];
+                        for place in places {
+                            four[usize::from(place)] = row.take(self.bits);
+                        }
+                        integers.extend(four);
+                    }
+                }
             }
         }
         integers
     }
 
-    /// The bytes that [`Packing::integers`] reads.
+    /// The bytes that [`Packing::integers`] reads, of all rows.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn bytes(&self, integers: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(integers.len() / self.columns * self.row_bytes());
-        for row in integers.chunks_exact(self.columns) {
+        let mut bytes = Vec::with_capacity(self.stored_rows() * self.row_bytes());
+        for (_, integers) in
+            integers.chunks_exact(self.columns).enumerate().filter(|(row, _)| self.sparsity.has_row(*row))
+        {
+            let mut fields: Vec<(u8, u32)> = Vec::new();
+            match self.sparsity {
+                Sparsity::TwoOfFour => {
+                    for four in integers.as_chunks::<4>().0 {
+                        // Those that are not zero, filled up with others.
+                        let mut places = [0, 1, 2, 3];
+                        places.sort_by_key(|place| four[*place] == self.middle());
+                        fields.extend([0, 1].map(|at| (places[at] as u8, 2)));
+                        fields.extend([0, 1].map(|at| (four[places[at]], self.bits)));
+                    }
+                }
+                sparsity => {
+                    let stored = integers.iter().enumerate().filter(|(column, _)| sparsity.has_column(*column));
+                    fields.extend(stored.map(|(_, integer)| (*integer, self.bits)));
+                }
+            }
             let (mut held, mut count) = (0u32, 0);
-            for integer in row {
-                held |= u32::from(*integer) << count;
-                count += self.bits;
+            for (field, width) in fields {
+                held |= u32::from(field) << count;
+                count += width;
                 while count >= 8 {
                     bytes.push(held as u8);
                     held >>= 8;
@@ -227,6 +267,26 @@ impl Packing {
             }
         }
         values
+    }
+}
+
+/// The bits of a row, the lowest of a byte first; zeros behind its end.
+struct Bits<'a> {
+    held: u32,
+    count: u32,
+    bytes: std::slice::Iter<'a, u8>,
+}
+
+impl Bits<'_> {
+    fn take(&mut self, width: u32) -> u8 {
+        if self.count < width {
+            self.held |= u32::from(self.bytes.next().copied().unwrap_or_default()) << self.count;
+            self.count += 8;
+        }
+        let field = (self.held & ((1 << width) - 1)) as u8;
+        self.held >>= width;
+        self.count -= width;
+        field
     }
 }
 
@@ -260,11 +320,12 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sparsity::Blocks;
 
     #[test]
     fn integers_of_every_width_come_back() {
         for bits in BITS {
-            let packing = Packing { rows: 2, columns: 13, bits, group: 5, zeros: false };
+            let packing = Packing { rows: 2, columns: 13, bits, group: 5, zeros: false, sparsity: Sparsity::None };
             let integers: Vec<u8> = (0..26u32).map(|i| (i * 37 % (1 << bits)) as u8).collect();
             let bytes = packing.bytes(&integers);
             assert_eq!(bytes.len(), 2 * packing.row_bytes(), "{bits} bits");
@@ -273,8 +334,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_stored_is_zero() {
+        let blocks = |size, kept| Blocks { size, kept };
+        for bits in BITS {
+            for sparsity in [
+                Sparsity::TwoOfFour,
+                Sparsity::Blocks { rows: blocks(2, 0b101), columns: blocks(3, 0b1110) },
+                Sparsity::Blocks { rows: blocks(1, u64::MAX), columns: blocks(12, 1) },
+            ] {
+                let packing = Packing { rows: 5, columns: 12, bits, group: 5, zeros: false, sparsity };
+                let is_kept = |row: usize, column: usize| match sparsity {
+                    Sparsity::TwoOfFour => (row + column) % 4 == 1 || (row * column) % 4 == 2,
+                    _ => sparsity.has_row(row) && sparsity.has_column(column),
+                };
+                let integer = |at: usize| {
+                    let kept = is_kept(at / 12, at % 12);
+                    if kept { (at * 37 % (1 << bits)) as u8 } else { packing.middle() }
+                };
+                let integers: Vec<u8> = (0..60).map(integer).collect();
+                let bytes = packing.bytes(&integers);
+                assert_eq!(bytes.len(), packing.stored_rows() * packing.row_bytes(), "{bits} bits, {sparsity:?}");
+                let rows: Vec<u8> = integers
+                    .chunks_exact(12)
+                    .enumerate()
+                    .filter(|(row, _)| sparsity.has_row(*row))
+                    .flat_map(|(_, row)| row.to_vec())
+                    .collect();
+                assert_eq!(packing.integers(&bytes), rows, "{bits} bits, {sparsity:?}");
+            }
+        }
+    }
+
+    #[test]
     fn values_are_scaled_by_group() {
-        let packing = Packing { rows: 1, columns: 3, bits: 4, group: 2, zeros: true };
+        let packing = Packing { rows: 1, columns: 3, bits: 4, group: 2, zeros: true, sparsity: Sparsity::None };
         let scales: Vec<u8> = [0.5, 2.0].iter().flat_map(|scale| f16::from_f32(*scale).to_le_bytes()).collect();
         assert_eq!(packing.values(&[0, 15, 7], &scales, &[1, 9]), [-0.5, 7.0, -4.0]);
         assert_eq!(packing.values(&[0, 15, 7], &scales, &[]), [-4.0, 3.5, -2.0]);
@@ -289,7 +382,8 @@ mod tests {
         let good = r#"{"a": {"shape": [2, 8], "bits": 4, "group": 8, "zeros": true}}"#;
         let file = format!(r#"{{"config.json": {{"bytes": 3, "sha256": "{}"}}}}"#, "0A".repeat(32));
         let read = with(good, &file, r#"[{"text": "a", "vector": [1, 0.5]}]"#).unwrap();
-        assert_eq!(read.tensors["a"], Packing { rows: 2, columns: 8, bits: 4, group: 8, zeros: true });
+        let expected = Packing { rows: 2, columns: 8, bits: 4, group: 8, zeros: true, sparsity: Sparsity::None };
+        assert_eq!(read.tensors["a"], expected);
         assert_eq!(read.files["config.json"], Sum { bytes: 3, sha256: "0a".repeat(32) });
         assert_eq!(read.golden, [Golden { text: "a".into(), vector: vec![1.0, 0.5] }]);
         for (old, new) in [
@@ -301,6 +395,21 @@ mod tests {
             ("\"group\": 8", "\"group\": 0"),
             ("\"group\": 8", "\"group\": 9"),
             (", \"zeros\": true", ""),
+            ("true", "false, \"stored\": \"4:8\""),
+            ("true", "true, \"stored\": \"2:4\""),
+            ("true", "false, \"stored\": {\"rows\": {\"size\": 1, \"kept\": [0]}}"),
+            (
+                "true",
+                "false, \"stored\": {\"rows\": {\"size\": 0, \"kept\": [0]}, \"columns\": {\"size\": 8, \"kept\": [0]}}",
+            ),
+            (
+                "true",
+                "false, \"stored\": {\"rows\": {\"size\": 1, \"kept\": [2]}, \"columns\": {\"size\": 8, \"kept\": [0]}}",
+            ),
+            (
+                "true",
+                "false, \"stored\": {\"rows\": {\"size\": 1, \"kept\": []}, \"columns\": {\"size\": 8, \"kept\": [0]}}",
+            ),
         ] {
             assert_eq!(with(&good.replace(old, new), "{}", "[]"), Err("invalid-file"), "{new}");
         }

@@ -44,7 +44,7 @@ impl Gathering {
 /// A parameter as its device takes it.
 enum Whole {
     Values(Vec<f32>),
-    Integers(Runs),
+    Integers(Box<Runs>),
 }
 
 struct File {
@@ -134,7 +134,7 @@ impl Reader {
             pending.extend_from_slice(&rest[skip..skip + take]);
             file.received += (skip + take) as u64;
             rest = &rest[skip + take..];
-            place_rows(&mut target.role, pending, &self.weights, &mut self.gathering, sink)?;
+            while place_rows(&mut target.role, pending, &self.weights, &mut self.gathering, sink)? {}
             if file.received < end {
                 return Ok(());
             }
@@ -178,28 +178,32 @@ fn keep_beside(targets: &mut [Target], current: usize, pending: &mut Vec<u8>) {
     }
 }
 
-/// Converts the whole rows in `pending`, where they are values, and puts them where they belong.
+/// Converts whole neighbouring rows in `pending`, where they are values, and puts them where they belong. Returns whether there may be
+/// more.
 fn place_rows(
     role: &mut Role,
     pending: &mut Vec<u8>,
     weights: &[Weight],
     gathering: &mut HashMap<usize, Gathering>,
     sink: &mut dyn Sink,
-) -> Result<()> {
-    let Role::Values { form, rows: all, columns, done, fills } = role else { return Ok(()) };
+) -> Result<bool> {
+    let Role::Values { form, rows: all, columns, done, fills } = role else { return Ok(false) };
     let (all, columns) = (*all, *columns);
     let row_bytes = form.row_bytes(columns);
-    let rows = pending.len() / row_bytes;
-    if rows == 0 {
-        return Ok(());
+    let next = form.next_rows(*done..all);
+    let rows = (pending.len() / row_bytes).min(next.len());
+    if *done == all || (rows == 0 && !next.is_empty()) {
+        return Ok(false);
     }
+    // With those in front, or at the end, that are not stored: they are zeros, which are there already.
+    let placed = next.start + rows - *done;
     let bytes = &pending[..rows * row_bytes];
     let mut values: Option<Vec<f32>> = None;
     for &(id, at) in fills.iter() {
         let weight = &weights[id.0];
-        let (layout, first) = (weight.layout, at + *done);
+        let (layout, first) = (weight.layout, at + next.start);
         if let (Some(held), Form::Integers { packing, scales, zeros }) = (sink.integers(id), &*form) {
-            let (integers, groups) = (packing.integers(bytes), *done * packing.groups());
+            let (integers, groups) = (packing.integers(bytes), next.start * packing.groups());
             let (scales, zeros) = (&scales[2 * groups..], zeros.get(groups..).unwrap_or_default());
             if let Layout::Table { .. } = layout {
                 let mut runs = Runs::new(held, rows);
@@ -207,13 +211,14 @@ fn place_rows(
                 sink.write_integers(id, first * held.run(), &runs.words())?;
                 continue;
             }
-            let whole =
-                gathering.entry(id.0).or_insert_with(|| Gathering::new(weight, all, Whole::Integers(Runs::all(held))));
+            let whole = gathering
+                .entry(id.0)
+                .or_insert_with(|| Gathering::new(weight, all, Whole::Integers(Box::new(Runs::all(held)))));
             if let Whole::Integers(runs) = &mut whole.values {
                 runs.place(first, &integers, scales, zeros);
             }
         } else {
-            let values = values.get_or_insert_with(|| form.values(bytes, *done));
+            let values = values.get_or_insert_with(|| form.values(bytes, next.start));
             if let Layout::Table { width, .. } = layout {
                 let stride = width.next_multiple_of(4);
                 let mut padded = vec![0.0; rows * stride];
@@ -235,7 +240,7 @@ fn place_rows(
             }
         }
         let Some(whole) = gathering.get_mut(&id.0) else { continue };
-        whole.missing -= rows;
+        whole.missing -= placed;
         if whole.missing == 0 {
             match (&weight.computed, &whole.values) {
                 (Some(computed), Whole::Values(values)) => computed.of_tensor(values).write(layout, id, sink)?,
@@ -246,8 +251,8 @@ fn place_rows(
         }
     }
     pending.drain(..rows * row_bytes);
-    *done += rows;
-    Ok(())
+    *done += placed;
+    Ok(true)
 }
 
 /// Puts rows of a tensor, from its row `first`, where its layout has them.
@@ -274,6 +279,11 @@ pub(crate) fn place(layout: Layout, first: usize, columns: usize, values: &[f32]
 }
 
 impl Form {
+    /// The next neighbouring rows that are stored, of these.
+    fn next_rows(&self, rows: Range<usize>) -> Range<usize> {
+        if let Self::Integers { packing, .. } = self { packing.sparsity.next_rows(rows) } else { rows }
+    }
+
     /// Bytes of a row of so many columns.
     fn row_bytes(&self, columns: usize) -> usize {
         match self {

@@ -10,6 +10,7 @@ use embedlet::ops::{
 };
 use embedlet::packed::{BITS, Packing};
 use embedlet::program::{Precision, Program, Rows};
+use embedlet::sparsity::Sparsity;
 use embedlet::weights::{Axis, Layout, Order, Part, Rounding, Weight};
 
 use crate::shaders::{rotations, vector, weight};
@@ -131,7 +132,8 @@ fn linear() {
 fn packed(program: &mut Program, bits: u32, group: usize, columns: usize) {
     for weight in &mut program.weights {
         if matches!(weight.layout, Layout::Linear { .. } | Layout::Table { .. }) {
-            let packing = Packing { rows: weight.layout.size().0, columns, bits, group, zeros: true };
+            let packing =
+                Packing { rows: weight.layout.size().0, columns, bits, group, zeros: true, sparsity: Sparsity::None };
             weight.parts = vec![Part { packing: Some(packing), ..Part::whole("", "", packing.rows) }];
         }
     }

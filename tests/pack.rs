@@ -180,6 +180,62 @@ fn a_pruned_vocabulary_gives_the_same_vectors_for_its_texts() {
     }
 }
 
+/// Copies a folder, of whose weights those are zero that `is_zero` says, by the name of their tensor, row and column.
+fn with_zeros(from: &Path, to: &Path, is_zero: impl Fn(&str, usize, usize) -> bool) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let path = to.join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..start]).unwrap();
+    for (name, entry) in header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__") {
+        let numbers = |key: &str| -> Vec<usize> { serde_json::from_value(entry[key].clone()).unwrap() };
+        let (shape, place) = (numbers("shape"), numbers("data_offsets"));
+        let columns = shape[shape.len() - 1];
+        let size = (place[1] - place[0]) / shape.iter().product::<usize>();
+        let values = bytes[start + place[0]..start + place[1]].chunks_exact_mut(size).enumerate();
+        values.filter(|(at, _)| is_zero(name, at / columns, at % columns)).for_each(|(_, value)| value.fill(0));
+    }
+    std::fs::write(&path, bytes).unwrap();
+}
+
+/// Heads that were pruned, and layers of which two in four weights are zero, take no room, and stay exactly zero.
+#[test]
+fn what_is_zero_is_not_stored() {
+    let original = fixtures().join("models/bert-plain");
+    let sparse = Scratch::new("sparse");
+    with_zeros(&original, &sparse.0, |name, row, column| match name {
+        _ if name.ends_with("layer.0.attention.self.value.weight") => row < 16,
+        _ if name.ends_with("layer.0.attention.output.dense.weight") => column < 16,
+        _ if name.ends_with("layer.1.intermediate.dense.weight") => (row + column / 4 + column) % 2 == 0,
+        _ => false,
+    });
+    let model = load(&sparse.0, On::Cpu, Some(Precision::F32));
+    let (expected, width) = (embed(&model, &TEXTS), model.info().dimensions);
+    for (dtype, least) in [(Dtype::Q8, 0.99), (Dtype::Q4, 0.8)] {
+        let (whole, _) = packed(&original, dtype, "whole");
+        let (to, _) = packed(&sparse.0, dtype, &format!("sparse-{}", dtype.name()));
+        let about: Value = serde_json::from_slice(&std::fs::read(to.0.join("embedlet.json")).unwrap()).unwrap();
+        let stored: Vec<String> = about["tensors"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter_map(|(name, entry)| Some(format!("{name}: {}", entry.get("stored")?)))
+            .collect();
+        assert_eq!(stored.len(), 3, "{stored:?}");
+        let size = |folder: &Path| std::fs::metadata(folder.join("model.safetensors")).unwrap().len();
+        assert!(size(&to.0) < size(&whole.0), "{} is not less than {}", size(&to.0), size(&whole.0));
+        let on_cpu = embed(&load(&to.0, On::Cpu, None), &TEXTS);
+        let cosine = min_cosine(&on_cpu, &expected, width);
+        assert!(cosine > least, "{dtype:?}: {cosine}");
+        let on_gpu = embed(&load(&to.0, On::Gpu, None), &TEXTS);
+        let cosine = min_cosine(&on_gpu, &on_cpu, width);
+        assert!(cosine > 0.99999, "{dtype:?} on the GPU: {cosine}");
+    }
+}
+
 /// Loads a packed folder with one of its files changed.
 fn damaged(folder: &Path, file: &str, change: impl FnOnce(&mut Vec<u8>)) -> Result<Info, Error> {
     let path = folder.join(file);

@@ -8,6 +8,7 @@ use embedlet::packed::{BITS, Packing};
 use embedlet::program::{Program, Rows};
 use embedlet::rotation::Rotation;
 use embedlet::shader::{Held, Piece, numbered};
+use embedlet::sparsity::Sparsity;
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
@@ -141,7 +142,7 @@ fn every_operation(width: usize) -> Program {
     p
 }
 
-const PACKING: Packing = Packing { rows: 1, columns: 4, bits: 5, group: 4, zeros: true };
+const PACKING: Packing = Packing { rows: 1, columns: 4, bits: 5, group: 4, zeros: true, sparsity: Sparsity::None };
 
 /// Every way in which a device may hold what kernels read.
 fn every_holding() -> Vec<Held> {

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod loss;
 mod rounding;
+mod sparsity;
 mod vocabulary;
 
 use std::cell::RefMut;
@@ -25,6 +26,7 @@ use crate::packed::{FILE, Golden, Packing, SCALES, Sum, VERSION, ZEROS};
 use crate::program::{Buf, Large, Op, Operand, Precision, Rows, WeightId};
 use crate::reader::place;
 use crate::runner::Runner;
+use crate::sparsity::Sparsity;
 use crate::task::Task;
 use crate::weights::{Layout, Part, Rounding, Weight};
 
@@ -266,7 +268,12 @@ impl<'a> Packer<'a> {
         let [rows, columns] = self.checkpoint.shape(name)? else { return None };
         let (rows, columns) = (*rows, *columns);
         let (bits, group, zeros) = self.dtype.scheme(kind);
-        (rows * columns >= LEAST).then_some(Packing { rows, columns, bits, group: group.min(columns), zeros })
+        let sparsity = match kind {
+            Kind::Matrix => sparsity::of(&self.checkpoint.values(name).ok()?, rows, columns, bits as usize),
+            Kind::Tokens | Kind::Table => Sparsity::None,
+        };
+        let packing = Packing { rows, columns, bits, group: group.min(columns), zeros, sparsity };
+        (rows * columns >= LEAST).then_some(packing)
     }
 
     /// Rounds the tables, each value for itself: nothing tells what a row of one is multiplied by.
@@ -387,20 +394,25 @@ impl<'a> Packer<'a> {
                 stored.push(self.checkpoint.stored(name, !exact)?);
                 continue;
             };
-            let Packing { rows, columns, bits, group, zeros } = *packing;
-            let bytes = |name: &str, dtype, columns, data| Stored {
+            let Packing { rows, columns, bits, group, zeros, sparsity } = *packing;
+            let bytes = |name: &str, dtype, rows, columns, data| Stored {
                 name: name.into(),
                 dtype,
                 shape: vec![rows, columns],
                 data,
             };
             // A reader needs what scales values before it sees them.
-            stored.push(bytes(&format!("{name}{SCALES}"), TensorType::F16, packing.groups(), rounded.scales.clone()));
+            let groups = packing.groups();
+            stored.push(bytes(&format!("{name}{SCALES}"), TensorType::F16, rows, groups, rounded.scales.clone()));
             if zeros {
-                stored.push(bytes(&format!("{name}{ZEROS}"), TensorType::U8, packing.groups(), rounded.zeros.clone()));
+                stored.push(bytes(&format!("{name}{ZEROS}"), TensorType::U8, rows, groups, rounded.zeros.clone()));
             }
-            stored.push(bytes(name, TensorType::U8, packing.row_bytes(), packing.bytes(&rounded.integers)));
-            let entry = json!({ "shape": [rows, columns], "bits": bits, "group": group, "zeros": zeros });
+            let data = packing.bytes(&rounded.integers);
+            stored.push(bytes(name, TensorType::U8, packing.stored_rows(), packing.row_bytes(), data));
+            let mut entry = json!({ "shape": [rows, columns], "bits": bits, "group": group, "zeros": zeros });
+            if let Some(some) = sparsity::written(sparsity) {
+                entry["stored"] = some;
+            }
             tensors.insert(name.into(), entry);
         }
         let mut files = other_files(self.from, &self.folder, self.model, &self.checkpoint.files)?;

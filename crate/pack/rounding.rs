@@ -10,6 +10,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use crate::packed::Packing;
+use crate::sparsity::Sparsity;
 
 /// How far from the range of a group's values the range of its integers is tried.
 const RANGES: [f32; 10] = [1.0, 0.96, 0.92, 0.88, 0.84, 0.80, 0.76, 0.72, 0.68, 0.64];
@@ -186,7 +187,11 @@ fn try_group(
         Tried { group, integers: Vec::with_capacity(moved.len()), errors: Vec::with_capacity(moved.len()), loss: 0.0 };
     for k in first..until {
         let wanted = moved[k - first];
-        let integer = (wanted / scale + zero).round_ties_even().clamp(0.0, most);
+        // What is not stored is zero.
+        let integer = match row[k] == 0.0 && packing.sparsity != Sparsity::None {
+            true => zero,
+            false => (wanted / scale + zero).round_ties_even().clamp(0.0, most),
+        };
         let value = scale * (integer - zero);
         let error = row[k] - value;
         tried.loss += metric.weights[k] * (wanted - value) * (wanted - value);
@@ -259,7 +264,7 @@ mod tests {
         let (rows, columns) = (200, 40);
         let (x, w) = (inputs(rows, columns), values(16 * columns, 4));
         for (bits, zeros) in [(4, false), (4, true), (5, true), (8, false)] {
-            let packing = Packing { rows: 16, columns, bits, group: 16, zeros };
+            let packing = Packing { rows: 16, columns, bits, group: 16, zeros, sparsity: Sparsity::None };
             let mut seen = Inputs::new(columns);
             seen.add(&x, columns, &(0..columns).collect::<Vec<_>>());
             let error = |metric: &Metric| {
@@ -275,7 +280,7 @@ mod tests {
 
     #[test]
     fn zero_stays_zero_and_nothing_divides_by_it() {
-        let packing = Packing { rows: 1, columns: 8, bits: 4, group: 4, zeros: true };
+        let packing = Packing { rows: 1, columns: 8, bits: 4, group: 4, zeros: true, sparsity: Sparsity::None };
         for values in [[0.0; 8], [1e-9; 8], [3e4; 8], [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0]] {
             let Rounded { integers, scales, zeros } = round(&values, &packing, &Metric::plain(8));
             let back = packing.values(&integers, &scales, &zeros);
