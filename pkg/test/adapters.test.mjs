@@ -11,6 +11,7 @@ import * as ai6 from "ai-6";
 import * as ai7 from "ai-7";
 import { EmbedletError, Encoder } from "embedlet";
 import { embeddingModel } from "embedlet/ai-sdk";
+import { EmbedletError as InlineError } from "embedlet/inline";
 import { embeddings } from "embedlet/langchain";
 import { openai } from "embedlet/openai";
 import "./hub.mjs";
@@ -166,6 +167,15 @@ test("adapters take an encoder", () => {
   throws(() => openai(encoder, { model: "" }), "invalid-argument");
 });
 
+test("an error of one entry is one of every other", () => {
+  class Own extends EmbedletError {}
+  const error = new InlineError("network", "no");
+  assert.ok(error instanceof EmbedletError && error instanceof InlineError && error instanceof Error);
+  assert.ok(new Own("network", "no") instanceof Own && new Own("network", "no") instanceof InlineError);
+  for (const other of [error, new Error("no"), { name: "EmbedletError", code: "network" }, null]) assert.ok(!(other instanceof Own));
+  for (const other of [new Error("no"), Object.assign(new Error("no"), { code: "network" }), null]) assert.ok(!(other instanceof EmbedletError));
+});
+
 test("an encoder that is disposed of says so through its adapters", async () => {
   const other = await Encoder.load("org/tiny");
   other.dispose();
@@ -174,7 +184,10 @@ test("an encoder that is disposed of says so through its adapters", async () => 
 });
 
 test("the types fit those of the libraries", async () => {
-  const options = ["--ignoreConfig", "--noEmit", "--strict", "--skipLibCheck", "--exactOptionalPropertyTypes", "--target", "es2022", "--lib", "es2023,esnext.disposable,dom,dom.iterable,dom.asynciterable"];
-  const tsc = ["node_modules/typescript/bin/tsc", ...options, "--types", "", "--module", "esnext", "--moduleResolution", "bundler", "test/adapters.ts"];
-  await promisify(execFile)(process.execPath, tsc, { cwd: fileURLToPath(new URL("..", import.meta.url)) }).catch(({ stdout }) => assert.fail(stdout));
+  const libraries = "es2023,esnext.disposable,dom,dom.iterable,dom.asynciterable";
+  const options = ["--ignoreConfig", "--noEmit", "--strict", "--skipLibCheck", "--exactOptionalPropertyTypes", "--types", ""];
+  const target = ["--target", "es2022", "--lib", libraries, "--module", "esnext", "--moduleResolution", "bundler"];
+  const tsc = ["node_modules/typescript/bin/tsc", ...options, ...target, "test/adapters.ts"];
+  const cwd = fileURLToPath(new URL("..", import.meta.url));
+  await promisify(execFile)(process.execPath, tsc, { cwd }).catch(({ stdout }) => assert.fail(stdout));
 });
