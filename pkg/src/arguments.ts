@@ -207,7 +207,7 @@ export function isCount(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) > 0;
 }
 
-function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
+export function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
   if (value !== undefined && !allowed.includes(value as string)) throw invalid(`\`${name}\` must be ${allowed.map((one) => `"${one}"`).join(" or ")}.`);
 }
 

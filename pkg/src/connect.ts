@@ -5,7 +5,7 @@ import { createGlue } from "embedlet:glue";
 import { absolute } from "./arguments.js";
 import { Engine, type Host } from "./engine.js";
 import { EmbedletError, textOf } from "./errors.js";
-import type { WasmInput } from "./instance.js";
+import { VITE_7, type WasmInput } from "./instance.js";
 import { Remote } from "./rpc.js";
 import type { LoadOptions } from "./types.js";
 import { watchCrashes } from "./watch.js";
@@ -98,7 +98,7 @@ async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | 
       cause = error;
     }
   }
-  const advice = "pass its address as `workerUrl`, run without one by `worker: false`, or import from embedlet/inline";
+  const advice = `${VITE_7}; elsewhere pass its address as \`workerUrl\`, run without one by \`worker: false\`, or import from embedlet/inline`;
   throw new EmbedletError("wasm-load", `The worker did not start (${textOf(cause)}): ${advice}.`, { cause });
 }
 

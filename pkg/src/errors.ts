@@ -12,6 +12,12 @@ export class EmbedletError extends Error {
     super(message, options);
     this.code = code;
   }
+
+  /** Entries and adapters are bundled apart, each with this class: what one of them throws is an EmbedletError for all. */
+  static override [Symbol.hasInstance](value: unknown): value is EmbedletError {
+    if (this !== EmbedletError) return super[Symbol.hasInstance](value);
+    return value instanceof Error && value.name === "EmbedletError" && "code" in value;
+  }
 }
 
 /** Whether an engine is gone with all that it held. */

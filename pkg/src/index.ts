@@ -1,5 +1,6 @@
 // The entry for browsers and bundlers: the wasm and the worker are files beside this one.
 
+import { absolute } from "./arguments.js";
 import { connect, workersAt, type Entry } from "./connect.js";
 import { Encoder as Base, open } from "./encoder.js";
 import { hasRelaxedSimd } from "./instance.js";
@@ -12,12 +13,12 @@ export { ChunkVectors, MultiVectors, TokenVectors } from "./multi.js";
 export { Quantized, type Ranges } from "./quantize.js";
 export type * from "./types.js";
 
-// Bundlers find the files by the literal form of these expressions.
+// Bundlers find the files by the literal form of these expressions. What some of them (Next) put in its place is an address without host.
 const entry: Entry = {
   wasm: () =>
-    (hasRelaxedSimd() ? new URL("./embedlet_relaxed_bg.wasm", import.meta.url) : new URL("./embedlet_bg.wasm", import.meta.url)).href,
+    absolute((hasRelaxedSimd() ? new URL("./embedlet_relaxed_bg.wasm", import.meta.url) : new URL("./embedlet_bg.wasm", import.meta.url)).href),
   workers: () =>
-    workersAt(new URL("./worker.js", import.meta.url).href, () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })),
+    workersAt(absolute(new URL("./worker.js", import.meta.url).href), () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })),
   elseInline: false,
 };
 

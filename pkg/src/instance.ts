@@ -70,6 +70,9 @@ export class Instance {
   }
 }
 
+/** The mistake of set-up that is made most, for its development server moves the package's script away from its other files. */
+export const VITE_7 = "Vite 7 or older needs optimizeDeps: { exclude: ['embedlet'] }";
+
 /** A module of one function with one relaxed instruction, `i8x16.relaxed_swizzle`. */
 const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 0, 253, 15, 65, 0, 253, 15, 253, 128, 2, 11];
 
@@ -90,7 +93,7 @@ export async function compile(wasm: WasmInput): Promise<WebAssembly.Module> {
     return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
   } catch (error) {
     const html = error instanceof EmbedletError && error.code === "html-instead-of-file";
-    const what = html ? "got HTML: Vite 7 or older needs optimizeDeps.exclude: ['embedlet']; elsewhere pass `wasmUrl`" : textOf(error);
+    const what = html ? `got HTML: ${VITE_7}; elsewhere pass \`wasmUrl\`` : textOf(error);
     const name = typeof wasm === "string" ? wasm : "embedlet_bg.wasm";
     throw new EmbedletError("wasm-load", `${name} could not be loaded (${what}).`, { cause: error });
   }

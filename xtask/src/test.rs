@@ -73,7 +73,10 @@ pub fn test(all: bool) -> Result<()> {
     };
     step("browser", || node_tests("tests/browser"))?;
     if all {
-        step("install", || node_tests("tests/install"))?;
+        step("install", || {
+            setup::npm_ci("tests/install")?;
+            node_tests("tests/install")
+        })?;
         step("soak", || node_tests("tests/soak"))?;
         let short = ["--contenders=embedlet", "--only=load,one-short", "--rounds=1"].map(String::from);
         step("bench", || bench::pages(&browser, &model, None, &short))?;
