@@ -11,7 +11,7 @@ use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, Resident, Upload};
 use crate::job::Ragged;
-use crate::program::{Buf, Precision, Program, Rows, TailId, WeightId, padded};
+use crate::program::{Buf, Outcome, Precision, Program, Rows, TailId, WeightId, padded};
 use crate::weights::Sink;
 
 /// Most bytes of the rows of a batch of a [`Scan`], unless those of one text are more.
@@ -144,7 +144,10 @@ impl Scan {
     /// Runs as many texts, from the `first` that is no query on, as fit in a batch, on the device of another runner. Returns how many, and their rows.
     pub async fn step(&mut self, beside: &Runner, first: usize) -> Result<(usize, Vec<f32>)> {
         let (program, starts) = (&self.program, &self.texts.starts[self.queries + first..]);
-        let room = ROWS_BYTES / (4 * self.x.stride);
+        // A row of a product is as wide as there are queries.
+        let product = matches!(self.program.tails[0].result, Outcome::Rows(_));
+        let width = if product { self.x.stride.max(self.queries) } else { self.x.stride };
+        let room = ROWS_BYTES / (4 * width);
         if self.runner.is_none() {
             let longest = starts.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0);
             let rows = longest.max(room.min(starts[starts.len() - 1] - starts[0]));
@@ -157,9 +160,10 @@ impl Scan {
             sink.write(self.given.0, 0, &self.given.1)?;
             self.runner = Some(target.finish(program).await?);
         }
-        let most = program.most(Rows::Texts).min(starts.len() - 1);
+        let most = if product { starts.len() - 1 } else { program.most(Rows::Texts).min(starts.len() - 1) };
         let count = (1..=most).take_while(|count| starts[*count] - starts[0] <= room).count().max(1);
-        let batch = Batch::of_rows(&starts[..=count], self.queries);
+        let rows = [starts[0], starts[count]];
+        let batch = Batch::of_rows(if product { &rows } else { &starts[..=count] }, self.queries);
         let texts = self.queries + first..self.queries + first + count;
         let rows = padded(self.texts.of(texts), self.texts.width);
         // It was started above.

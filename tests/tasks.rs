@@ -486,6 +486,29 @@ fn compared(model: &Model, queries: &[MultiVectors], documents: &[MultiVectors])
     run(model, model.max_sim(Ragged::new(data, queries[0].dimensions, &counts).unwrap(), queries.len()))
 }
 
+/// Texts of one vector each, more than a batch has rows: dot products.
+#[test]
+fn compares_single_vectors_on_the_device() {
+    let rows = |count: usize, seed: usize| -> Vec<MultiVectors> {
+        let value = |index: usize| ((index * 2_654_435_761 + seed) % 1009) as f32 / 504.0 - 1.0;
+        let vector = |text: usize| (0..13).map(|index| value(13 * text + index)).collect();
+        let text = |text: usize| MultiVectors { data: vector(text), dimensions: 13, ..MultiVectors::default() };
+        (0..count).map(text).collect()
+    };
+    let (queries, documents) = (rows(1500, 1), rows(3001, 2));
+    for on in On::BOTH {
+        let (model, _) = task_model("colbert", on);
+        let found = compared(&model, &queries, &documents);
+        assert_eq!((found.width, found.data.len()), (1500, 1500 * 3001));
+        for (document, found) in documents.iter().zip(found.data.chunks_exact(1500)).step_by(7) {
+            for (query, found) in queries.iter().zip(found).step_by(13) {
+                let expected: f32 = query.data.iter().zip(&document.data).map(|(a, b)| a * b).sum();
+                assert!((found - expected).abs() < 1e-4, "{found}, expected {expected}");
+            }
+        }
+    }
+}
+
 /// More documents than a batch holds, some without a vector, and a query without.
 #[test]
 fn compares_many_documents_on_the_device() {

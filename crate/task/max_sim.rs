@@ -5,10 +5,13 @@ use std::sync::Arc;
 use super::MultiVectors;
 use crate::error::{Error, Result};
 use crate::job::{Call, Job, Ragged};
+use crate::layout::{Axis, Layout};
 use crate::model::Model;
-use crate::ops::late_interaction;
+use crate::ops::{Epilogue, late_interaction};
 use crate::program::{Program, Rows, padded};
+use crate::reader::place;
 use crate::runner::Scan;
+use crate::weights::{Rounding, Weight};
 
 /// How well a document answers a query: for every vector of the query its best dot product with one of the document's, summed.
 pub fn max_sim(query: &MultiVectors, document: &MultiVectors) -> Result<f32> {
@@ -27,13 +30,28 @@ impl Model {
         if !(1..=65_535).contains(&queries) || queries > texts.count() || texts.starts[queries] > 1 << 24 {
             return Err(Error::argument(format!("{queries} queries of such lengths cannot be compared at once")));
         }
+        let width = texts.width;
         let mut program = Program::default();
-        let x = program.buf(Rows::Tokens, texts.width);
-        let given = program.queries(&texts.starts[..=queries], texts.width);
+        let x = program.buf(Rows::Tokens, width);
+        // Of texts of one vector each it is a product.
+        if texts.starts.windows(2).all(|bounds| bounds[1] == bounds[0] + 1) {
+            let (inputs, outputs) = (Axis::plain(width), Axis::plain(queries));
+            let layout = Layout::Linear { inputs, outputs };
+            let weight = program.weight(Weight::new(layout, Vec::new(), Rounding::Never));
+            let bias = program.weight(Weight::new(Layout::Vector { axis: outputs }, Vec::new(), Rounding::Never));
+            let trunk = program.begin_tail();
+            let scores = program.linear(x, weight, bias, queries, Epilogue::None);
+            program.end_tail(trunk, Some(scores));
+            let mut values = vec![0.0; layout.elements()];
+            place(layout, 0, width, texts.of(0..queries), &mut values);
+            let scan = Scan { program: Arc::new(program), given: (weight, values), x, texts, queries, runner: None };
+            return Ok(Call::new(Job::scan(scan), |_, scores| Ok(scores)));
+        }
+        let given = program.queries(&texts.starts[..=queries], width);
         let trunk = program.begin_tail();
         program.max_sim(x, given);
         program.end_tail(trunk, None);
-        let given = (given.vectors, padded(texts.of(0..queries), texts.width));
+        let given = (given.vectors, padded(texts.of(0..queries), width));
         let scan = Scan { program: Arc::new(program), given, x, texts, queries, runner: None };
         Ok(Call::new(Job::scan(scan), |_, scores| Ok(scores)))
     }
