@@ -226,6 +226,31 @@ test("of several that serve, one does; the next takes over", async () => {
   encoder.dispose();
 });
 
+test("where encoders are served they can be had too, without a port", async () => {
+  const { world, open, direct, crate } = extension();
+  const encoder = await open();
+  const own = await direct.load(MODEL);
+  const before = world.delivered;
+  const local = await open({}, world.document);
+  assert.deepEqual(await answers(local), await answers(own));
+  assert.deepEqual([world.delivered, crate.finished], [before, 2], "it is the model that the page has");
+  crate.onStep = () => turn();
+  const abort = new AbortController();
+  await assert.rejects(local.embed(["a", "b", "c"], { signal: abort.signal, onProgress: () => abort.abort() }), { name: "AbortError" });
+  crate.device = "elsewhere";
+  let losses = 1;
+  crate.onStep = () => {
+    if (losses-- > 0) throw crateError("device-lost", "the GPU device was lost");
+  };
+  assert.deepEqual([...(await local.embed("ab")).data, local.info.device], [2, 97, "elsewhere"]);
+  own.dispose();
+  encoder.dispose();
+  const call = local.embed("ab");
+  local.dispose();
+  await rejects(call, "disposed");
+  await until(() => crate.live.size === 0);
+});
+
 test("an engine is restarted where it runs; a call that crashes it twice is refused there", async () => {
   const { world, open, crate } = extension();
   const [encoder, other] = await Promise.all([open(), open()]);

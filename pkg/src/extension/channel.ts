@@ -79,7 +79,7 @@ export class Channel implements Port {
     if (this.gone.aborted) return;
     if (isRecord(frame) && "probe" in frame) {
       this.#clones = frame.probe instanceof Uint8Array;
-      return this.#answered(String(frame.lock).slice(0, 100));
+      return this.#answered(typeof frame.lock === "string" ? frame.lock.slice(0, 100) : "");
     }
     let data: unknown;
     try {

@@ -4,15 +4,15 @@
 import { absolute, HUB_ID, invalid } from "../arguments.js";
 import type { Connection } from "../connect.js";
 import { Encoder, open } from "../encoder.js";
-import type { Call, Loaded, LoadRequest } from "../engine.js";
+import type { Host, LoadRequest } from "../engine.js";
 import { EmbedletError } from "../errors.js";
 import { greet, Remote } from "../rpc.js";
 import { abortable } from "../signal.js";
-import type { EncoderInfo, LoadOptions, LoadProgress } from "../types.js";
+import type { EncoderInfo, LoadOptions } from "../types.js";
 import type { Api } from "./api.js";
 import { Channel, disconnected } from "./channel.js";
 import { isRecord, isReply, readAsked, type Asked, type SENT } from "./checks.js";
-import { NAME } from "./host.js";
+import { here, NAME, type Served } from "./host.js";
 import { ensure, type OffscreenOptions } from "./offscreen.js";
 
 /** Options of `connectEncoder`: those of `Encoder.load` but for what `serveEncoders` is given. */
@@ -36,9 +36,21 @@ export async function connectTo(api: Api, source: string | URL, options: Connect
 }
 
 async function connected(api: Api, asked: Asked, offscreen: OffscreenOptions | undefined): Promise<Connection> {
+  const served = here.get(api.runtime);
+  if (served) return locally(served, asked);
   if (offscreen) await ensure(api, offscreen);
   const channel = new Channel(api.runtime.connect({ name: NAME }), api.runtime);
-  const host = new Distant(channel, asked);
+  let told = (_info: object) => {};
+  const host = new Remote({
+    postMessage: (message) => channel.postMessage(message),
+    addEventListener: (type, listener) =>
+      channel.addEventListener(type, (event) => {
+        const data: unknown = event.data;
+        if (isReply(data)) listener(event);
+        else if (isRecord(data) && isRecord(data.info)) told(data.info);
+        else channel.end(disconnected("has sent what is no answer"));
+      }),
+  });
   channel.gone.addEventListener("abort", () => host.fail(channel.gone.reason));
   const silent = setTimeout(() => channel.end(disconnected("does not answer")), patience.ms);
   try {
@@ -52,33 +64,28 @@ async function connected(api: Api, asked: Asked, offscreen: OffscreenOptions | u
   } finally {
     clearTimeout(silent);
   }
+  told = asking(host, asked);
   return { host, wasm: "", supervised: true, end: (reason) => channel.end(reason) };
 }
 
-/** A remote that asks for a model by its address, and hears where it runs after a restart. */
-class Distant extends Remote {
-  readonly #asked: Asked;
-  #info: EncoderInfo | undefined;
+/** No port leads to oneself: where this context serves encoders, it asks itself. */
+function locally(served: (tell: (info: object) => void) => Served, asked: Asked): Connection {
+  const host = served((info) => told(info));
+  const told = asking(host, asked);
+  return { host, wasm: "", supervised: true, end: () => host.end() };
+}
 
-  constructor(channel: Channel, asked: Asked) {
-    super({
-      postMessage: (message) => channel.postMessage(message),
-      addEventListener: (type, listener) =>
-        channel.addEventListener(type, (event) => {
-          const data: unknown = event.data;
-          if (isReply(data)) listener(event);
-          else if (isRecord(data) && isRecord(data.info) && this.#info) Object.assign(this.#info, data.info);
-          else channel.end(disconnected("has sent what is no answer"));
-        }),
-    });
-    this.#asked = asked;
-  }
-
-  /** What serves encoders reads the source and checks the options itself: `request` is what became of them here. */
-  override async load(_request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded> {
-    const loaded = await super.load(this.#asked as unknown as LoadRequest, call);
-    if (typeof loaded?.info !== "object") throw new EmbedletError("runtime-crashed", "The document that runs encoders has loaded nothing.");
-    this.#info = loaded.info;
-    return loaded;
-  }
+/**
+ * Makes `host` ask for this model, whose source and options are read where they arrive; what `open` would ask for is what became of them
+ * here. Gives what is to hear where the model runs after a restart.
+ */
+function asking(host: Host, asked: Asked): (info: object) => void {
+  const load = host.load.bind(host);
+  let info = {};
+  host.load = async (_request, call) => {
+    const loaded = await load(asked as unknown as LoadRequest, call);
+    if (!isRecord(loaded) || !isRecord(loaded.info)) throw new EmbedletError("runtime-crashed", "The document that runs encoders has loaded nothing.");
+    return { model: loaded.model, info: (info = { ...loaded.info }) as EncoderInfo };
+  };
+  return (now) => void Object.assign(info, now);
 }

@@ -8,7 +8,7 @@ import { serve } from "../rpc.js";
 import { abortable } from "../signal.js";
 import type { Session, Supervisor } from "../supervisor.js";
 import type { EmbedProgress, EncoderInfo, LoadOptions, LoadProgress, Tokens } from "../types.js";
-import type { Api, RuntimePort } from "./api.js";
+import type { Api, Runtime, RuntimePort } from "./api.js";
 import { Channel } from "./channel.js";
 import { isRequest, readAsk, readAsked, readEmbed, readMaxSim, readText } from "./checks.js";
 import { over, Shelf, type Connect, type Shared } from "./shelf.js";
@@ -24,6 +24,10 @@ export interface ServeOptions extends Pick<LoadOptions, "workerUrl" | "wasmUrl" 
   signal?: AbortSignal;
 }
 
+/** What contexts that serve give to themselves, which no port reaches. `tell` hears where a model runs after a restart. */
+export const here = new WeakMap<Runtime, (tell: Tell) => Served>();
+type Tell = (info: EncoderInfo) => void;
+
 export function hostEncoders(api: Api, options: ServeOptions, connect: Connect): void {
   const { keepMs = 0, signal, ...files } = options;
   if (!(keepMs >= 0)) throw invalid("`keepMs` must be a number of milliseconds.");
@@ -31,6 +35,8 @@ export function hostEncoders(api: Api, options: ServeOptions, connect: Connect):
   const shelf = new Shelf(connect, files, keepMs);
   const channels = new Set<Channel>();
   const own = api.runtime.getURL("");
+  const served = (tell: Tell) => new Served(shelf, own, tell);
+  here.set(api.runtime, served);
 
   // Every listening context hears every connection, but only one may answer. Its second lock has a name that no other has: for whom that
   // one is free, this context is gone, which ports do not tell while another context listens.
@@ -49,44 +55,45 @@ export function hostEncoders(api: Api, options: ServeOptions, connect: Connect):
     channels.add(channel);
     channel.gone.addEventListener("abort", () => channels.delete(channel));
     Promise.all([mine, channel.ready]).then(() => {
-      answer(channel, new Client(shelf, channel, own));
+      answer(channel, served((info) => channel.postMessage({ info })));
       channel.greet(lock);
     }, () => {});
   };
   api.runtime.onConnect.addListener(accept);
   signal?.addEventListener("abort", () => {
+    here.delete(api.runtime);
     api.runtime.onConnect.removeListener(accept);
     for (const channel of channels) channel.end(over());
     shelf.end();
   });
 }
 
-function answer(channel: Channel, client: Client): void {
+function answer(channel: Channel, served: Served): void {
   const stop = serve({
     postMessage: (message) => channel.postMessage(message),
     addEventListener: (type, listener) =>
       channel.addEventListener(type, (event) => (isRequest(event.data) ? listener(event) : channel.end(invalid("What has come is no request.")))),
-  }, client);
+  }, served);
   channel.gone.addEventListener("abort", () => {
     stop();
-    client.end();
+    served.end();
   });
 }
 
 /** What one connection may ask for. */
-class Client implements Host {
+export class Served implements Host {
   readonly #shelf: Shelf;
-  readonly #channel: Channel;
   readonly #own: string;
+  readonly #tell: Tell;
   #shared: Shared | undefined;
   #supervisor: Supervisor | undefined;
   /** Where the other end believes its model to run. */
   #told: EncoderInfo | undefined;
 
-  constructor(shelf: Shelf, channel: Channel, own: string) {
+  constructor(shelf: Shelf, own: string, tell: Tell) {
     this.#shelf = shelf;
-    this.#channel = channel;
     this.#own = own;
+    this.#tell = tell;
   }
 
   async load(request: LoadRequest, { signal, onEvent = () => {} }: Call<LoadProgress>): Promise<Loaded> {
@@ -136,7 +143,7 @@ class Client implements Host {
   end(): void {
     const shared = this.#shared;
     this.#shared = this.#supervisor = undefined;
-    if (shared) this.#shelf.release(shared, this);
+    shared?.release(this);
   }
 
   async #ask<T>(call: Call, work: (session: Session) => Promise<T>): Promise<T> {
@@ -145,9 +152,9 @@ class Client implements Host {
     try {
       return await supervisor.ask(call.signal, work);
     } finally {
-      if (supervisor.ended) this.#shelf.drop(shared);
+      if (supervisor.ended) shared.drop();
       const { info } = supervisor;
-      if (info !== this.#told) this.#channel.postMessage({ info: (this.#told = info) });
+      if (info !== this.#told) this.#tell((this.#told = info));
     }
   }
 }

@@ -21,20 +21,23 @@ class Opened {
 /** A model, and who holds it. */
 export class Shared {
   readonly opened: Promise<Supervisor>;
-  readonly holders = new Set<object>();
+  readonly #shelf: Shelf;
+  readonly #holders = new Set<object>();
   readonly #listeners = new Set<(event: LoadProgress) => void>();
   readonly #abort = new AbortController();
   #last: LoadProgress | undefined;
   #loaded = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor({ source, options }: Asked, connect: Connect, files: LoadOptions) {
+  constructor(shelf: Shelf, { source, options }: Asked) {
+    this.#shelf = shelf;
     const onProgress = (event: LoadProgress) => {
       this.#last = event;
       for (const listener of this.#listeners) listener(event);
     };
-    const opened = open(Opened, connect, source, { ...options, ...files, onProgress, signal: this.#abort.signal });
+    const opened = open(Opened, shelf.connect, source, { ...options, ...shelf.files, onProgress, signal: this.#abort.signal });
     this.opened = opened.then(({ supervisor }) => ((this.#loaded = true), supervisor));
+    this.opened.catch(() => this.drop());
   }
 
   /** Tells where the load is, and of all that comes. Gives a function that ends that. */
@@ -46,14 +49,20 @@ export class Shared {
 
   hold(holder: object): void {
     clearTimeout(this.#timer);
-    this.holders.add(holder);
+    this.#holders.add(holder);
   }
 
-  /** Calls `unused` when nobody holds it for so long, which of a load that has not ended is at once. */
-  release(holder: object, ms: number, unused: () => void): void {
-    if (!this.holders.delete(holder) || this.holders.size > 0) return;
-    if (ms > 0 && this.#loaded) this.#timer = setTimeout(unused, ms);
-    else unused();
+  /** The last to do so frees it, at once or when nobody has come for so long; a load that has not ended is given up at once. */
+  release(holder: object): void {
+    if (!this.#holders.delete(holder) || this.#holders.size > 0) return;
+    if (this.#shelf.keepMs > 0 && this.#loaded) this.#timer = setTimeout(() => this.drop(), this.#shelf.keepMs);
+    else this.drop();
+  }
+
+  /** The next who asks for the same gets another; this one goes with its last holder. */
+  drop(): void {
+    this.#shelf.remove(this);
+    if (this.#holders.size === 0) this.end();
   }
 
   end(): void {
@@ -63,39 +72,22 @@ export class Shared {
   }
 }
 
+/** The models by what was asked for; `files` says where the library's own are. */
 export class Shelf {
-  /** By what was asked for. */
   readonly #models = new Map<string, Shared>();
-  readonly #connect: Connect;
-  readonly #files: LoadOptions;
-  readonly #keepMs: number;
 
-  constructor(connect: Connect, files: LoadOptions, keepMs: number) {
-    this.#connect = connect;
-    this.#files = files;
-    this.#keepMs = keepMs;
-  }
+  constructor(readonly connect: Connect, readonly files: LoadOptions, readonly keepMs: number) {}
 
   hold(asked: Asked, holder: object): Shared {
     const key = JSON.stringify([asked.source, asked.options]);
-    let shared = this.#models.get(key);
-    if (!shared) {
-      const made = new Shared(asked, this.#connect, this.#files);
-      made.opened.catch(() => this.drop(made));
-      this.#models.set(key, (shared = made));
-    }
+    const shared = this.#models.get(key) ?? new Shared(this, asked);
+    this.#models.set(key, shared);
     shared.hold(holder);
     return shared;
   }
 
-  release(shared: Shared, holder: object): void {
-    shared.release(holder, this.#keepMs, () => this.drop(shared));
-  }
-
-  /** The next who asks for the same gets another; this one goes with its last holder. */
-  drop(shared: Shared): void {
+  remove(shared: Shared): void {
     for (const [key, model] of this.#models) if (model === shared) this.#models.delete(key);
-    if (shared.holders.size === 0) shared.end();
   }
 
   end(): void {
