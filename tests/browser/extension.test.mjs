@@ -6,7 +6,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { DIST, GOLDEN, launch, launchWith, open, proxy, site } from "./harness.mjs";
+import { compare, DIST, GOLDEN, launch, launchWith, open, proxy, site } from "./harness.mjs";
 
 const DOCS = readFileSync(new URL("../../docs/extension.md", import.meta.url), "utf8");
 const TEXTS = ["the boats", "a harbour \u{1f30a}", "the boats sail ".repeat(50)];
@@ -67,7 +67,7 @@ async function installed(change = (manifest) => manifest) {
     port.onDisconnect.addListener(() => state("refused"));
     port.postMessage({ probe: [1] });`);
   const watched = await proxy(served);
-  const context = await launchWith(join(folder, "profile"), extension, { flags: watched.flags });
+  const context = await launchWith(join(folder, "profile"), extension, { flags: [...watched.flags, "--enable-unsafe-webgpu"] });
   const [background] = context.serviceWorkers().length ? context.serviceWorkers() : [await context.waitForEvent("serviceworker")];
   /** A page of the extension, with the package as `embedlet`, whose encoders are in the offscreen document. */
   const page = async (path = "/empty.html") => {
@@ -134,6 +134,18 @@ for (const [way, change] of ways) {
       const count = (script) => background.evaluate(script);
       assert.equal(await count("compiled"), 0, "the service worker has no WebAssembly");
       assert.equal(await count("WebAssembly.compile(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0)).then(() => compiled)"), 1);
+    });
+
+    await t.test("on a GPU", async () => {
+      const found = await page.evaluate(async (texts) => {
+        const encoder = await connect({ device: "webgpu" });
+        const { data, dimensions } = await encoder.embed(texts);
+        encoder.dispose();
+        return { data: [...data], dimensions, device: encoder.info.device, passed: encoder.info.selfCheck.passed };
+      }, TEXTS);
+      assert.deepEqual([found.device, found.passed], ["webgpu", true]);
+      const { maxAbs } = compare(found.data, expected.vectors, found.dimensions);
+      assert.ok(maxAbs < 1e-4, `${maxAbs}`);
     });
 
     await t.test("what is larger than a message of the runtime", async () => {

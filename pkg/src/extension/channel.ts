@@ -109,11 +109,8 @@ function* piecesOf(message: unknown, clones: boolean): Generator<Piece> {
     throw new EmbedletError("limit-exceeded", `${size} bytes in one call: ${most}; give fewer texts at a time.`);
   }
   let left = size;
-  for (let start = 0, end; start < text.length; start = end) {
-    end = start + limits.frame;
-    // Halves of a surrogate pair need not arrive alone.
-    if (end < text.length && isHighSurrogate(text.charCodeAt(end - 1))) end++;
-    const piece = text.slice(start, end);
+  for (let start = 0; start < text.length; start += limits.frame) {
+    const piece = text.slice(start, start + limits.frame);
     yield { text: piece, more: (left -= piece.length) > 0 };
   }
   for (const buffer of buffers) {
@@ -123,10 +120,6 @@ function* piecesOf(message: unknown, clones: boolean): Generator<Piece> {
       yield { bytes: clones ? bytes : toBase64(bytes), more: (left -= bytes.length) > 0 };
     }
   }
-}
-
-function isHighSurrogate(unit: number): boolean {
-  return unit >= 0xd800 && unit < 0xdc00;
 }
 
 /** Puts the pieces of messages together. */

@@ -70,8 +70,6 @@ export function readMaxSim(argument: unknown): Omit<MaxSimRequest, "model"> {
   if (!isRecord(argument)) throw malformed("maxSim");
   const { data, dimensions, counts, queries } = argument;
   if (!(data instanceof Float32Array) || !(counts instanceof Uint32Array) || !isCount(dimensions) || !isCount(queries)) throw malformed("maxSim");
-  const vectors = counts.reduce((sum, count) => sum + count, 0);
-  if (queries > counts.length || vectors * dimensions !== data.length) throw malformed("maxSim");
   return { data, dimensions, counts, queries };
 }
 
