@@ -202,6 +202,18 @@ test("a document that is gone and made by nobody is an error, and a call later i
   encoder.dispose();
 });
 
+test("what is left of an extension that was updated has an error for it", async () => {
+  const { world, open } = extension();
+  const page = world.context("panel.html");
+  const encoder = await open({}, page);
+  world.document.close();
+  page.api.runtime.connect = () => {
+    throw new Error("Extension context invalidated.");
+  };
+  await rejects(encoder.embed("a"), "disconnected");
+  await rejects(open({}, page), "disconnected");
+});
+
 test("a context that listens but does not serve is waited for, not for ever", async () => {
   const { world, open } = extension();
   world.context("background.js").api.runtime.onConnect.addListener(() => {});

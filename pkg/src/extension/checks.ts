@@ -6,7 +6,9 @@ import type { AskRequest, EmbedRequest, MaxSimRequest } from "../engine.js";
 import type { LoadOptions } from "../types.js";
 
 /** The options of `load` that a client may choose: those that JSON can carry, and that say nothing of where the library's files are. */
-export const SENT = ["device", "precision", "threads", "task", "revision", "cache", "allowRemote", "integrity", "headers"] as const satisfies (keyof LoadOptions)[];
+export const SENT = [
+  "device", "precision", "threads", "task", "revision", "cache", "allowRemote", "integrity", "headers",
+] as const satisfies (keyof LoadOptions)[];
 
 /** A model that is asked for. */
 export interface Asked {

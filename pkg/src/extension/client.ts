@@ -9,7 +9,7 @@ import { EmbedletError } from "../errors.js";
 import { greet, Remote } from "../rpc.js";
 import { abortable } from "../signal.js";
 import type { EncoderInfo, LoadOptions } from "../types.js";
-import type { Api } from "./api.js";
+import type { Api, RuntimePort } from "./api.js";
 import { Channel, disconnected } from "./channel.js";
 import { isRecord, isReply, readAsked, type Asked, type SENT } from "./checks.js";
 import { here, NAME, type Served } from "./host.js";
@@ -39,7 +39,7 @@ async function connected(api: Api, asked: Asked, offscreen: OffscreenOptions | u
   const served = here.get(api.runtime);
   if (served) return locally(served, asked);
   if (offscreen) await ensure(api, offscreen);
-  const channel = new Channel(api.runtime.connect({ name: NAME }), api.runtime);
+  const channel = new Channel(dial(api), api.runtime);
   let told = (_info: object) => {};
   const host = new Remote({
     postMessage: (message) => channel.postMessage(message),
@@ -66,6 +66,15 @@ async function connected(api: Api, asked: Asked, offscreen: OffscreenOptions | u
   }
   told = asking(host, asked);
   return { host, wasm: "", supervised: true, end: (reason) => channel.end(reason) };
+}
+
+function dial({ runtime }: Api): RuntimePort {
+  try {
+    return runtime.connect({ name: NAME });
+  } catch (error) {
+    // The extension has been updated or removed, and this context is what is left of it.
+    throw disconnected("cannot be reached", error);
+  }
 }
 
 /** No port leads to oneself: where this context serves encoders, it asks itself. */
