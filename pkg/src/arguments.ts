@@ -8,7 +8,7 @@ import type {
 } from "./types.js";
 
 const HUB = "https://huggingface.co";
-const HUB_ID = /^(?!\.)[\w.-]+\/[\w.-]+$/;
+export const HUB_ID = /^(?!\.)[\w.-]+\/[\w.-]+$/;
 
 export function invalid(message: string): EmbedletError {
   return new EmbedletError("invalid-argument", message);

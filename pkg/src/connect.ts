@@ -6,7 +6,7 @@ import { absolute } from "./arguments.js";
 import { Engine, type Host } from "./engine.js";
 import { EmbedletError, textOf } from "./errors.js";
 import { VITE_7, type WasmInput } from "./instance.js";
-import { Remote } from "./rpc.js";
+import { greet, Remote } from "./rpc.js";
 import type { LoadOptions } from "./types.js";
 import { watchCrashes } from "./watch.js";
 
@@ -25,6 +25,8 @@ export interface Connection {
   wasm: WasmInput;
   /** There where a worker was started for it. */
   worker?: true;
+  /** There where the other end restarts engines itself: only to lose it is a loss. */
+  supervised?: true;
   /** Frees what the encoder holds: its model, and the worker if that was started for it. */
   end(reason: EmbedletError, model: number | undefined): void;
 }
@@ -71,7 +73,7 @@ const borrowed = new WeakMap<Worker, Promise<Remote>>();
 
 function borrow(worker: Worker): Promise<Remote> {
   let remote = borrowed.get(worker);
-  if (!remote) borrowed.set(worker, (remote = greet(worker)));
+  if (!remote) borrowed.set(worker, (remote = remoteOf(worker)));
   return remote;
 }
 
@@ -87,7 +89,7 @@ async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | 
     try {
       worker = way();
       const started = worker;
-      const host = await greet(started);
+      const host = await remoteOf(started);
       const end = (reason: EmbedletError) => {
         started.terminate();
         host.fail(reason);
@@ -103,12 +105,11 @@ async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | 
 }
 
 /** Waits until the worker answers, so that a script that cannot be loaded is an error and not a silence. */
-async function greet(worker: Worker): Promise<Remote> {
+async function remoteOf(worker: Worker): Promise<Remote> {
   const remote = new Remote(worker);
   const failed = (why: string) => remote.fail(new EmbedletError("runtime-crashed", `embedlet's worker failed (${why}): try again.`));
   worker.addEventListener("error", (event) => failed(event.message ?? "its script could not be loaded or run"));
   worker.addEventListener("messageerror", () => failed("a message could not be read"));
-  const version = await remote.hello();
-  if (version !== VERSION) throw new EmbedletError("wasm-load", `worker.js is of version ${version}, the rest of embedlet of ${VERSION}: a stale copy.`);
+  await greet(remote, "worker.js");
   return remote;
 }

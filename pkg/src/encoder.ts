@@ -290,7 +290,8 @@ export async function open<E>(
       const { model, info } = await abortable(loading, signal);
       const pool = threads > 1 && connection.worker && info.device === "wasm";
       const engine = pool ? pooled(connection, threads - 1, () => connect(options), { ...request, wasm, device: "wasm" }) : connection;
-      return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, end: (reason) => engine.end(reason, model) };
+      const { supervised } = connection;
+      return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, supervised, end: (reason) => engine.end(reason, model) };
     } catch (error) {
       const reason = new EmbedletError("disposed", "The load has been given up.");
       // An abort may have crossed with a load that came to its end.

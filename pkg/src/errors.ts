@@ -20,9 +20,10 @@ export class EmbedletError extends Error {
   }
 }
 
-/** Whether an engine is gone with all that it held. */
-export function isLoss(error: unknown): error is EmbedletError {
-  return error instanceof EmbedletError && (error.code === "runtime-crashed" || error.code === "device-lost");
+/** Whether an engine, or the way to it, is gone with all that it held. What supervises an engine itself has the last word on that. */
+export function isLoss(error: unknown, supervised = false): error is EmbedletError {
+  if (!(error instanceof EmbedletError)) return false;
+  return error.code === "disconnected" || (!supervised && (error.code === "runtime-crashed" || error.code === "device-lost"));
 }
 
 /** The text of anything that was thrown. */

@@ -12,7 +12,8 @@ export interface Port {
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
 }
 
-type Method = "hello" | keyof Host;
+const METHODS = ["load", "embed", "ask", "maxSim", "vocabulary", "tokenize", "dispose"] as const satisfies (keyof Host)[];
+type Method = "hello" | (typeof METHODS)[number];
 type Request = { id: number; method: Method; argument?: unknown } | { abort: number };
 type Failure = { code: ErrorCode; message: string; cause?: string } | "aborted";
 type Reply = { id: number; event: unknown } | { id: number; result: unknown } | { id: number; error: Failure };
@@ -23,8 +24,8 @@ interface Pending {
   onEvent: ((event: never) => void) | undefined;
 }
 
-/** Answers the requests that arrive at `port` with `host`. */
-export function serve(port: Port, host: Host): void {
+/** Answers the requests that arrive at `port` with `host`. Gives a function that aborts those that run. */
+export function serve(port: Port, host: Host): () => void {
   const running = new Map<number, AbortController>();
   port.addEventListener("message", async ({ data }: MessageEvent<Request>) => {
     if ("abort" in data) return running.get(data.abort)?.abort();
@@ -34,6 +35,7 @@ export function serve(port: Port, host: Host): void {
     const call = { signal: abort.signal, onEvent: (event: unknown) => port.postMessage({ id, event } satisfies Reply) };
     try {
       // The other end is `Remote` of the same release: it says so in "hello".
+      if (method !== "hello" && !METHODS.includes(method)) throw new EmbedletError("invalid-argument", `There is no request "${String(method)}".`);
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
       const made = method === "embed" || method === "ask" || method === "maxSim";
       port.postMessage({ id, result } satisfies Reply, made ? buffersOf(result as Made) : []);
@@ -43,6 +45,13 @@ export function serve(port: Port, host: Host): void {
       running.delete(id);
     }
   });
+  return () => running.forEach((abort) => abort.abort());
+}
+
+/** Waits until the other end answers, and makes sure that it is of this release. */
+export async function greet(remote: Remote, where: string): Promise<void> {
+  const version = await remote.hello();
+  if (version !== VERSION) throw new EmbedletError("wasm-load", `${where} is of version ${version}, the rest of embedlet of ${VERSION}: a stale copy.`);
 }
 
 /** The other end of `serve`. */
@@ -105,7 +114,7 @@ export class Remote implements Host {
       try {
         this.#port.postMessage({ id, method, argument } satisfies Request);
       } catch (error) {
-        throw new EmbedletError("invalid-argument", `An argument cannot be sent to the worker (${textOf(error)}).`, { cause: error });
+        throw fromCrate(error) ?? new EmbedletError("invalid-argument", `An argument cannot be sent to the worker (${textOf(error)}).`, { cause: error });
       }
       const abort = () => this.#port.postMessage({ abort: id } satisfies Request);
       signal?.addEventListener("abort", abort);
@@ -123,8 +132,9 @@ export class Remote implements Host {
     if (!pending) return;
     if ("event" in reply) return pending.onEvent?.(reply.event as never);
     this.#pending.delete(reply.id);
-    if ("result" in reply) return pending.resolve(reply.result as never);
-    pending.reject(errorOf(reply.error));
+    if ("error" in reply) return pending.reject(errorOf(reply.error));
+    // A result that is nothing need not have arrived.
+    pending.resolve(reply.result as never);
   }
 }
 

@@ -12,6 +12,8 @@ export interface Session {
   /** Names the model there. */
   model: number;
   info: EncoderInfo;
+  /** Whether the other end restarts engines itself. */
+  supervised?: true | undefined;
   /** Frees the model, and the worker if that was started for it. */
   end(reason: EmbedletError): void;
 }
@@ -26,7 +28,7 @@ export type Start = (signal: AbortSignal, lost?: string) => Promise<Session>;
 export const restarts = { delays: [250, 2000], lost: undefined as string | undefined };
 
 /** What may be there the next time, and says nothing against the model or the device. */
-const ELSEWHERE: ReadonlySet<ErrorCode> = new Set(["network", "wasm-load"]);
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set(["network", "wasm-load", "disconnected"]);
 
 export class Supervisor {
   /** Of the session that is there, or was there last. */
@@ -67,7 +69,7 @@ export class Supervisor {
         // Whatever the reason of an abort is, it says nothing of the engine.
         signal?.throwIfAborted();
         if (session === this.#session) {
-          if (!isLoss(error)) throw error;
+          if (!isLoss(error, session.supervised)) throw error;
           this.#lose(session, error);
         }
         if (call.losses > 1) throw this.#failure;
@@ -75,6 +77,11 @@ export class Supervisor {
         this.#calls.delete(call);
       }
     }
+  }
+
+  /** Whether nothing can be asked any more. */
+  get ended(): boolean {
+    return this.#ended.signal.aborted;
   }
 
   /** Ends what runs, and refuses what comes, with `reason`. */

@@ -349,9 +349,10 @@ export interface EncoderInfo {
  *    that a call needs), `disposed`;
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
- *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed).
+ *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed), `disconnected` (of `embedlet/extension`: the document
+ *    that runs the encoders is gone, or does not answer).
  *
- * After `device-lost` and `runtime-crashed` the encoder loads the model again and asks its calls once more; a call rejects with them
+ * After `device-lost`, `runtime-crashed` and `disconnected` the encoder loads the model again and asks its calls once more; a call rejects with them
  * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
  */
 export type ErrorCode =
@@ -381,4 +382,5 @@ export type ErrorCode =
   | "network"
   | "disposed"
   | "runtime-crashed"
+  | "disconnected"
   | "wasm-load";

@@ -9,7 +9,8 @@ const folder = await mkdtemp(`${tmpdir()}/embedlet-`);
 const outfile = `${folder}/sources.mjs`;
 await build({
   stdin: {
-    contents: ["cache", "xxh32", "engine", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor", "cluster", "multi"].map((name) => `export * from "./${name}.js";`).join("\n"),
+    contents: ["cache", "xxh32", "engine", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor", "cluster", "multi", "extension/channel",
+      "extension/client", "extension/host", "extension/offscreen"].map((name) => `export * from "./${name}.js";`).join("\n"),
     resolveDir: fileURLToPath(new URL("../src", import.meta.url)),
   },
   bundle: true,

@@ -2,6 +2,7 @@
 // Nothing here can be missing: a test without its model or its browser fails and says what it needs.
 
 import { existsSync, readFileSync } from "node:fs";
+import { createServer, request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
@@ -45,9 +46,38 @@ export function launch({ webgpu = true, flags = [] } = {}) {
 }
 
 /** The same with an extension, which only a profile on disk can have. */
-export function launchWith(profile, extension) {
-  const flags = [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`];
-  return chromium.launchPersistentContext(profile, { executablePath: executable(), args: [...FLAGS, ...flags] });
+export function launchWith(profile, extension, { flags = [] } = {}) {
+  const own = [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`];
+  return chromium.launchPersistentContext(profile, { executablePath: executable(), args: [...FLAGS, ...own, ...flags] });
+}
+
+/** Hosts that Chromium asks on its own, whenever it likes. */
+const CHROMIUMS = /^(http:\/\/)?[a-z-]+\.(google|googleapis|gstatic|gvt1)\.com(:443$|\/)/;
+
+/**
+ * A proxy for all of a browser's traffic, which with its `flags` goes through it. `log` has every request, to whatever host, but for
+ * Chromium's own; only those of `served` are let through.
+ */
+export async function proxy(served) {
+  const log = [];
+  const server = createServer((request, response) => {
+    if (!CHROMIUMS.test(request.url)) log.push(request.url);
+    if (!request.url.startsWith(served.url)) return response.writeHead(502).end();
+    const onward = httpRequest(request.url, { method: request.method, headers: request.headers }, (answer) => {
+      response.writeHead(answer.statusCode, answer.headers);
+      answer.pipe(response);
+    });
+    onward.on("error", () => response.destroy());
+    request.pipe(onward);
+  });
+  // What is encrypted, and web sockets, go through a tunnel.
+  server.on("connect", (request, socket) => {
+    if (!CHROMIUMS.test(request.url)) log.push(request.url);
+    socket.destroy();
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const flags = [`--proxy-server=http://127.0.0.1:${server.address().port}`, "--proxy-bypass-list=<-loopback>"];
+  return { log, flags, close: () => server.close() };
 }
 
 /** Runs in a page, before its scripts: `buffers` are those of the GPU that nobody has destroyed. */
