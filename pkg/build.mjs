@@ -63,4 +63,5 @@ await bundle("worker.ts", "worker.js", { format: "iife" });
 await bundle("index.ts", "index.js", { format: "esm" });
 await bundle("index.node.ts", "index.node.js", { format: "esm", platform: "node" });
 await bundle("inline.ts", "inline.js", { format: "esm" });
+await bundle("search.ts", "search.js", { format: "esm" });
 execFileSync(process.execPath, [`${here}node_modules/typescript/bin/tsc`, "-p", here], { stdio: "inherit" });

@@ -203,11 +203,11 @@ export async function readHead(file: FileBytes): Promise<Uint8Array<ArrayBuffer>
   return bytes instanceof Blob ? new Uint8Array(await bytes.arrayBuffer()) : bytes;
 }
 
-function isCount(value: unknown): boolean {
+export function isCount(value: unknown): boolean {
   return Number.isInteger(value) && Number(value) > 0;
 }
 
-function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
+export function oneOf(name: string, value: unknown, allowed: readonly string[]): void {
   if (value !== undefined && !allowed.includes(value as string)) throw invalid(`\`${name}\` must be ${allowed.map((one) => `"${one}"`).join(" or ")}.`);
 }
 
@@ -218,7 +218,7 @@ function hasOne(what: string, name: string | undefined, names: readonly string[]
 }
 
 /** An option that is not known would otherwise be an option without effect. */
-function checkNames(method: string, options: object, known: readonly string[]): void {
+export function checkNames(method: string, options: object, known: readonly string[]): void {
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined) throw invalid(`${method} has no option "${unknown}"; it has ${known.join(", ")}.`);
 }

@@ -12,6 +12,11 @@ export class EmbedletError extends Error {
     super(message, options);
     this.code = code;
   }
+
+  /** The entries of the package are bundles, each with this class of its own; an error of one is an error of all. */
+  static override [Symbol.hasInstance](thrown: unknown): thrown is EmbedletError {
+    return thrown instanceof Error && thrown.name === "EmbedletError";
+  }
 }
 
 /** Whether an engine is gone with all that it held. */

@@ -349,7 +349,9 @@ export interface EncoderInfo {
  *    that a call needs), `disposed`;
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
- *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed).
+ *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed);
+ *  - an index of `embedlet/search`: `index-mismatch` (something else made it), `index-version` (a newer release wrote it), `index-damaged`
+ *    (its files are gone, or not what was written), `storage-full`, `storage-failed`.
  *
  * After `device-lost` and `runtime-crashed` the encoder loads the model again and asks its calls once more; a call rejects with them
  * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
@@ -381,4 +383,9 @@ export type ErrorCode =
   | "network"
   | "disposed"
   | "runtime-crashed"
-  | "wasm-load";
+  | "wasm-load"
+  | "index-mismatch"
+  | "index-version"
+  | "index-damaged"
+  | "storage-full"
+  | "storage-failed";

@@ -9,7 +9,7 @@ const folder = await mkdtemp(`${tmpdir()}/embedlet-`);
 const outfile = `${folder}/sources.mjs`;
 await build({
   stdin: {
-    contents: ["cache", "xxh32", "engine", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor"].map((name) => `export * from "./${name}.js";`).join("\n"),
+    contents: ["cache", "xxh32", "engine", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor", "search/search-index", "search/storage", "search/write"].map((name) => `export * from "./${name}.js";`).join("\n"),
     resolveDir: fileURLToPath(new URL("../src", import.meta.url)),
   },
   bundle: true,
