@@ -2,7 +2,7 @@
 // are removed later are marked so by the manifest.
 
 import { xxh32 } from "../xxh32.js";
-import { damaged, frame, isSize, parsed, readFile, slice, unframe, type Bytes } from "./file.js";
+import { damaged, frame, isDamage, isSize, parsed, readFile, slice, unframe, type Bytes } from "./file.js";
 import { checkMetadata } from "./metadata.js";
 import type { IndexStorage } from "./storage.js";
 import type { Metadata } from "./types.js";
@@ -69,6 +69,8 @@ export class Segment {
 
   private constructor(
     readonly storage: IndexStorage,
+    /** As it was opened: readable for as long as nobody deletes it. */
+    readonly file: Blob,
     readonly ref: SegmentRef,
     readonly shape: Shape,
     readonly entries: readonly (readonly [string, Metadata | null])[],
@@ -112,7 +114,7 @@ export class Segment {
       if (at.rows[1] !== shape.rowBytes * passages || at.vectors[1] !== floats) throw damaged(name);
       const [entries, records, places, rows] = await Promise.all(EAGER.map(async (part) => checked(name, file, ...at[part])));
       const numbersOf = (bytes: Bytes | undefined) => new Uint32Array(bytes!.buffer);
-      return new Segment(storage, ref, shape, entriesOf(name, entries!, documents), numbersOf(records), numbersOf(places), rows!, at);
+      return new Segment(storage, file, ref, shape, entriesOf(name, entries!, documents), numbersOf(records), numbersOf(places), rows!, at);
     });
   }
 
@@ -171,7 +173,11 @@ export class Segment {
   }
 
   #read(start: number, bytes: number, checksum: number): Promise<Bytes> {
-    return readFile(this.storage, this.ref.name, (file) => checked(this.ref.name, file, start, bytes, checksum));
+    const { name } = this.ref;
+    return checked(name, this.file, start, bytes, checksum).catch((error) => {
+      if (!isDamage(error)) throw error;
+      return readFile(this.storage, name, (file) => checked(name, file, start, bytes, checksum));
+    });
   }
 }
 

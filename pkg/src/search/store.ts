@@ -42,7 +42,9 @@ export class Store {
       // What was there a moment ago may have been deleted behind a new commit.
       if ((await this.newest()) !== (generations[0] ?? 0)) continue;
       if (rest) return rest;
-      const problem = generations.length > 0 ? "No manifest of the index could be read: it begins anew." : null;
+      // A first commit that was cut short looks the same as an index that lost its manifest.
+      const isEmpty = !(await guarded("list files", this.storage.list())).some(isOurs);
+      const problem = isEmpty ? null : "No manifest of the index could be read: it begins anew.";
       return { generation: 0, made: undefined, parts: [], next: undefined, lost: 0, problem };
     }
   }
