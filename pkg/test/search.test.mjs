@@ -363,6 +363,19 @@ test("the scan may lose its rows at any call", async () => {
   assert.equal(encoder.collections.length, 1);
 });
 
+test("a scan that is mostly removed rows is made anew", async () => {
+  const encoder = fakeEncoder();
+  const index = await open({ encoder, lexical });
+  const documents = corpus(400);
+  for (let round = 0; encoder.collections.length < 2; round++) {
+    await index.add(documents.map((one) => ({ ...one, text: `${one.text} ${round}` })));
+    assert.ok(round < 30, "some thousand rows of which most are removed");
+    assert.equal((await index.search(`boat ${round}`, { topK: 999, hybrid: true })).length, 400);
+  }
+  assert.deepEqual(encoder.collections.map((one) => one.isDisposed()), [true, false]);
+  assert.equal((await index.search("boat bread", { topK: 999 })).length, 400);
+});
+
 test("a scan that fails in a commit: what was committed is there at the next call", async () => {
   const encoder = fakeEncoder();
   const index = await open({ encoder });

@@ -12,6 +12,14 @@ export interface CollectionOptions {
   restore: (collection: Collection) => Promise<void>;
 }
 
+/** Options of a scan. */
+export interface ScanOptions {
+  topK: number;
+  /** A bit a row, the lowest of a word first: only these take part. Rows that are yet to come may have theirs already. */
+  allowed?: Uint32Array;
+  signal?: AbortSignal;
+}
+
 /** Vectors that can be searched. */
 export interface Collection {
   readonly dimensions: number;
@@ -23,7 +31,7 @@ export interface Collection {
   append(rows: Uint8Array): Promise<number>;
   /** Removed rows are never found again. */
   remove(rows: Uint32Array): Promise<void>;
-  /** The best rows, best first, ties by number. `allowed` has a bit a row, the lowest of a word first. */
-  search(query: Float32Array, options: { topK: number; allowed?: Uint32Array; signal?: AbortSignal }): Promise<{ rows: Uint32Array; scores: Float32Array }>;
+  /** The best rows, best first, ties by number. */
+  search(query: Float32Array, options: ScanOptions): Promise<{ rows: Uint32Array; scores: Float32Array }>;
   dispose(): void;
 }

@@ -1,5 +1,5 @@
-// An index that stays with its storage: the view of the last commit, whoever made it, and commits of our own, one writer at a time. It knows
-// nothing of texts and queries.
+// An index that stays with its storage: the view of the last commit, whoever made it, and commits of our own, one writer at a time. It
+// knows nothing of texts and queries.
 
 import { EmbedletError } from "../errors.js";
 import { isDamage } from "./file.js";
@@ -17,6 +17,10 @@ const GONE = "The files of the index are gone: someone has deleted them, or the 
 
 export class Core {
   readonly store: Store;
+  /** Documents that were lost since the index was opened. */
+  lost = 0;
+  /** What was wrong with the files last. */
+  problem: string | null = null;
   #encoder: SearchEncoder;
   #made: Omit<Made, "rowBytes">;
   /** Undefined where the index must be read again. */
@@ -34,7 +38,11 @@ export class Core {
   }
 
   /** `identify` says what the index is to be made with, by what made it. */
-  static async open(storage: IndexStorage, encoder: SearchEncoder, identify: (stored: Made | undefined) => Promise<Omit<Made, "rowBytes">>): Promise<Core> {
+  static async open(
+    storage: IndexStorage,
+    encoder: SearchEncoder,
+    identify: (stored: Made | undefined) => Promise<Omit<Made, "rowBytes">>,
+  ): Promise<Core> {
     const state = await new Store(storage).load([]);
     const core = new Core(storage, encoder, await identify(state.parts.length > 0 ? state.made : undefined));
     await core.#take(state);
@@ -111,7 +119,7 @@ export class Core {
 
   /** What could not be read of a view is looked for where it lies now; what has not moved is lost. */
   async recover(view: View, state: State, { entries }: Unreadable): Promise<void> {
-    if ((await this.current()) === view && view.state === state) await this.#serially(() => view.lose(entries));
+    if ((await this.current()) === view && view.state === state) await this.#lose(view, entries);
   }
 
   /** Finds the segments that are not there any more. */
@@ -120,28 +128,34 @@ export class Core {
       await segment.rows().catch(async (error) => {
         if (!isDamage(error)) throw error;
         const entries: Entry[] = [...view.documents.values()].filter((entry) => entry.segment === segment);
-        await this.#serially(() => view.lose(entries));
+        await this.#lose(view, entries);
       });
     }
+  }
+
+  async #lose(view: View, entries: readonly Entry[]): Promise<void> {
+    this.lost += await this.#serially(() => view.lose(entries));
   }
 
   /** A state becomes the view. Where that fails, the next call reads the index again. */
   async #take(state: State, other?: View): Promise<View> {
     this.#check();
-    const view = other ?? this.#view;
+    let view = other ?? this.#view;
     if (state.made && state.parts.length > 0) checkIdentity(state.made, view?.made ?? this.#made);
-    if (!view) return (this.#latest = this.#view = await View.make(this.#encoder, this.#made, state));
     try {
-      await view.adopt(state);
+      await view?.adopt(state);
+      if (!view || (view.isWorn && !other)) view = await View.make(view?.encoder ?? this.#encoder, view?.made ?? this.#made, state);
+      this.#check();
     } catch (error) {
+      view?.dispose();
       this.#drop();
       throw error;
     }
-    if (view !== this.#view) {
-      this.#drop();
-      this.#latest = this.#view = view;
-      [this.#encoder, this.#made] = [view.encoder, view.made];
-    }
+    this.lost += state.lost;
+    this.problem = state.problem ?? this.problem;
+    if (view !== this.#view) this.#drop();
+    this.#latest = this.#view = view;
+    [this.#encoder, this.#made] = [view.encoder, view.made];
     return view;
   }
 

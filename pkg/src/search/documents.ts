@@ -5,7 +5,7 @@ import { EmbedletError } from "../errors.js";
 import type { ChunkOptions } from "../types.js";
 import { xxh32 } from "../xxh32.js";
 import { checkMetadata } from "./metadata.js";
-import type { Fresh, Hash } from "./segment.js";
+import type { Fresh, Hash, Place } from "./segment.js";
 import type { Document, Metadata } from "./types.js";
 import type { View } from "./view.js";
 
@@ -33,12 +33,15 @@ export function readDocuments(method: string, documents: Document | readonly Doc
     if (ids.has(id)) throw invalid(`Document "${id}" is there twice.`);
     ids.add(id);
     if (text !== undefined && typeof text !== "string") throw invalid(`The text of document "${id}" is not a string.`);
-    return { id, text: text?.replace(/\p{Surrogate}/gu, "\ufffd"), metadata: readMetadata(id, metadata), vector: readVector(`of document "${id}"`, vector, dimensions) };
+    // UTF-8, and the tokenizer, have no halves of surrogate pairs.
+    const whole = text?.replace(/\p{Surrogate}/gu, "\ufffd");
+    return { id, text: whole, metadata: readMetadata(id, metadata), vector: readVector(`of document "${id}"`, vector, dimensions) };
   });
 }
 
 export function checkId(id: unknown): asserts id is string {
-  if (typeof id !== "string" || id.length > MOST_ID) throw invalid(`The \`id\` of a document must be a string of at most ${MOST_ID} characters.`);
+  if (typeof id === "string" && id.length <= MOST_ID) return;
+  throw invalid(`The \`id\` of a document must be a string of at most ${MOST_ID} characters.`);
 }
 
 export function readVector(what: string, vector: Float32Array | undefined, dimensions: number): Float32Array | undefined {
@@ -77,12 +80,12 @@ export interface Wanted {
   metadata: Metadata | null;
   vector: Float32Array | undefined;
   hash: Hash;
-  passages: readonly { start: number; end: number }[];
+  passages: readonly Place[];
 }
 
 /** Cuts a text into passages that the model reads whole. */
-export async function passagesOf(view: View, text: string, chunk: ChunkOptions, signal: AbortSignal | undefined): Promise<{ start: number; end: number }[]> {
-  const chunks = await view.encoder.chunk(text, { ...chunk, kind: "document", ...(signal && { signal }) });
+export async function passagesOf({ encoder }: View, text: string, chunk: ChunkOptions, signal: AbortSignal | undefined): Promise<Place[]> {
+  const chunks = await encoder.chunk(text, { ...chunk, kind: "document", ...(signal && { signal }) });
   return chunks.length > 0 ? chunks.map(({ start, end }) => ({ start, end })) : [{ start: 0, end: text.length }];
 }
 

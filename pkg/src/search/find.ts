@@ -4,8 +4,10 @@
 import { invalid } from "../arguments.js";
 import { compare } from "./identity.js";
 import { fuse, type Lexical } from "./lexical.js";
+import type { Predicate } from "./metadata.js";
+import type { Place } from "./segment.js";
 import type { Hit, Reranker } from "./types.js";
-import { readAll, type Entry, type View } from "./view.js";
+import { bitmapOf, readAll, type Entry, type View } from "./view.js";
 
 /** Rows that the scan is asked for, for every document that is wanted: what the coarser forms order wrongly is put right by the vectors. */
 const MARGIN = { float32: 1, int8: 4, binary: 16 };
@@ -18,7 +20,8 @@ export interface Question {
   /** Where the query was a text. */
   text: string | undefined;
   topK: number;
-  allowed: Uint32Array | undefined;
+  /** Which documents take part. */
+  holds: Predicate | undefined;
   lexical: Lexical | undefined;
   rerank: Reranker | undefined;
   signal: AbortSignal | undefined;
@@ -36,7 +39,7 @@ const byScore = (a: Found, b: Found) => b.score - a.score || (a.entry.id < b.ent
 
 /** Finds documents. Throws `Unreadable` where some that should be looked at cannot be read. */
 export async function find(view: View, question: Question): Promise<Hit[]> {
-  const { topK, text, allowed, lexical, rerank, signal } = question;
+  const { topK, text, holds, lexical, rerank, signal } = question;
   const texts = new Map<Entry, string>();
   const read = async (found: readonly Found[]) => {
     const missing = found.map(({ entry }) => entry).filter((entry) => !texts.has(entry));
@@ -46,7 +49,7 @@ export async function find(view: View, question: Question): Promise<Hit[]> {
   const depth = lexical || rerank ? Math.max(topK, DEPTH) : topK;
   let found = await nearest(view, question, depth);
   if (lexical && text !== undefined) {
-    const words = ofDocuments(view, await lexical.search(text, allowed, signal)).slice(0, depth);
+    const words = ofDocuments(view, await lexical.search(text, holds, signal)).slice(0, depth);
     found = fused(found, words);
   }
   if (rerank && text !== undefined) {
@@ -68,7 +71,7 @@ export async function find(view: View, question: Question): Promise<Hit[]> {
 }
 
 /** The documents whose passages are closest. Passages are asked for until there are enough documents, or no more passages. */
-async function nearest(view: View, { vector, allowed, signal }: Question, wanted: number): Promise<Found[]> {
+async function nearest(view: View, { vector, holds, signal }: Question, wanted: number): Promise<Found[]> {
   const { vectors, precision } = view.made;
   const exact = new Map<number, number>();
   const first = vectors ? Math.max(wanted * MARGIN[precision], LEAST_MARGIN) : wanted;
@@ -76,6 +79,8 @@ async function nearest(view: View, { vector, allowed, signal }: Question, wanted
     signal?.throwIfAborted();
     const asked = Math.min(topK, view.rows.length);
     if (asked === 0) return [];
+    // Made here, so that it has a bit for every row that the scan can have by then.
+    const allowed = holds && bitmapOf(view, holds);
     const scan = await view.collection.search(vector, { topK: asked, ...(allowed && { allowed }), ...(signal && { signal }) });
     const rows = [...scan.rows].filter((row) => view.isThere(row));
     if (vectors) await rescore(view, vector, rows.filter((row) => !exact.has(row)), exact);
@@ -88,7 +93,8 @@ async function nearest(view: View, { vector, allowed, signal }: Question, wanted
       const better = !other || score > other.score || (score === other.score && row < other.row);
       if (Number.isFinite(score) && better) best.set(entry, { entry, row, score });
     }
-    if (best.size >= wanted || scan.rows.length < asked || asked === view.rows.length) return [...best.values()].sort(byScore).slice(0, wanted);
+    const isAll = scan.rows.length < asked || asked === view.rows.length;
+    if (best.size >= wanted || isAll) return [...best.values()].sort(byScore).slice(0, wanted);
   }
 }
 
@@ -121,8 +127,8 @@ function fused(vectors: readonly Found[], words: readonly Found[]): Found[] {
   return [...scores].map(([entry, score]) => ({ ...found.get(entry)!, score })).sort(byScore);
 }
 
-function placeOf({ entry: { segment, index, row: first }, row }: Found): { start: number; end: number } {
+function placeOf({ entry: { segment, index, row: first }, row }: Found): Place {
   return segment.place(segment.passagesOf(index)[0] + row - first);
 }
 
-const ends = ({ start, end }: { start: number; end: number }) => [start, end] as const;
+const ends = ({ start, end }: Place) => [start, end] as const;

@@ -21,7 +21,7 @@ export async function identify(
   const { info } = encoder;
   const form = precision ?? stored?.precision ?? "int8";
   const width = dimensions ?? stored?.dimensions ?? info.dimensions;
-  if (width > info.dimensions) throw new EmbedletError("index-mismatch", `The model has ${info.dimensions} dimensions, not ${width}.`);
+  if (dimensions === undefined && width > info.dimensions) throw mismatch(`the model has ${info.dimensions} dimensions, and the index ${width}`);
   const probe = await encoder.embedDocuments(PROBE, { dimensions: width, ...(signal && { signal }) });
   return {
     model: model ?? stored?.model ?? null,
@@ -35,7 +35,16 @@ export async function identify(
   };
 }
 
-const NAMES = { model: "the model", architecture: "the architecture", dimensions: "dimensions", similarity: "the similarity", precision: "the precision", vectors: "`rescore`", prompts: "prompts" } as const;
+/** What is compared by name, and how a message calls it. */
+const NAMES = {
+  model: "the model",
+  architecture: "the architecture",
+  dimensions: "dimensions",
+  similarity: "the similarity",
+  precision: "the precision",
+  vectors: "`rescore`",
+  prompts: "prompts",
+} as const;
 
 /** Refuses vectors that cannot be compared with those of an index. */
 export function checkIdentity(index: Made, own: Omit<Made, "rowBytes">): void {
@@ -47,7 +56,8 @@ export function checkIdentity(index: Made, own: Omit<Made, "rowBytes">): void {
 }
 
 function mismatch(reason: string): EmbedletError {
-  return new EmbedletError("index-mismatch", `This encoder does not fit the index: ${reason}. Open it as it was made, and \`migrate\` it if need be.`);
+  const advice = "Open it as it was made, and `migrate` it if need be.";
+  return new EmbedletError("index-mismatch", `This encoder does not fit the index: ${reason}. ${advice}`);
 }
 
 function cosine(a: readonly number[], b: readonly number[]): number {
@@ -56,9 +66,10 @@ function cosine(a: readonly number[], b: readonly number[]): number {
 
 /** Compares one vector with several, in float32, which are one after another. */
 export function compare(query: Float32Array, vectors: Float32Array, by: Similarity): Float32Array {
+  const dimensions = query.length;
   const rows = (data: Float32Array) => {
-    const count = data.length / query.length;
-    return new Embeddings({ data: data as Float32Array<ArrayBuffer>, dimensions: query.length, tokens: new Uint32Array(count), truncated: new Uint8Array(count) });
+    const count = data.length / dimensions;
+    return new Embeddings({ data: data as Float32Array<ArrayBuffer>, dimensions, tokens: new Uint32Array(count), truncated: new Uint8Array(count) });
   };
   return similarity(rows(query), rows(vectors), by);
 }

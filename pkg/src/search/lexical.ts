@@ -1,6 +1,7 @@
 // The words of the passages, for hybrid searches: a full-text engine that is filled from the stored texts when it is first asked and kept
 // up from then on. The engine is the caller's; ours are the filling and the fusion.
 
+import type { Predicate } from "./metadata.js";
 import type { LexicalEngine } from "./types.js";
 import { readAll, type Entry, type View } from "./view.js";
 
@@ -22,11 +23,11 @@ export class Lexical {
   }
 
   /** Rows of passages that have words of the query, best first. Throws `Unreadable` where a text cannot be read. */
-  async search(query: string, allowed: Uint32Array | undefined, signal: AbortSignal | undefined): Promise<number[]> {
+  async search(query: string, holds: Predicate | undefined, signal: AbortSignal | undefined): Promise<number[]> {
     const turn = this.#turn.then(() => this.#follow(signal));
     this.#turn = turn.catch(() => {});
     await turn;
-    const filter = ({ id }: { id: number }) => this.view.isThere(id) && (!allowed || (allowed[id >> 5]! & (1 << (id & 31))) !== 0);
+    const filter = ({ id }: { id: number }) => this.view.isThere(id) && (!holds || holds(this.view.rows[id]!.metadata));
     return this.#engine.search(query, { filter }).map(({ id }) => id);
   }
 

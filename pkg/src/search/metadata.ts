@@ -15,7 +15,7 @@ export function checkMetadata(metadata: unknown): string | undefined {
 function checkJson(value: unknown, depth: number): string | undefined {
   if (value === null || typeof value === "string" || typeof value === "boolean") return undefined;
   if (typeof value === "number") return Number.isFinite(value) ? undefined : `has the number ${value}, which JSON cannot hold`;
-  if (!Array.isArray(value) && !isObject(value)) return "may have texts, numbers, true, false, null, arrays and plain objects: write a date as a text or a number";
+  if (!Array.isArray(value) && !isObject(value)) return "has a value that JSON cannot hold: write a date as a text or a number";
   if (depth > MOST_NESTED) return `is nested deeper than ${MOST_NESTED} levels`;
   for (const part of Array.isArray(value) ? value : Object.values(value)) {
     const wrong = checkJson(part, depth + 1);

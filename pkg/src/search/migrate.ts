@@ -1,5 +1,5 @@
-// An index that moves to another model: all texts are embedded again, beside the index, which goes on answering. What is done is kept in the
-// manifests, and gone on with after a crash; when the last text has its new vectors, one commit makes them the index.
+// An index that moves to another model: all texts are embedded again, beside the index, which goes on answering. What is done is kept in
+// the manifests, and gone on with after a crash; when the last text has its new vectors, one commit makes them the index.
 
 import { invalid } from "../arguments.js";
 import { EmbedletError } from "../errors.js";
@@ -62,7 +62,8 @@ async function embedSome(core: Core, next: View, missing: Entry[], chunk: ChunkO
     const entry = missing.pop()!;
     const { id, metadata, segment, index } = entry;
     const [text] = await readAll([entry], () => segment.text(index), () => entry);
-    wanted.push({ id, text: text!, metadata, vector: undefined, hash: segment.hash(index), passages: await passagesOf(next, text!, chunk, signal) });
+    const passages = await passagesOf(next, text!, chunk, signal);
+    wanted.push({ id, text: text!, metadata, vector: undefined, hash: segment.hash(index), passages });
   }
   const put = await embedded(next, wanted, signal);
   await core.commit(signal, async (now, generation) => {
@@ -75,8 +76,9 @@ async function embedSome(core: Core, next: View, missing: Entry[], chunk: ChunkO
 
 /** Takes what the last commit has of the migration: another tab may be at it too. */
 async function follow({ state }: View, next: View): Promise<void> {
-  if (!state.next || !fits(state.next.made, next.made)) throw new EmbedletError("index-mismatch", "Another migration of this index has begun.");
-  await next.adopt({ ...next.state, parts: state.next.parts });
+  const fitting = state.next && fits(state.next.made, next.made);
+  if (!fitting) throw new EmbedletError("index-mismatch", "Another migration of this index has begun.");
+  await next.adopt({ ...next.state, parts: state.next!.parts });
 }
 
 function fits(made: Made, own: Made): boolean {

@@ -14,7 +14,7 @@ import { compileFilter } from "./metadata.js";
 import { migrate } from "./migrate.js";
 import { deleteOpfs, memoryStorage, opfsStorage, type IndexStorage } from "./storage.js";
 import type { Document, Hit, IndexOptions, IndexStats, OpenOptions, SearchEncoder, SearchOptions, WorkOptions } from "./types.js";
-import { bitmapOf, Unreadable, type View } from "./view.js";
+import { Unreadable, type View } from "./view.js";
 import { compact, exported, put, remove } from "./write.js";
 
 const INDEX_OPTIONS = ["model", "precision", "dimensions", "rescore"] as const satisfies (keyof IndexOptions)[];
@@ -44,10 +44,10 @@ export class SearchIndex {
     const place = await placeOf(name, storage);
     try {
       const core = await Core.open(place, encoder, (stored) => identify(encoder, options, stored, signal));
-      const { problem } = core.latest;
-      // Of a file there is another copy where it came from; nothing of it is taken silently.
-      if (problem !== null && isFile(storage)) throw new EmbedletError("index-damaged", problem);
-      return new SearchIndex(core, options);
+      if (core.problem === null || !isFile(storage)) return new SearchIndex(core, options);
+      // Of a file there is another copy where it came from: a part of it is no index.
+      core.close();
+      throw new EmbedletError("index-damaged", core.problem);
     } catch (error) {
       place.close();
       throw error;
@@ -99,7 +99,7 @@ export class SearchIndex {
     if (!isCount(topK) || topK > MOST_FOUND) throw invalid(`\`topK\` must be a whole number from 1 to ${MOST_FOUND}.`);
     const text = typeof query === "string" ? query : undefined;
     if (text === undefined && (hybrid || rerank)) throw invalid("`hybrid` and `rerank` need a query that is a text.");
-    if (hybrid && !this.#makeLexical) throw invalid("`hybrid` needs a full-text engine: open the index with `lexical: () => new MiniSearch({ fields: [\"text\"] })`.");
+    if (hybrid && !this.#makeLexical) throw invalid("`hybrid` needs a full-text engine: open the index with `lexical`.");
     const holds = filter === undefined ? undefined : compileFilter(filter);
     let asked: { view: View; vector: Float32Array } | undefined;
     for (;;) {
@@ -107,9 +107,8 @@ export class SearchIndex {
       const view = await this.#core.current();
       const { state } = view;
       if (asked?.view !== view) asked = { view, vector: await vectorOf(view, query, signal) };
-      const allowed = holds && bitmapOf(view, holds);
       const lexical = hybrid ? this.#lexicalOf(view) : undefined;
-      const question: Question = { vector: asked.vector, text, topK, allowed, lexical, rerank, signal };
+      const question: Question = { vector: asked.vector, text, topK, holds, lexical, rerank, signal };
       try {
         return await find(view, question);
       } catch (error) {
@@ -122,7 +121,8 @@ export class SearchIndex {
 
   /** What the index holds, as of the last call. */
   stats(): IndexStats {
-    const { documents, made, state, losses, problem } = this.#core.latest;
+    const { latest, lost, problem } = this.#core;
+    const { documents, made, state } = latest;
     const segments = state.parts.map(({ segment }) => segment);
     const sum = (counts: number[]) => counts.reduce((all, count) => all + count, 0);
     const passages = sum([...documents.values()].map((entry) => entry.passages));
@@ -137,7 +137,7 @@ export class SearchIndex {
       dimensions: made.dimensions,
       precision: made.precision,
       similarity: made.similarity,
-      lost: losses,
+      lost,
       problem,
     };
   }

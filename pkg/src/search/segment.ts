@@ -34,6 +34,12 @@ export interface SegmentRef {
   checksum: number;
 }
 
+/** Where a passage is in its text, in UTF-16 units. */
+export interface Place {
+  start: number;
+  end: number;
+}
+
 /** What a document is: what its passages and their vectors were made from, hashed. */
 export type Hash = readonly [number, number];
 
@@ -45,7 +51,7 @@ export interface Fresh {
   /** Whether its vector came with it. */
   given: boolean;
   text: string;
-  passages: readonly { start: number; end: number }[];
+  passages: readonly Place[];
   rows: Bytes;
   vectors: Float32Array<ArrayBuffer>;
 }
@@ -123,7 +129,7 @@ export class Segment {
     return [this.#firstPassage[index]!, this.#number(index, 4)];
   }
 
-  place(passage: number): { start: number; end: number } {
+  place(passage: number): Place {
     return { start: this.places[PLACE * passage]!, end: this.places[PLACE * passage + 1]! };
   }
 

@@ -2,7 +2,9 @@
 
 import { EmbedletError } from "../errors.js";
 import { isDamage, readFile } from "./file.js";
-import { generationOf, isOurs, makeManifest, manifestOf, Part, partOf, readManifest, segmentsOf, type Made, type Manifest, type Named, type State } from "./manifest.js";
+import {
+  generationOf, isOurs, makeManifest, manifestOf, Part, partOf, readManifest, segmentsOf, type Made, type Manifest, type Named, type State,
+} from "./manifest.js";
 import { makeSegment, Segment, type Fresh, type Kept } from "./segment.js";
 import { guarded, type IndexStorage } from "./storage.js";
 
@@ -95,8 +97,10 @@ export class Store {
       if (indices) indices.push(index);
       else gone.set(segment, [index]);
     }
-    const left = parts.map((part) => (gone.has(part.segment) ? part.without(gone.get(part.segment)!) : part)).filter(({ documents }) => documents > 0);
-    left.sort((a, b) => a.passages - b.passages);
+    const left = parts
+      .map((part) => (gone.has(part.segment) ? part.without(gone.get(part.segment)!) : part))
+      .filter(({ documents }) => documents > 0)
+      .sort((a, b) => a.passages - b.passages);
     const taken = whole || isMostlyDead(left) ? left.length : merged(left, put);
     const kept = left.slice(0, taken).flatMap((part) => [...part.indices()].map((index) => keptAt(part.segment, index)));
     const written: Part[] = [];

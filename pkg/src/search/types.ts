@@ -104,7 +104,9 @@ export type Condition =
     };
 
 /** Which documents take part: those for which every entry holds. */
-export type Filter = { $and?: readonly Filter[]; $or?: readonly Filter[]; $not?: Filter } & { [key: string]: Condition | Filter | readonly Filter[] };
+export type Filter = { $and?: readonly Filter[]; $or?: readonly Filter[]; $not?: Filter } & {
+  [key: string]: Condition | Filter | readonly Filter[];
+};
 
 /** Options of `search`. */
 export interface SearchOptions {

@@ -4,6 +4,7 @@
 import { EmbedletError } from "../errors.js";
 import type { Collection } from "./collection.js";
 import { isDamage } from "./file.js";
+import type { Predicate } from "./metadata.js";
 import { segmentsOf, type Made, type State } from "./manifest.js";
 import type { Hash, Segment } from "./segment.js";
 import type { Metadata, SearchEncoder } from "./types.js";
@@ -20,6 +21,8 @@ export interface Entry {
   alive: boolean;
 }
 
+/** Removed rows that a scan may have, whatever else it has. */
+const MOST_REMOVED = 4096;
 /** Rows that are appended at once. */
 const BLOCK = 8192;
 
@@ -31,10 +34,6 @@ export class View {
   readonly removed: number[] = [];
   /** Documents that turned out to be lost since the last commit. */
   readonly lost = new Set<Entry>();
-  /** Documents that were lost since the index was opened. */
-  losses = 0;
-  /** What was wrong with the files last. */
-  problem: string | null = null;
   /** Rows that are in the scan. */
   #appended = 0;
   #collection!: Collection;
@@ -98,18 +97,22 @@ export class View {
       }
     }
     this.state = state;
-    this.losses += state.lost;
-    this.problem = state.problem ?? this.problem;
     for (const entry of this.lost) if (!now.get(entry.segment)?.has(entry.index)) this.lost.delete(entry);
-    await this.kill(dead);
+    await this.#kill(dead);
     for (const segment of segmentsOf(state)) segment.release();
   }
 
-  /** Documents that turned out to be damaged are found no more; the next commit has not got them. */
-  async lose(entries: readonly Entry[]): Promise<void> {
-    for (const entry of entries) if (entry.alive) this.lost.add(entry);
-    this.losses += entries.filter(({ alive }) => alive).length;
-    await this.kill(entries);
+  /** Documents that turned out to be damaged are found no more; the next commit has not got them. Tells how many there were. */
+  async lose(entries: readonly Entry[]): Promise<number> {
+    const found = entries.filter(({ alive }) => alive);
+    for (const entry of found) this.lost.add(entry);
+    await this.#kill(found);
+    return found.length;
+  }
+
+  /** Whether removed rows, which stay in the scan, are most of it. */
+  get isWorn(): boolean {
+    return this.removed.length > MOST_REMOVED && 2 * this.removed.length > this.rows.length;
   }
 
   /** Whether a row is a passage of a document that is there. */
@@ -119,7 +122,7 @@ export class View {
   }
 
   /** Makes documents be there no more. */
-  async kill(entries: readonly Entry[]): Promise<void> {
+  async #kill(entries: readonly Entry[]): Promise<void> {
     const rows: number[] = [];
     for (const entry of entries) {
       if (!entry.alive) continue;
@@ -127,7 +130,7 @@ export class View {
       if (this.documents.get(entry.id) === entry) this.documents.delete(entry.id);
       for (let row = entry.row; row < entry.row + entry.passages; row++) rows.push(row);
     }
-    this.removed.push(...rows);
+    for (const row of rows) this.removed.push(row);
     if (rows.length > 0) await this.#collection.remove(Uint32Array.from(rows));
   }
 
@@ -211,7 +214,7 @@ export function isSame({ segment, index }: Entry, hash: Hash): boolean {
 }
 
 /** Rows of the documents for which `holds`, as the scan takes them. */
-export function bitmapOf(view: View, holds: (metadata: Metadata | null) => boolean): Uint32Array {
+export function bitmapOf(view: View, holds: Predicate): Uint32Array {
   const words = new Uint32Array(Math.ceil(view.rows.length / 32));
   for (const { metadata, row, passages } of view.documents.values()) {
     if (!holds(metadata)) continue;

@@ -2,6 +2,7 @@
 // done. Vectors are made outside of the commit; what has changed meanwhile is looked at again.
 
 import { invalid } from "../arguments.js";
+import { pause } from "../pause.js";
 import type { ChunkOptions } from "../types.js";
 import { pack } from "./archive.js";
 import type { Core } from "./core.js";
@@ -23,7 +24,8 @@ interface Renamed {
 }
 
 /** Puts documents into the index. An update keeps what it leaves out. */
-export async function put(core: Core, documents: readonly Given[], isUpdate: boolean, chunk: ChunkOptions, { signal, onProgress }: WorkOptions): Promise<void> {
+export async function put(core: Core, documents: readonly Given[], isUpdate: boolean, chunk: ChunkOptions, options: WorkOptions): Promise<void> {
+  const { signal, onProgress } = options;
   const total = documents.length;
   const waiting = [...documents].reverse();
   while (waiting.length > 0) {
@@ -32,6 +34,8 @@ export async function put(core: Core, documents: readonly Given[], isUpdate: boo
     const wanted: Wanted[] = [];
     const renamed: Renamed[] = [];
     for (let passages = 0; waiting.length > 0 && passages < commits.passages; ) {
+      // Documents that are there already are many, and gone through fast.
+      if (waiting.length % 256 === 0) await pause();
       signal?.throwIfAborted();
       const given = waiting.pop()!;
       const plan = await planOf(view, given, isUpdate, chunk, signal);
@@ -60,7 +64,13 @@ export async function put(core: Core, documents: readonly Given[], isUpdate: boo
 }
 
 /** What is to be done for a document; undefined where it is there as it is. */
-async function planOf(view: View, given: Given, isUpdate: boolean, chunk: ChunkOptions, signal: AbortSignal | undefined): Promise<Wanted | Renamed | undefined> {
+async function planOf(
+  view: View,
+  given: Given,
+  isUpdate: boolean,
+  chunk: ChunkOptions,
+  signal: AbortSignal | undefined,
+): Promise<Wanted | Renamed | undefined> {
   const { id, vector } = given;
   const entry = view.documents.get(id);
   if (isUpdate && !entry) throw invalid(`There is no document "${id}" to be updated.`);
