@@ -29,7 +29,7 @@ async function contents(index) {
 
 /** A life of an index. Calls `committed` with what must be there from then on, and `unsure` with what may be. */
 async function live(storage, note) {
-  const index = await open(storage);
+  let index = await open(storage);
   const held = {};
   const step = async (work, changes) => {
     note.begin({ ...held }, changes);
@@ -45,6 +45,9 @@ async function live(storage, note) {
     await step(() => index.update({ id: "e", metadata: { text: "boat", more: 1 } }), {});
     await step(() => index.add(documentsOf("kl")), of("kl", "boat"));
     await step(() => index.compact(), {});
+    index.close();
+    index = await open(storage);
+    await step(() => index.add(documentsOf("n")), of("n", "boat"));
     await step(() => index.migrate(fakeEncoder(), { precision: "binary" }), {});
     await step(() => index.add(documentsOf("m")), of("m", "boat"));
     await index.export();
@@ -149,6 +152,40 @@ test("two tabs: one writes at a time, and each sees what the other committed", a
   assert.deepEqual(await contents(one), await contents(two));
   await one.compact();
   assert.deepEqual(await contents(two), await contents(one));
+});
+
+test("an index that is compacted by another tab while it is opened, or searched", async () => {
+  const files = new Map();
+  const one = await open(faultyStorage(files));
+  await one.add(documentsOf("abc"));
+  await one.add(documentsOf("def"));
+  for (const kind of ["list", "read"]) {
+    for (let n = 1; n <= 6; n++) {
+      let count = 0;
+      const storage = faultyStorage(files, async (_, other) => {
+        if (other === kind && ++count === n) await one.compact();
+      });
+      const two = await open(storage);
+      assert.deepEqual(Object.keys(await contents(two)), [..."abcdef"], `${kind} ${n}`);
+      assert.deepEqual([two.stats().lost, two.stats().problem], [0, null], `${kind} ${n}`);
+    }
+  }
+});
+
+test("a commit that failed has used its number up: whoever saw it sees the next", async () => {
+  const files = new Map();
+  const two = await open(faultyStorage(files));
+  let writes = 0;
+  let isTorn = false;
+  const one = await open(faultyStorage(files, async (_, kind) => {
+    if (isTorn) await two.search("boat");
+    isTorn = kind === "write" && ++writes === 4;
+    return isTorn ? "tear" : undefined;
+  }));
+  await one.add(documentsOf("a"));
+  await assert.rejects(one.add(documentsOf("b")), refused("storage-full"));
+  await one.add(documentsOf("c"));
+  assert.deepEqual(Object.keys(await contents(two)), ["a", "c"]);
 });
 
 test("any calls in any order, in two tabs: both end with what was committed last", async () => {
