@@ -1,8 +1,9 @@
 // An index as one file, for `export` and `open`: the files of an index that lies in memory, one after another.
 
 import { damaged, frame, isSize, unframe } from "./file.js";
-import { isOurs } from "./manifest.js";
 
+/** One manifest, and segments. */
+const NAMES = /^(manifest-1|segment-[\w-]{1,60})$/;
 const NAME = "The file of the index";
 
 /** The files as one, with nothing of it left in storage. */
@@ -21,7 +22,7 @@ export async function unpack(file: Blob): Promise<Map<string, Blob>> {
   let at = body;
   for (const entry of files as unknown[]) {
     const [name, bytes] = Array.isArray(entry) ? (entry as unknown[]) : [];
-    if (typeof name !== "string" || !isOurs(name) || !isSize(bytes) || at + bytes > file.size) throw damaged(NAME);
+    if (typeof name !== "string" || !NAMES.test(name) || !isSize(bytes) || at + bytes > file.size) throw damaged(NAME);
     found.set(name, file.slice(at, at + bytes));
     at += bytes;
   }

@@ -70,8 +70,9 @@ export class Core {
       const lost = before !== undefined && before.parts.length > 0 && state.generation === 0;
       if (!lost) return this.#take(state);
       this.#drop();
-      await this.#take({ ...state, problem: GONE });
-      throw new EmbedletError("index-damaged", GONE);
+      const problem = state.problem ?? GONE;
+      await this.#take({ ...state, problem });
+      throw new EmbedletError("index-damaged", problem);
     });
   }
 
@@ -107,7 +108,7 @@ export class Core {
       await this.#serially(() => this.#take(state, next.view));
       this.#seen = generation;
       await this.store.collect(state);
-      storage.announce();
+      if (!this.#closed) storage.announce();
     });
   }
 
@@ -122,10 +123,10 @@ export class Core {
     if ((await this.current()) === view && view.state === state) await this.#lose(view, entries);
   }
 
-  /** Finds the segments that are not there any more. */
+  /** Finds the segments that are not there any more, or not whole. */
   async #salvage(view: View): Promise<void> {
     for (const { segment } of view.state.parts) {
-      await segment.rows().catch(async (error) => {
+      await segment.verify().catch(async (error) => {
         if (!isDamage(error)) throw error;
         const entries: Entry[] = [...view.documents.values()].filter((entry) => entry.segment === segment);
         await this.#lose(view, entries);

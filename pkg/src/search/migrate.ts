@@ -78,7 +78,7 @@ async function embedSome(core: Core, next: View, missing: Entry[], chunk: ChunkO
 async function follow({ state }: View, next: View): Promise<void> {
   const fitting = state.next && fits(state.next.made, next.made);
   if (!fitting) throw new EmbedletError("index-mismatch", "Another migration of this index has begun.");
-  await next.adopt({ ...next.state, parts: state.next!.parts });
+  await next.adopt({ ...next.state, ...state.next });
 }
 
 function fits(made: Made, own: Made): boolean {

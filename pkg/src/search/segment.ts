@@ -171,7 +171,20 @@ export class Segment {
     const [start] = this.at[part];
     const scale = part === "texts" ? 1 : 4 * this.shape.dimensions;
     const first = part === "texts" ? this.#firstByte : this.#firstPassage;
-    return readFile(this.storage, this.ref.name, async (file) => file.slice(start + scale * first[from]!, start + scale * first[to]!));
+    return this.#whole(async (file) => file.slice(start + scale * first[from]!, start + scale * first[to]!));
+  }
+
+  /** Throws where the file is not there any more as it was opened. */
+  async verify(): Promise<void> {
+    await this.#whole((file) => checked(this.ref.name, file, ...this.at.rows));
+  }
+
+  #whole<T>(read: (file: Blob) => Promise<T>): Promise<T> {
+    const { name, bytes } = this.ref;
+    return readFile(this.storage, name, (file) => {
+      if (file.size !== bytes) throw damaged(name);
+      return read(file);
+    });
   }
 
   #number(index: number, field: number): number {

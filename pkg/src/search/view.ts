@@ -56,9 +56,6 @@ export class View {
     view = new View(encoder, { ...made, rowBytes: collection.rowBytes }, { ...state, parts: [] });
     view.#collection = collection;
     try {
-      if (state.parts.length > 0 && state.made?.rowBytes !== collection.rowBytes) {
-        throw new EmbedletError("index-mismatch", "Another release laid the rows of this index out: add the documents to a new one.");
-      }
       await view.adopt(state);
       return view;
     } catch (error) {
@@ -73,6 +70,9 @@ export class View {
 
   /** Takes a commit. Where this fails the view is of no more use. */
   async adopt(state: State): Promise<void> {
+    if (state.parts.length > 0 && state.made?.rowBytes !== this.made.rowBytes) {
+      throw new EmbedletError("index-mismatch", "Another release laid the rows of this index out: add the documents to a new one.");
+    }
     const before = new Map(this.state.parts.map((part) => [part.segment, part]));
     const now = new Map(state.parts.map((part) => [part.segment, part]));
     const added: Entry[] = [];

@@ -8,7 +8,7 @@ import { pack } from "./archive.js";
 import type { Core } from "./core.js";
 import { embedded, hashOf, passagesOf, type Given, type Wanted } from "./documents.js";
 import type { Hash, Kept } from "./segment.js";
-import { memoryStorage } from "./storage.js";
+import { guarded, memoryStorage } from "./storage.js";
 import { Store } from "./store.js";
 import type { Metadata, WorkOptions } from "./types.js";
 import { isSame, type View } from "./view.js";
@@ -107,12 +107,14 @@ export async function compact(core: Core, signal: AbortSignal | undefined): Prom
 
 /** The index as a file, with what is there alone. Nobody writes meanwhile, for files would go. */
 export async function exported(core: Core): Promise<Blob> {
-  const files = new Map<string, Blob>();
+  let packed: Blob | undefined;
   await core.commit(undefined, async ({ made, state, lost }) => {
+    const files = new Map<string, Blob>();
     const store = new Store(memoryStorage(files));
     const parts = await store.rewrite(1, made, state.parts, { removed: lost, whole: true });
     await store.save({ generation: 1, made, parts, next: undefined, lost: 0, problem: null });
+    packed = await guarded("read", pack(files));
     return undefined;
   });
-  return pack(files);
+  return packed!;
 }
