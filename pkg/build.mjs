@@ -63,5 +63,6 @@ await bundle("worker.ts", "worker.js", { format: "iife" });
 await bundle("index.ts", "index.js", { format: "esm" });
 await bundle("index.node.ts", "index.node.js", { format: "esm", platform: "node" });
 await bundle("inline.ts", "inline.js", { format: "esm" });
-for (const name of ["cluster", "extension", "ai-sdk", "langchain", "openai"]) await bundle(`${name}.ts`, `${name}.js`, { format: "esm" });
+const ENTRIES = ["search", "cluster", "extension", "ai-sdk", "langchain", "openai"];
+for (const name of ENTRIES) await bundle(`${name}.ts`, `${name}.js`, { format: "esm" });
 execFileSync(process.execPath, [`${here}node_modules/typescript/bin/tsc`, "-p", here], { stdio: "inherit" });

@@ -350,7 +350,9 @@ export interface EncoderInfo {
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
  *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed), `disconnected` (of `embedlet/extension`: the document
- *    that runs the encoders is gone, or does not answer).
+ *    that runs the encoders is gone, or does not answer);
+ *  - an index of `embedlet/search`: `index-mismatch` (something else made it), `index-version` (a newer release wrote it), `index-damaged`
+ *    (its files are gone, or not what was written), `storage-full`, `storage-failed`.
  *
  * After `device-lost`, `runtime-crashed` and `disconnected` the encoder loads the model again and asks its calls once more; a call rejects with them
  * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
@@ -383,4 +385,9 @@ export type ErrorCode =
   | "disposed"
   | "runtime-crashed"
   | "disconnected"
-  | "wasm-load";
+  | "wasm-load"
+  | "index-mismatch"
+  | "index-version"
+  | "index-damaged"
+  | "storage-full"
+  | "storage-failed";

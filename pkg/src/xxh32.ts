@@ -7,6 +7,13 @@ const STRIPE = 16;
 const rotated = (word: number, bits: number) => (word << bits) | (word >>> (32 - bits));
 const round = (lane: number, word: number) => Math.imul(rotated((lane + Math.imul(word, P2)) | 0, 13), P1);
 
+/** Of bytes that are all there. */
+export function xxh32(bytes: Uint8Array<ArrayBuffer>): number {
+  const sum = new Xxh32();
+  sum.add(bytes);
+  return sum.digest();
+}
+
 export class Xxh32 {
   /** Bytes so far. */
   bytes = 0;

@@ -48,6 +48,7 @@ import { Encoder, EmbedletError, Embeddings, type EncoderInfo, type LabelScore, 
 import { Encoder as Inline } from "embedlet/inline";
 import "embedlet/worker";
 import { communityDetection, type Pair } from "embedlet/cluster";
+import { SearchIndex, type Hit } from "embedlet/search";
 import { connectEncoder, ensureOffscreen, serveEncoders } from "embedlet/extension";
 import { embeddingModel, type EmbeddingModel } from "embedlet/ai-sdk";
 import { embeddings } from "embedlet/langchain";
@@ -63,12 +64,14 @@ export async function main(): Promise<Float32Array> {
   }
   const groups: number[][] = await communityDetection(encoder, e, { threshold: 0.8 });
   const pairs: Pair[] = [];
+  const index = await SearchIndex.open({ name: "notes", encoder, storage: "memory" });
+  const hits: Hit[] = await index.search("a", { filter: { year: { $gte: 2020 } } });
   serveEncoders({ keepMs: 1000 });
   await ensureOffscreen({ url: "offscreen.html" });
   const remote: EncoderInfo = (await connectEncoder("org/name")).info;
   const model: EmbeddingModel = embeddingModel(encoder, { kind: "query" });
   const vectors: number[][] = await embeddings(encoder).embedDocuments(["a"]);
-  const { data } = await openai(encoder).embeddings.create({ model: model.modelId, input: "a", dimensions: vectors.length + groups.length + pairs.length + remote.layers });
+  const { data } = await openai(encoder).embeddings.create({ model: model.modelId, input: "a", dimensions: vectors.length + groups.length + pairs.length + remote.layers + hits.length });
   // @ts-expect-error there is no such option
   await Encoder.load("org/name", { dtype: "q8" });
   return best ? e.row(data.length) : encoder.similarity(e, e);

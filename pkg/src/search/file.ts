@@ -1,0 +1,83 @@
+// The frame that every file of an index has, docs/index-format.md: what it is, a header of JSON, and bytes behind it. What the bytes mean
+// is the segments' and manifests' own. Nothing is believed that was not checked, and nothing allocated that a file has not.
+
+import { EmbedletError } from "../errors.js";
+import { xxh32 } from "../xxh32.js";
+import { guarded, type IndexStorage } from "./storage.js";
+
+const MAGIC = 0x78_64_69_65; // "eidx"
+const VERSION = 1;
+const FRAME = 20;
+
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+export function damaged(what: string): EmbedletError {
+  return new EmbedletError("index-damaged", `${what} is not what was written.`);
+}
+
+export const isDamage = (error: unknown) => error instanceof EmbedletError && error.code === "index-damaged";
+
+export const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+
+/** A file with a header and what is behind it. */
+export function frame(header: object, body: readonly BlobPart[] = []): { file: Blob; checksum: number } {
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const words = new Uint32Array(FRAME / 4);
+  const checksum = xxh32(json);
+  words.set([MAGIC, VERSION, json.length, checksum]);
+  words[4] = xxh32(new Uint8Array(words.buffer, 0, 16));
+  return { file: new Blob([words, json, ...body]), checksum };
+}
+
+/** The header of a file, its checksum, and where the bytes behind it begin. */
+export async function unframe(name: string, file: Blob): Promise<{ header: Record<string, unknown>; checksum: number; body: number }> {
+  const words = new Uint32Array((await slice(name, file, 0, FRAME)).buffer);
+  const [magic, version, bytes, checksum, own] = words as unknown as [number, number, number, number, number];
+  if (magic !== MAGIC || own !== xxh32(new Uint8Array(words.buffer, 0, 16))) throw damaged(name);
+  if (version !== VERSION) {
+    const advice = version > VERSION ? "update embedlet" : "make the index anew";
+    throw new EmbedletError("index-version", `The index has format version ${version}, and this release reads ${VERSION}: ${advice}.`);
+  }
+  const json = await slice(name, file, FRAME, bytes);
+  if (xxh32(json) !== checksum) throw damaged(name);
+  const header = parsed(name, json) as Record<string, unknown>;
+  if (typeof header !== "object" || header === null || Array.isArray(header)) throw damaged(name);
+  return { header, checksum, body: FRAME + bytes };
+}
+
+/** JSON whose bytes are those that were written, by whomever. */
+export function parsed(name: string, bytes: Bytes): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+  } catch {
+    throw damaged(name);
+  }
+}
+
+/** Bytes of a file, all of them. */
+export async function slice(name: string, file: Blob, start: number, bytes: number): Promise<Bytes> {
+  if (start + bytes > file.size) throw damaged(name);
+  const found = await guarded("read", file.slice(start, start + bytes).arrayBuffer()).catch((error: EmbedletError) => {
+    // A file that was deleted or written over since it was opened.
+    const gone = error.cause instanceof DOMException && ["NotFoundError", "NotReadableError"].includes(error.cause.name);
+    throw gone ? damaged(name) : error;
+  });
+  if (found.byteLength !== bytes) throw damaged(name);
+  return new Uint8Array(found);
+}
+
+/**
+ * Reads a file by `read`, which throws what {@link damaged} makes where the bytes are wrong. They are read a second time before that is
+ * believed, for what follows is that documents are given up.
+ */
+export async function readFile<T>(storage: IndexStorage, name: string, read: (file: Blob) => Promise<T>): Promise<T> {
+  const attempt = async () => {
+    const file = await guarded("read", storage.read(name));
+    if (!file) throw damaged(name);
+    return read(file);
+  };
+  return attempt().catch((error) => {
+    if (isDamage(error)) return attempt();
+    throw error;
+  });
+}

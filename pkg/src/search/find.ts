@@ -1,0 +1,134 @@
+// A search over a view: candidates by the scan and by words, exact scores from the stored vectors, one hit a document. It changes
+// nothing; documents that it cannot read it names.
+
+import { invalid } from "../arguments.js";
+import { compare } from "./identity.js";
+import { fuse, type Lexical } from "./lexical.js";
+import type { Predicate } from "./metadata.js";
+import type { Place } from "./segment.js";
+import type { Hit, Reranker } from "./types.js";
+import { bitmapOf, readAll, type Entry, type View } from "./view.js";
+
+/** Rows that the scan is asked for, for every document that is wanted: what the coarser forms order wrongly is put right by the vectors. */
+const MARGIN = { float32: 1, int8: 4, binary: 16 };
+const LEAST_MARGIN = 64;
+/** Documents that rankings are fused over, and that are ranked once more. */
+const DEPTH = 100;
+
+export interface Question {
+  vector: Float32Array;
+  /** Where the query was a text. */
+  text: string | undefined;
+  topK: number;
+  /** Which documents take part. */
+  holds: Predicate | undefined;
+  lexical: Lexical | undefined;
+  rerank: Reranker | undefined;
+  signal: AbortSignal | undefined;
+}
+
+/** A document by its best passage. */
+interface Found {
+  entry: Entry;
+  row: number;
+  score: number;
+}
+
+/** Orders by score; equal ones by id, for rows depend on what was added when. */
+const byScore = (a: Found, b: Found) => b.score - a.score || (a.entry.id < b.entry.id ? -1 : 1);
+
+/** Finds documents. Throws `Unreadable` where some that should be looked at cannot be read. */
+export async function find(view: View, question: Question): Promise<Hit[]> {
+  const { topK, text, holds, lexical, rerank, signal } = question;
+  const texts = new Map<Entry, string>();
+  const read = async (found: readonly Found[]) => {
+    const missing = found.map(({ entry }) => entry).filter((entry) => !texts.has(entry));
+    const results = await readAll(missing, (entry) => entry.segment.text(entry.index), (entry) => entry);
+    missing.forEach((entry, i) => texts.set(entry, results[i]!));
+  };
+  const depth = lexical || rerank ? Math.max(topK, DEPTH) : topK;
+  let found = await nearest(view, question, depth);
+  if (lexical && text !== undefined) {
+    const words = ofDocuments(view, await lexical.search(text, holds, signal)).slice(0, depth);
+    found = fused(found, words);
+  }
+  if (rerank && text !== undefined) {
+    const best = found.slice(0, depth);
+    await read(best);
+    const passages = best.map((one) => texts.get(one.entry)!.slice(...ends(placeOf(one))));
+    const ranked = passages.length > 0 ? await rerank.rerank(text, passages, signal ? { signal } : {}) : [];
+    found = ranked.map(({ index, score }) => {
+      if (!best[index]) throw invalid("The reranker ranked a document that it was not given.");
+      return { ...best[index], score };
+    });
+  }
+  const hits = found.slice(0, topK);
+  await read(hits);
+  return hits.map((one) => {
+    const { id, metadata } = one.entry;
+    return { id, score: one.score, text: texts.get(one.entry)!, metadata: structuredClone(metadata), passage: placeOf(one) };
+  });
+}
+
+/** The documents whose passages are closest. Passages are asked for until there are enough documents, or no more passages. */
+async function nearest(view: View, { vector, holds, signal }: Question, wanted: number): Promise<Found[]> {
+  const { vectors, precision } = view.made;
+  const exact = new Map<number, number>();
+  const first = vectors ? Math.max(wanted * MARGIN[precision], LEAST_MARGIN) : wanted;
+  for (let topK = first; ; topK *= 4) {
+    signal?.throwIfAborted();
+    const asked = Math.min(topK, view.rows.length);
+    if (asked === 0) return [];
+    // Made here, so that it has a bit for every row that the scan can have by then.
+    const allowed = holds && bitmapOf(view, holds);
+    const scan = await view.collection.search(vector, { topK: asked, ...(allowed && { allowed }), ...(signal && { signal }) });
+    const rows = [...scan.rows].filter((row) => view.isThere(row));
+    if (vectors) await rescore(view, vector, rows.filter((row) => !exact.has(row)), exact);
+    else scan.rows.forEach((row, i) => exact.set(row, scan.scores[i]!));
+    const best = new Map<Entry, Found>();
+    for (const row of rows) {
+      const [entry, score] = [view.rows[row]!, exact.get(row)!];
+      const other = best.get(entry);
+      // Between equal passages the first of the text.
+      const better = !other || score > other.score || (score === other.score && row < other.row);
+      if (Number.isFinite(score) && better) best.set(entry, { entry, row, score });
+    }
+    const isAll = scan.rows.length < asked || asked === view.rows.length;
+    if (best.size >= wanted || isAll) return [...best.values()].sort(byScore).slice(0, wanted);
+  }
+}
+
+/** Compares the query with the vectors of rows, as they were before they became rows. */
+async function rescore(view: View, query: Float32Array, rows: readonly number[], scores: Map<number, number>): Promise<void> {
+  const entryOf = (row: number) => view.rows[row]!;
+  const vectors = await readAll(rows, (row) => {
+    const { segment, index, row: first } = entryOf(row);
+    return segment.vector(segment.passagesOf(index)[0] + row - first);
+  }, entryOf);
+  const all = new Float32Array(rows.length * query.length);
+  vectors.forEach((vector, i) => all.set(vector, i * query.length));
+  compare(query, all, view.made.similarity).forEach((score, i) => scores.set(rows[i]!, score));
+}
+
+/** Documents in the order of their best rows. */
+function ofDocuments(view: View, rows: readonly number[]): Found[] {
+  const best = new Map<Entry, Found>();
+  for (const row of rows) {
+    const entry = view.rows[row]!;
+    if (!best.has(entry)) best.set(entry, { entry, row, score: 0 });
+  }
+  return [...best.values()];
+}
+
+/** The passage of a document is the closest one, where it is among those. */
+function fused(vectors: readonly Found[], words: readonly Found[]): Found[] {
+  const found = new Map([...words, ...vectors].map((one) => [one.entry, one]));
+  const scores = fuse([vectors, words].map((ranking) => ranking.map(({ entry }) => entry)));
+  return [...scores].map(([entry, score]) => ({ ...found.get(entry)!, score })).sort(byScore);
+}
+
+function placeOf({ entry: { segment, index, row: first }, row }: Found): Place {
+  return segment.place(segment.passagesOf(index)[0] + row - first);
+}
+
+const ends = ({ start, end }: Place) => [start, end] as const;

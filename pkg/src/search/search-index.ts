@@ -1,0 +1,207 @@
+// The public class: checks arguments, and gives the work to the rooms beside it. What lies in storage is `core.ts`'s, what is done to it
+// `write.ts`'s, what is found in it `find.ts`'s.
+
+import { checkNames, invalid, isCount, oneOf } from "../arguments.js";
+import { EmbedletError } from "../errors.js";
+import type { ChunkOptions } from "../types.js";
+import { unpack } from "./archive.js";
+import { Core } from "./core.js";
+import { checkId, readDocuments, readVector } from "./documents.js";
+import { find, type Question } from "./find.js";
+import { identify } from "./identity.js";
+import { Lexical } from "./lexical.js";
+import { compileFilter } from "./metadata.js";
+import { migrate } from "./migrate.js";
+import { deleteOpfs, memoryStorage, opfsStorage, type IndexStorage } from "./storage.js";
+import type { Document, Hit, IndexOptions, IndexStats, OpenOptions, SearchEncoder, SearchOptions, WorkOptions } from "./types.js";
+import { Unreadable, type View } from "./view.js";
+import { compact, exported, put, remove } from "./write.js";
+
+const INDEX_OPTIONS = ["model", "precision", "dimensions", "rescore"] as const satisfies (keyof IndexOptions)[];
+const MOST_FOUND = 10_000;
+
+/** Documents that are found by their meaning. Made by `SearchIndex.open`; calls may overlap. */
+export class SearchIndex {
+  readonly #core: Core;
+  readonly #chunk: ChunkOptions;
+  readonly #makeLexical: OpenOptions["lexical"];
+  #lexical: Lexical | undefined;
+
+  private constructor(core: Core, { chunk = {}, lexical }: OpenOptions) {
+    this.#core = core;
+    this.#chunk = { ...chunk };
+    this.#makeLexical = lexical;
+  }
+
+  /** Opens an index, or makes one where there is none of this name. Refuses one that another model made. */
+  static async open(options: OpenOptions): Promise<SearchIndex> {
+    checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, "name", "encoder", "storage", "chunk", "lexical", "signal"]);
+    const { name, encoder, storage = "opfs", lexical, signal } = options;
+    checkName(name);
+    checkIndexOptions(options);
+    if (lexical !== undefined && typeof lexical !== "function") throw invalid("`lexical` must be a function that makes a full-text engine.");
+    signal?.throwIfAborted();
+    const place = await placeOf(name, storage);
+    try {
+      const core = await Core.open(place, encoder, (stored) => identify(encoder, options, stored, signal));
+      if (core.problem === null || !isFile(storage)) return new SearchIndex(core, options);
+      // Of a file there is another copy where it came from: a part of it is no index.
+      core.close();
+      throw new EmbedletError("index-damaged", core.problem);
+    } catch (error) {
+      place.close();
+      throw error;
+    }
+  }
+
+  /** Deletes an index of this origin. Tells whether there was one. */
+  static async delete(name: string): Promise<boolean> {
+    checkName(name);
+    return deleteOpfs(name);
+  }
+
+  /**
+   * Adds documents, in the place of those with the same `id`. They are committed in parts: what an abort or a crash has left is there, and
+   * when the same documents are added again, those that have not changed are skipped.
+   */
+  async add(documents: Document | readonly Document[], options: WorkOptions = {}): Promise<void> {
+    checkNames("add", options, ["signal", "onProgress"]);
+    const given = readDocuments("add", documents, this.#core.latest.made.dimensions);
+    const without = given.find(({ text, vector }) => text === undefined && vector === undefined);
+    if (without) throw invalid(`Document "${without.id}" needs a \`text\`, or a \`vector\`.`);
+    const whole = given.map((one) => ({ ...one, metadata: one.metadata ?? null, text: one.text ?? "" }));
+    await put(this.#core, whole, false, this.#chunk, options);
+  }
+
+  /** Changes documents that are there. What is left out stays; a change of metadata alone embeds nothing. */
+  async update(documents: Document | readonly Document[], options: WorkOptions = {}): Promise<void> {
+    checkNames("update", options, ["signal", "onProgress"]);
+    const given = readDocuments("update", documents, this.#core.latest.made.dimensions);
+    const view = await this.#core.current();
+    const unknown = given.find(({ id }) => !view.documents.has(id));
+    if (unknown) throw invalid(`There is no document "${unknown.id}" to be updated.`);
+    await put(this.#core, given, true, this.#chunk, options);
+  }
+
+  /** Removes documents. Tells how many of them were there. */
+  async remove(ids: string | readonly string[], options: Pick<WorkOptions, "signal"> = {}): Promise<number> {
+    checkNames("remove", options, ["signal"]);
+    const list = typeof ids === "string" ? [ids] : ids;
+    if (!Array.isArray(list)) throw invalid("remove takes an id, or an array of ids.");
+    list.forEach(checkId);
+    return remove(this.#core, list, options.signal);
+  }
+
+  /** Finds the documents that are closest to a query: a text, or a vector of the model. Best first. */
+  async search(query: string | Float32Array, options: SearchOptions = {}): Promise<Hit[]> {
+    checkNames("search", options, ["topK", "filter", "hybrid", "rerank", "signal"]);
+    const { topK = 10, filter, hybrid = false, rerank, signal } = options;
+    if (!isCount(topK) || topK > MOST_FOUND) throw invalid(`\`topK\` must be a whole number from 1 to ${MOST_FOUND}.`);
+    const text = typeof query === "string" ? query : undefined;
+    if (text === undefined && (hybrid || rerank)) throw invalid("`hybrid` and `rerank` need a query that is a text.");
+    if (hybrid && !this.#makeLexical) throw invalid("`hybrid` needs a full-text engine: open the index with `lexical`.");
+    const holds = filter === undefined ? undefined : compileFilter(filter);
+    let asked: { view: View; vector: Float32Array } | undefined;
+    for (;;) {
+      signal?.throwIfAborted();
+      const view = await this.#core.current();
+      const { state } = view;
+      if (asked?.view !== view) asked = { view, vector: await vectorOf(view, query, signal) };
+      const lexical = hybrid ? this.#lexicalOf(view) : undefined;
+      const question: Question = { vector: asked.vector, text, topK, holds, lexical, rerank, signal };
+      try {
+        return await find(view, question);
+      } catch (error) {
+        if (error instanceof Unreadable) await this.#core.recover(view, state, error);
+        // A view that was given up in the middle answers nothing.
+        else if ((await this.#core.current()) === view) throw error;
+      }
+    }
+  }
+
+  /** What the index holds, as of the last call. */
+  stats(): IndexStats {
+    const { latest, lost, problem } = this.#core;
+    const { documents, made, state } = latest;
+    const segments = state.parts.map(({ segment }) => segment);
+    const sum = (counts: number[]) => counts.reduce((all, count) => all + count, 0);
+    const passages = sum([...documents.values()].map((entry) => entry.passages));
+    return {
+      documents: documents.size,
+      passages,
+      bytes: sum(segments.map(({ ref }) => ref.bytes)),
+      segments: segments.length,
+      dead: sum(segments.map((segment) => segment.passages)) - passages,
+      generation: state.generation,
+      model: made.model,
+      dimensions: made.dimensions,
+      precision: made.precision,
+      similarity: made.similarity,
+      lost,
+      problem,
+    };
+  }
+
+  /** The index as one file, which `open` takes as `storage`. */
+  async export(): Promise<Blob> {
+    return exported(this.#core);
+  }
+
+  /** Frees what removed documents take in storage. Done unasked when they are more than half. */
+  async compact(options: Pick<WorkOptions, "signal"> = {}): Promise<void> {
+    checkNames("compact", options, ["signal"]);
+    await compact(this.#core, options.signal);
+  }
+
+  /**
+   * Embeds all texts with another model, or in another form, while the index goes on answering. Goes on where it was given up. Afterwards
+   * the index is the new model's, and other tabs must open it with that.
+   */
+  async migrate(encoder: SearchEncoder, options: IndexOptions & WorkOptions = {}): Promise<void> {
+    checkNames("migrate", options, [...INDEX_OPTIONS, "signal", "onProgress"]);
+    checkIndexOptions(options);
+    await migrate(this.#core, encoder, options, this.#chunk);
+  }
+
+  /** Frees the memory of the index; its encoder stays. Calls still running reject with `disposed`. */
+  close(): void {
+    this.#lexical = undefined;
+    this.#core.close();
+  }
+
+  /** For `using index = await SearchIndex.open(…)`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #lexicalOf(view: View): Lexical {
+    if (this.#lexical?.view !== view) this.#lexical = new Lexical(view, this.#makeLexical!);
+    return this.#lexical;
+  }
+}
+
+async function vectorOf({ encoder, made }: View, query: string | Float32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
+  if (typeof query !== "string") return readVector("of the query", query, made.dimensions)!;
+  return (await encoder.embedQuery(query, { dimensions: made.dimensions, ...(signal && { signal }) })).row(0);
+}
+
+const isFile = (storage: OpenOptions["storage"]) => storage instanceof Blob || storage instanceof ArrayBuffer || ArrayBuffer.isView(storage);
+
+async function placeOf(name: string, storage: NonNullable<OpenOptions["storage"]>): Promise<IndexStorage> {
+  if (storage === "opfs") return opfsStorage(name);
+  if (storage === "memory") return memoryStorage();
+  if (isFile(storage)) return memoryStorage(await unpack(new Blob([storage as BlobPart])));
+  if (typeof storage === "object" && storage !== null && "alone" in storage) return storage;
+  throw invalid("`storage` must be \"opfs\", \"memory\", or a file that `export` gave.");
+}
+
+function checkName(name: unknown): void {
+  if (typeof name !== "string" || name.length === 0) throw invalid("`name` must be a string, and not empty.");
+}
+
+function checkIndexOptions({ model, precision, dimensions, rescore }: IndexOptions): void {
+  if (model !== undefined && typeof model !== "string") throw invalid("`model` must be a string.");
+  oneOf("precision", precision, ["float32", "int8", "binary"]);
+  if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
+  if (rescore !== undefined && typeof rescore !== "boolean") throw invalid("`rescore` must be true or false.");
+}

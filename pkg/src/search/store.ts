@@ -1,0 +1,185 @@
+// The files of an index as a whole: which commit holds, how the next one is written, and what is deleted behind it.
+
+import { EmbedletError } from "../errors.js";
+import { isDamage, readFile } from "./file.js";
+import {
+  generationOf, isOurs, makeManifest, manifestOf, Part, partOf, readManifest, segmentsOf, type Made, type Manifest, type Named, type State,
+} from "./manifest.js";
+import { makeSegment, Segment, type Fresh, type Kept } from "./segment.js";
+import { guarded, type IndexStorage } from "./storage.js";
+
+/** Most passages of a segment, so that the parts that are read as a whole stay small. */
+const MOST_PASSAGES = 32_768;
+/** Segments of a size before they are made one of the next. */
+const FAN = 8;
+
+/** What a commit does to the documents of a state. */
+export interface Change {
+  put?: readonly (Fresh | Kept)[];
+  /** Documents that are removed, by segment and place; those that are put elsewhere among them. */
+  removed?: Iterable<{ segment: Segment; index: number }>;
+  /** Writes all documents anew. */
+  whole?: boolean;
+}
+
+export class Store {
+  constructor(readonly storage: IndexStorage) {}
+
+  /** The newest manifest's number, whole or not; 0 where there is none. */
+  async newest(): Promise<number> {
+    const [newest = 0] = await this.#generations();
+    return newest;
+  }
+
+  /** The last commit that is whole; else the last that can be read, with what is left of it. `known` are segments that are open. */
+  async load(known: readonly Segment[]): Promise<State> {
+    for (;;) {
+      const generations = await this.#generations();
+      let rest: State | undefined;
+      for (const generation of generations) {
+        const state = await this.#read(generation, known);
+        if (state?.lost === 0) return state;
+        rest ??= state;
+      }
+      // What was there a moment ago may have been deleted behind a new commit.
+      if ((await this.newest()) !== (generations[0] ?? 0)) continue;
+      if (rest) return rest;
+      // A first commit that was cut short looks the same as an index that lost its manifest.
+      const isEmpty = !(await guarded("list files", this.storage.list())).some(isOurs);
+      const problem = isEmpty ? null : "No manifest of the index could be read: it begins anew.";
+      return { generation: 0, made: undefined, parts: [], next: undefined, lost: 0, problem };
+    }
+  }
+
+  async #generations(): Promise<number[]> {
+    const names = await guarded("list files", this.storage.list());
+    return names.flatMap((name) => generationOf(name) ?? []).sort((a, b) => b - a);
+  }
+
+  async #read(generation: number, known: readonly Segment[]): Promise<State | undefined> {
+    const name = manifestOf(generation);
+    let manifest: Manifest;
+    try {
+      manifest = await readFile(this.storage, name, (file) => readManifest(name, file));
+    } catch (error) {
+      if (isDamage(error)) return undefined;
+      throw error;
+    }
+    const { made, segments, next } = manifest;
+    const parts = await this.#open(segments, made, known);
+    const documents = (list: readonly { documents: number }[]) => list.reduce((sum, one) => sum + one.documents, 0);
+    const lost = documents(segments) - documents(parts);
+    const problem = lost > 0 ? `${lost} documents of the index are lost: their files are gone, or damaged.` : null;
+    // What a migration has not got any more, it makes again.
+    const other = next ? { made: next.made, parts: await this.#open(next.segments, next.made, known) } : undefined;
+    return { generation, made, parts, next: other, lost, problem };
+  }
+
+  /** Those of the segments that can be opened. */
+  async #open(segments: readonly Named[], made: Made, known: readonly Segment[]): Promise<Part[]> {
+    const parts: Part[] = [];
+    for (const named of segments) {
+      try {
+        const same = known.find(({ ref }) => ref.name === named.name && ref.checksum === named.checksum);
+        parts.push(partOf(named, same ?? (await Segment.open(this.storage, named, made))));
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+      }
+    }
+    return parts;
+  }
+
+  /** Writes segments, so that `change` is done to `parts`. Nothing is changed that these are made of. */
+  async rewrite(generation: number, made: Made, parts: readonly Part[], { put = [], removed = [], whole = false }: Change): Promise<Part[]> {
+    const gone = new Map<Segment, number[]>();
+    for (const { segment, index } of removed) {
+      const indices = gone.get(segment);
+      if (indices) indices.push(index);
+      else gone.set(segment, [index]);
+    }
+    const left = parts
+      .map((part) => (gone.has(part.segment) ? part.without(gone.get(part.segment)!) : part))
+      .filter(({ documents }) => documents > 0)
+      .sort((a, b) => a.passages - b.passages);
+    const taken = whole || isMostlyDead(left) ? left.length : merged(left, put);
+    const kept = left.slice(0, taken).flatMap((part) => [...part.indices()].map((index) => keptAt(part.segment, index)));
+    const written: Part[] = [];
+    for (const documents of portions([...kept, ...put])) {
+      const { file, checksum } = await makeSegment(documents, made);
+      const ref = { name: `segment-${generation}-${written.length}-${checksum.toString(16)}`, bytes: file.size, checksum };
+      await this.#write(ref.name, file, async () => written.push(new Part(await Segment.open(this.storage, ref, made))));
+    }
+    return [...left.slice(taken), ...written];
+  }
+
+  /** The commit: from here on the index is `state`. */
+  async save(state: State): Promise<void> {
+    const name = manifestOf(state.generation);
+    await this.#write(name, makeManifest(state), () => readFile(this.storage, name, (file) => readManifest(name, file)));
+  }
+
+  /**
+   * Deletes what `state` has no use for. Newer manifests, which are broken, stay until there is a newer one that is not, so that no number
+   * is given twice. What cannot be deleted is the next writer's.
+   */
+  async collect(state: State): Promise<void> {
+    const used = new Set(segmentsOf(state).map(({ ref }) => ref.name));
+    const names = await this.storage.list().catch(() => []);
+    for (const name of names) {
+      if (!isOurs(name) || used.has(name) || (generationOf(name) ?? 0) >= state.generation) continue;
+      await this.storage.delete(name).catch(() => {});
+    }
+  }
+
+  /** What storage says it wrote is read again: a disk that is full does not always say so. */
+  async #write(name: string, file: Blob, check: () => Promise<unknown>): Promise<void> {
+    await guarded("write", this.storage.write(name, file));
+    await check().catch((cause) => {
+      throw isDamage(cause) ? new EmbedletError("storage-failed", `The browser's storage did not keep ${name} as it was written.`, { cause }) : cause;
+    });
+  }
+}
+
+/** A document as it lies in a segment. */
+export function keptAt(segment: Segment, index: number): Kept {
+  const [id, metadata] = segment.entries[index]!;
+  return { id, metadata, segment, index };
+}
+
+const passagesOf = (document: Fresh | Kept) =>
+  "segment" in document ? document.segment.passagesOf(document.index)[1] : document.passages.length;
+const total = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
+
+function isMostlyDead(parts: readonly Part[]): boolean {
+  return total(parts.map(({ segment }) => segment.passages)) > 2 * total(parts.map(({ passages }) => passages));
+}
+
+/**
+ * How many of the smallest segments become one with what is new: as many as make the next size, so that there are never many of
+ * a size, and a passage is seldom copied. Those that have their size stay as they are.
+ */
+function merged(parts: readonly Part[], put: readonly (Fresh | Kept)[]): number {
+  if (put.length === 0) return 0;
+  let size = total(put.map(passagesOf));
+  for (let taken = 0; ; taken += FAN - 1) {
+    const sizes = parts.slice(taken, taken + FAN - 1).map(({ passages }) => passages);
+    const [largest = 0, sum] = [sizes.at(-1), size + total(sizes)];
+    if (sizes.length < FAN - 1 || largest > MOST_PASSAGES / 2 || largest > sum - largest) return taken;
+    size = sum;
+  }
+}
+
+function* portions(documents: readonly (Fresh | Kept)[]): Generator<(Fresh | Kept)[]> {
+  let portion: (Fresh | Kept)[] = [];
+  let passages = 0;
+  for (const document of documents) {
+    const more = passagesOf(document);
+    if (portion.length > 0 && passages + more > MOST_PASSAGES) {
+      yield portion;
+      [portion, passages] = [[], 0];
+    }
+    portion.push(document);
+    passages += more;
+  }
+  if (portion.length > 0) yield portion;
+}
