@@ -21,7 +21,9 @@ const { out } = values;
 const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
 
 const PAGE = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.json"];
-const PACKAGE = ["index.js", "worker.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
+const PACKAGE = ["index.js", "worker.js", "cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
+/** Modules that are loaded when their room is first shown. */
+const LATER = ["bench", "map-room"];
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });
@@ -29,7 +31,7 @@ for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
 for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
 
 await esbuild.build({
-  entryPoints: [join(here, "src/main.ts"), join(here, "src/bench.ts")],
+  entryPoints: ["main", ...LATER].map((name) => join(here, `src/${name}.ts`)),
   outdir: out,
   bundle: true,
   format: "esm",
@@ -39,9 +41,8 @@ await esbuild.build({
   plugins: [{
     name: "what stands beside the page",
     setup(build) {
-      build.onResolve({ filter: /^embedlet$/ }, () => ({ path: "./embedlet/index.js", external: true }));
-      // Loaded when it is wanted.
-      build.onResolve({ filter: /^\.\/bench\.js$/ }, ({ path }) => ({ path, external: true }));
+      build.onResolve({ filter: /^embedlet(\/|$)/ }, ({ path }) => ({ path: `./embedlet/${path.split("/")[1] ?? "index"}.js`, external: true }));
+      build.onResolve({ filter: /^\.\// }, ({ path }) => (LATER.includes(path.slice(2, -3)) ? { path, external: true } : undefined));
     },
   }],
 });

@@ -1,20 +1,11 @@
 // The page's reading of files, without a browser: what becomes a document, and where its passages begin and end.
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { load } from "./page-source.mjs";
 
-const web = join(dirname(fileURLToPath(import.meta.url)), "../../web");
-const esbuild = createRequire(join(web, "../pkg/package.json"))("esbuild");
-
-async function load(file) {
-  const { outputFiles } = await esbuild.build({ entryPoints: [join(web, "src", file)], bundle: true, format: "esm", write: false });
-  return import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].contents).toString("base64")}`);
-}
 const { parse, split } = await load("passages.ts");
-const { parseCsv } = await load("csv.ts");
+const { parseCsv, toCsv } = await load("csv.ts");
 
 const found = (text, name) => parse(text, name).map(({ title, text }) => (title === "" ? text : [title, text]));
 
@@ -30,6 +21,12 @@ test("csv: quotes, separators, line ends, empty rows", () => {
     ["", []],
   ];
   for (const [text, rows] of cases) assert.deepEqual(parseCsv(text), rows, JSON.stringify(text));
+});
+
+test("csv: what is written is read again", () => {
+  const records = [{ title: 'say "hi", twice', text: "two\r\nlines\n", x: -0.5 }, { title: "", text: " edges ", x: 1e-7 }, { title: "a;b", text: "ä\t😀", x: 3 }];
+  assert.deepEqual(parseCsv(toCsv(records)), [["title", "text", "x"], ...records.map((record) => Object.values(record).map(String))]);
+  assert.deepEqual(parseCsv(toCsv([])), []);
 });
 
 test("what each kind of file holds", () => {

@@ -30,7 +30,7 @@ before(async () => {
   mkdirSync(join(folder, "model"));
   copyFileSync(join(here, "page-scripted.mjs"), join(folder, "package/index.js"));
   copyFileSync(join(here, "page-scripted-worker.mjs"), join(folder, "package/worker.js"));
-  for (const name of ["embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]) writeFileSync(join(folder, "package", name), "");
+  for (const name of ["cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]) writeFileSync(join(folder, "package", name), "");
   writeFileSync(join(folder, "model/model.safetensors"), Buffer.alloc(1_000_003, 7));
   build();
 });

@@ -244,7 +244,7 @@ describe("one visit, on the processor", () => {
     await adds(page, 1, () => press("Tab", "Enter"));
     await press("Tab");
     assert.equal(await focused(), "files");
-    await press("Shift+Tab", "Shift+Tab", "Shift+Tab", "ArrowLeft");
+    await press("Shift+Tab", "Shift+Tab", "Shift+Tab", "ArrowLeft", "ArrowLeft");
     assert.equal(await focused(), "tab-classify");
     assert.ok(await page.locator("#room-classify").isVisible());
   });

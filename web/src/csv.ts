@@ -1,5 +1,6 @@
 // Reads comma-, semicolon- or tab-separated text into rows of cells (RFC 4180): quoted cells, doubled quotes, line breaks
 // inside quotes, CR LF or LF. It guesses the separator and nothing else; what a column means is decided in `passages.ts`.
+// Writes rows of like records with commas.
 
 /** The separator that occurs most often outside quotes in the first line. */
 function separatorOf(text: string): string {
@@ -40,4 +41,10 @@ export function parseCsv(text: string): string[][] {
   }
   if (cell !== "" || row.length > 0) endRow();
   return rows;
+}
+
+/** Records of the same keys, which become the first row. */
+export function toCsv(records: readonly Record<string, unknown>[]): string {
+  const cell = (value: unknown) => (/[",;\t\r\n]|^\s|\s$/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
+  return [Object.keys(records[0] ?? {}), ...records.map((record) => Object.values(record))].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }

@@ -90,6 +90,27 @@ export class Library {
     }
   }
 
+  /** The documents that have vectors, each with the mean of its passages' vectors, at length 1. */
+  points(): { documents: Document[]; vectors: { data: Float32Array; dimensions: number } } {
+    const live = new Set(this.#documents);
+    const dimensions = this.#slices[0]?.vectors.dimensions ?? 1;
+    const sums = new Map<Document, Float32Array>();
+    for (const { entries, vectors } of this.#slices) {
+      entries.forEach(({ document }, at) => {
+        if (!live.has(document)) return;
+        const sum = sums.get(document) ?? new Float32Array(dimensions);
+        vectors.row(at).forEach((value, c) => (sum[c]! += value));
+        sums.set(document, sum);
+      });
+    }
+    const data = new Float32Array(sums.size * dimensions);
+    [...sums.values()].forEach((sum, row) => {
+      const length = Math.sqrt(sum.reduce((all, value) => all + value * value, 0)) || 1;
+      data.set(sum.map((value) => value / length), row * dimensions);
+    });
+    return { documents: [...sums.keys()], vectors: { data, dimensions } };
+  }
+
   /** The best documents for a query vector, each with its best passage. */
   search(query: Embeddings, limit: number): Hit[] {
     const live = new Set(this.#documents);

@@ -13,6 +13,7 @@ import { isAbort, type Problem, problemOf } from "./errors.js";
 import { count, duration, megabytes } from "./format.js";
 import { Library, type Progress } from "./library.js";
 import { loadPanel } from "./load-panel.js";
+import type { mapRoom } from "./map-room.js";
 import * as offline from "./offline.js";
 import { split } from "./passages.js";
 import { allowOwnScripts } from "./policy.js";
@@ -33,6 +34,7 @@ let encoder: Encoder | null = null;
 let abort = new AbortController();
 let state: State = "loading";
 let problem: Problem | null = null;
+let map: ReturnType<typeof mapRoom> | null = null;
 const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
   { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null };
 
@@ -50,7 +52,16 @@ const texts = textsRoom(library, () => {
   void index();
 });
 tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
-  if (panel.id === "room-bench" && !panel.querySelector("button")) void benchmark(panel);
+  if (panel.id === "room-bench" && !panel.querySelector("button")) {
+    void later(panel, async () => (await import("./bench.js")).benchRoom(panel, model));
+  }
+  if (panel.id === "room-map" && map === null) {
+    void later(panel, async () => {
+      const { mapRoom } = await import("./map-room.js");
+      map ??= mapRoom(panel, library, fail);
+      map.use(state === "ready" ? encoder : null);
+    });
+  }
 });
 byId("forget", HTMLButtonElement).addEventListener("click", () => {
   void offline.forgetModels().then(showStored);
@@ -118,14 +129,13 @@ async function load(): Promise<void> {
   void showStored(); // the browser counts a stored file some time after it is written
 }
 
-/** Fills the benchmark's room, whose code comes only now. Where it does not come, showing the room again is another try. */
-async function benchmark(room: HTMLElement): Promise<void> {
+/** Fills a room whose code comes only now. Where it does not come, showing the room again is another try. */
+async function later(room: HTMLElement, fill: () => Promise<void>): Promise<void> {
   room.textContent = "Loading …";
   try {
-    const { benchRoom } = await import("./bench.js");
-    await benchRoom(room, model);
+    await fill();
   } catch (error) {
-    room.textContent = `The benchmark did not load: ${problemOf(error).message}`;
+    room.textContent = `This part of the page did not load: ${problemOf(error).message}`;
   }
 }
 
@@ -134,6 +144,7 @@ function drop(): void {
   library.use(null);
   search.use(null);
   classify.use(null);
+  map?.use(null);
   encoder?.dispose();
   encoder = null;
 }
@@ -145,6 +156,7 @@ async function index(): Promise<void> {
     await library.index();
     await search.settled();
     enter("ready");
+    map?.use(encoder);
   } catch (error) {
     if (!isAbort(error)) fail(error);
   }

@@ -1,0 +1,170 @@
+// The map room, loaded when it is first shown: every text as a point, near those of like meaning, coloured by cluster or by source;
+// beside it the same as a list. A line drawn around points selects them, a click opens one. It embeds nothing: vectors are the library's.
+
+import type { Encoder } from "embedlet";
+import { kMeans } from "embedlet/cluster";
+import { toCsv } from "./csv.js";
+import { announce, element } from "./dom.js";
+import { isAbort } from "./errors.js";
+import { count, plural } from "./format.js";
+import type { Library } from "./library.js";
+import { colour, mapCanvas } from "./map-canvas.js";
+import type { Document } from "./passages.js";
+import { project } from "./projection.js";
+import { titleOf, topics } from "./topics.js";
+
+/** The collection as it is drawn. */
+interface Drawn { documents: Document[]; places: Float32Array; clusters: { labels: Uint32Array; names: string[] }; sources: Grouping }
+/** The group of each document, and the names of the groups. */
+interface Grouping { labels: Uint32Array; names: string[] }
+
+const CHOICES = [2, 3, 4, 5, 6, 8, 10, 12, 16, 24];
+/** Titles of a list that are shown; a page of thousands serves nobody. */
+const LISTED = 200;
+
+export function mapRoom(room: HTMLElement, library: Library, failed: (error: unknown) => void) {
+  let encoder: Encoder | null = null;
+  let abort = new AbortController();
+  let drawn: Drawn | null = null;
+  let selection: number[] = [];
+
+  const by = choice("Colour by", ["cluster", "source"], () => show());
+  const clusters = choice("Clusters", ["automatic", ...CHOICES.map(String)], () => void draw());
+  const status = element("p", { class: "muted status", role: "status" });
+  const canvas = mapCanvas({ open, select });
+  const selected = element("section", { "aria-label": "Selected texts" });
+  const groups = element("ul", { class: "map-groups", "aria-label": "The texts of the map, by group" });
+  const save = (name: string, type: string, make: (rows: object[]) => string) =>
+    element("button", { type: "button", class: "quiet", onclick: () => download(name, type, make(exported())) }, `Save as ${name.slice(4).toUpperCase()}`);
+  const shown = element("div", {},
+    element("div", { class: "map-choices" }, by.label, clusters.label),
+    canvas.frame,
+    element("p", { class: "muted" }, "Texts of like meaning lie near each other, as far as two directions can show it. Click a point to read it; draw a line around points to select them."),
+    selected, groups,
+    element("div", { class: "buttons" },
+      save("map.json", "application/json", (rows) => JSON.stringify(rows, null, 1)),
+      save("map.csv", "text/csv", (rows) => toCsv(rows as Record<string, unknown>[]))));
+  const reader = element("dialog", { class: "card reader", "aria-labelledby": "reader-title" });
+  reader.addEventListener("click", ({ target }) => {
+    if (target === reader) reader.close(); // its backdrop
+  });
+  room.replaceChildren(status, shown, reader);
+  shown.hidden = true;
+
+  /** Draws the collection as it is now; what was being worked out for an earlier one is given up. */
+  async function draw(): Promise<void> {
+    abort.abort();
+    abort = new AbortController();
+    const { signal } = abort;
+    const { documents, vectors } = library.points();
+    if (encoder === null || documents.length < 3) {
+      shown.hidden = true;
+      status.textContent = encoder === null ? "The map is drawn once the texts are embedded." : "A map needs three texts or more: add some under “Your texts”.";
+      return;
+    }
+    status.textContent = "Drawing …";
+    try {
+      const wanted = Number(clusters.select.value) || Math.round(Math.sqrt(documents.length / 2));
+      const number = Math.max(2, Math.min(wanted, CHOICES.at(-1)!, documents.length));
+      const places = await project(vectors, signal);
+      const { labels } = await kMeans(encoder, vectors, { clusters: number, signal });
+      signal.throwIfAborted();
+      const names = [...new Set(documents.map(({ source }) => source))];
+      const sources = { names, labels: Uint32Array.from(documents, ({ source }) => names.indexOf(source)) };
+      drawn = { documents, places, clusters: { labels, names: topics(documents, labels, number) }, sources };
+    } catch (error) {
+      if (!isAbort(error)) failed(error);
+      return;
+    }
+    shown.hidden = false;
+    show();
+  }
+
+  const grouping = ({ clusters, sources }: Drawn): Grouping => (by.select.value === "source" ? sources : clusters);
+
+  function show(): void {
+    if (!drawn) return;
+    const { documents, places } = drawn;
+    const { labels, names } = grouping(drawn);
+    status.textContent = `${plural(documents.length, "text")} in ${plural(names.length, by.select.value)}`;
+    canvas.show({ places, groups: labels, title: (point) => titleOf(documents[point]!) },
+      `Map: ${status.textContent}. The list below has the same texts.`);
+    groups.replaceChildren(...names.map((name, group) => {
+      const members = [...documents.keys()].filter((at) => labels[at] === group);
+      const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
+      swatch.style.background = colour(group);
+      const body = element("div", {});
+      const details = element("details", { ontoggle: () => {
+        if (body.childElementCount > 0) return;
+        body.append(element("button", { type: "button", class: "quiet", onclick: () => select(members) }, "Select these"), ...titles(members));
+      } }, element("summary", {}, swatch, `${name} `, element("span", { class: "muted figures" }, count(members.length))), body);
+      return element("li", {}, details);
+    }));
+    select([]);
+  }
+
+  function titles(points: readonly number[]): HTMLElement[] {
+    const { documents } = drawn!;
+    const list = element("ul", { class: "titles" }, ...points.slice(0, LISTED).map((point) =>
+      element("li", {}, element("button", { type: "button", class: "link", onclick: () => open(point) }, titleOf(documents[point]!)))));
+    const more = points.length - LISTED;
+    return more > 0 ? [list, element("p", { class: "muted" }, `and ${plural(more, "more", "more")}, which the saved files have`)] : [list];
+  }
+
+  function select(points: number[]): void {
+    selection = points;
+    canvas.mark(points);
+    if (points.length === 0) return selected.replaceChildren();
+    announce(`${plural(points.length, "text")} selected`);
+    selected.replaceChildren(
+      element("h2", {}, `${plural(points.length, "text")} selected`),
+      element("button", { type: "button", class: "quiet", onclick: () => {
+        select([]);
+        by.select.focus(); // the button that had the focus is gone
+      } }, "Select none"),
+      ...titles(points));
+  }
+
+  function open(point: number): void {
+    const document = drawn!.documents[point]!;
+    reader.replaceChildren(
+      element("h2", { id: "reader-title" }, document.title || document.source),
+      ...(document.title ? [element("p", { class: "muted source" }, document.source)] : []),
+      element("p", { class: "hit-text", tabindex: 0 }, document.text),
+      element("button", { type: "button", onclick: () => reader.close() }, "Close"));
+    reader.showModal();
+  }
+
+  /** The selected texts, or all where none is selected. */
+  function exported(): object[] {
+    const { documents, places, clusters: { labels, names } } = drawn!;
+    const points = selection.length > 0 ? selection : [...documents.keys()];
+    return points.map((point) => {
+      const { title, text, source } = documents[point]!;
+      const cluster = labels[point]!;
+      return { title, text, source, x: places[2 * point]!, y: places[2 * point + 1]!, cluster, topic: names[cluster]! };
+    });
+  }
+
+  return {
+    /** Draws with this encoder from now on; with none, nothing is drawn until there is one. */
+    use(next: Encoder | null): void {
+      encoder = next;
+      drawn = null;
+      if (reader.open) reader.close();
+      void draw();
+    },
+  };
+}
+
+function choice(name: string, options: string[], changed: () => void) {
+  const select = element("select", { onchange: changed }, ...options.map((option) => element("option", {}, option)));
+  return { select, label: element("label", {}, `${name} `, select) };
+}
+
+/** Gives the reader a file. */
+function download(name: string, type: string, content: string): void {
+  const address = URL.createObjectURL(new Blob([content], { type }));
+  element("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // browsers read it after the click
+}
