@@ -29,7 +29,7 @@ pub(crate) use best::Hit;
 pub use shape::{MOST_DIMENSIONS, Precision, Shape, Similarity};
 
 use host::HostRows;
-use shape::reserved;
+pub(crate) use shape::reserved;
 
 use crate::error::{Error, Result};
 use crate::gpu::ResidentRows;
@@ -50,8 +50,8 @@ const WORD: usize = 32;
 pub trait Rows {
     /// Bytes of all of them.
     fn bytes(&self) -> usize;
-    /// Copies the bytes from one on.
-    fn copy(&self, from: usize, into: &mut [u8]);
+    /// Copies the bytes from one on; an error where they are no longer there.
+    fn copy(&self, from: usize, into: &mut [u8]) -> Result<()>;
 }
 
 impl Rows for &[u8] {
@@ -59,8 +59,9 @@ impl Rows for &[u8] {
         self.len()
     }
 
-    fn copy(&self, from: usize, into: &mut [u8]) {
+    fn copy(&self, from: usize, into: &mut [u8]) -> Result<()> {
         into.copy_from_slice(&self[from..from + into.len()]);
+        Ok(())
     }
 }
 
@@ -180,7 +181,7 @@ impl Collection {
         for from in (first..count).step_by(part.max(1)) {
             let rows_now = part.min(count - from);
             let encoded = &mut encoded[..rows_now * row_bytes];
-            rows.copy((from - first) * row_bytes, encoded);
+            rows.copy((from - first) * row_bytes, encoded)?;
             let encoded = encoded.chunks_exact(row_bytes);
             match &mut self.place {
                 Place::Host(host) => {

@@ -63,7 +63,7 @@ impl Similarity {
 /// What all rows of a collection have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    pub(super) dimensions: usize,
+    pub(crate) dimensions: usize,
     pub(super) precision: Precision,
     similarity: Similarity,
 }
@@ -112,6 +112,11 @@ impl Shape {
     /// An error where a vector is not whole, a value is not finite (`non-finite`), or one is above 2⁴⁸ that is not to be scaled to
     /// unit length (`limit-exceeded`).
     pub fn encode(&self, vectors: &[f32]) -> Result<Vec<u8>> {
+        self.encode_part(vectors, 0)
+    }
+
+    /// The same, where the vectors are those from the `first` of a call on.
+    pub(crate) fn encode_part(&self, vectors: &[f32], first: usize) -> Result<Vec<u8>> {
         if !vectors.len().is_multiple_of(self.dimensions) {
             let (found, dimensions) = (vectors.len(), self.dimensions);
             return Err(Error::argument(format!("{found} values are no vectors of {dimensions} dimensions")));
@@ -119,7 +124,7 @@ impl Shape {
         let count = vectors.len() / self.dimensions;
         let mut rows = reserved(count * self.row_bytes(), "encoding vectors")?;
         let mut values = vec![0.0; self.dimensions];
-        for (index, vector) in vectors.chunks_exact(self.dimensions).enumerate() {
+        for (index, vector) in (first..).zip(vectors.chunks_exact(self.dimensions)) {
             values.copy_from_slice(vector);
             self.prepare(&mut values, index)?;
             match self.precision {
@@ -140,7 +145,7 @@ impl Shape {
         let (mut squares, mut largest) = (0.0, 0.0_f32);
         for value in &*values {
             if !value.is_finite() {
-                return Err(Error::NonFinite { text: index, reason: "it has NaN or infinity".into() });
+                return Err(Error::NonFinite { text: index, reason: "NaN or infinity".into() });
             }
             squares += f64::from(*value) * f64::from(*value);
             largest = largest.max(value.abs());
@@ -294,7 +299,7 @@ fn too_large(found: f32) -> Error {
 }
 
 /// An empty list with room, or a typed error.
-pub(super) fn reserved<T>(count: usize, doing: &str) -> Result<Vec<T>> {
+pub(crate) fn reserved<T>(count: usize, doing: &str) -> Result<Vec<T>> {
     let mut list = Vec::new();
     list.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { doing: doing.into() })?;
     Ok(list)
