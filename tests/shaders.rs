@@ -7,7 +7,7 @@ use embedlet::ops::{
 use embedlet::packed::{BITS, Packing};
 use embedlet::program::{Program, Rows};
 use embedlet::rotation::Rotation;
-use embedlet::search::kernels::Kernels;
+use embedlet::search::kernels::kernels;
 use embedlet::search::{Precision, Shape, Similarity};
 use embedlet::shader::{Held, Kernel, Piece, numbered};
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
@@ -145,9 +145,8 @@ fn every_operation(width: usize) -> Program {
 
 /// The kernels that scan rows, of every precision.
 fn every_scan(dimensions: usize) -> Vec<Kernel> {
-    let kernels = |precision| Kernels::new(&Shape::new(dimensions, precision, Similarity::Dot).unwrap());
-    let all = [Precision::Float32, Precision::Int8, Precision::Binary].map(kernels);
-    all.iter().flat_map(|kernels| kernels.all().map(Clone::clone)).collect()
+    let of = |precision| kernels(&Shape::new(dimensions, precision, Similarity::Dot).unwrap());
+    [Precision::Float32, Precision::Int8, Precision::Binary].map(of).concat()
 }
 
 const PACKING: Packing = Packing { rows: 1, columns: 4, bits: 5, group: 4, zeros: true };

@@ -1,5 +1,5 @@
 //! Many rows, each compared with one query: what a search without an index is made of. Every row's key is computed in an order of
-//! its own, so it has the same bits whichever rows are beside it.
+//! its own, so it has the same bits whichever rows are beside it. Rows come in whole fours.
 
 use crate::simd::{F32x8, vectorized};
 
@@ -8,16 +8,14 @@ pub const CODES: usize = 16;
 
 /// Dot products of a query with rows of as many values.
 #[inline(never)]
-pub fn scan_f32(rows: &[[f32; 8]], query: &[[f32; 8]], keys: &mut [f32]) {
+pub fn scan_f32(rows: &[[f32; 8]], query: &[[f32; 8]], keys: &mut [[f32; 4]]) {
     vectorized(|| {
-        let (fours, rest) = keys.as_chunks_mut::<4>();
         let width = query.len();
-        let last = &rows[fours.len() * 4 * width..];
-        for (keys, rows) in fours.iter_mut().zip(rows.chunks_exact(4 * width)) {
+        for (keys, rows) in keys.iter_mut().zip(rows.chunks_exact(4 * width)) {
             // Four rows for each load of the query. Named one by one so that each sum is in a register.
             let zero = F32x8::splat(0.0);
             let (mut a, mut b, mut c, mut d) = (zero, zero, zero, zero);
-            let ((first, second), (third, fourth)) = halves(rows, width);
+            let [first, second, third, fourth] = four(rows, width);
             for ((((query, x), y), z), w) in query.iter().zip(first).zip(second).zip(third).zip(fourth) {
                 let query = F32x8::load(query);
                 a = a.mul_add(query, F32x8::load(x));
@@ -27,35 +25,23 @@ pub fn scan_f32(rows: &[[f32; 8]], query: &[[f32; 8]], keys: &mut [f32]) {
             }
             *keys = [a.sum(), b.sum(), c.sum(), d.sum()];
         }
-        for (key, row) in rest.iter_mut().zip(last.chunks_exact(width)) {
-            let add = |sum: F32x8, (query, x)| sum.mul_add(F32x8::load(query), F32x8::load(x));
-            *key = query.iter().zip(row).fold(F32x8::splat(0.0), add).sum();
-        }
     });
 }
 
 /// Dot products of a query with rows of as many integers, each times the scale of its row. The sums are exact where
 /// `Σ |row · query|` is below 2³¹.
 #[inline(never)]
-pub fn scan_int8(rows: &[[i8; CODES]], scales: &[f32], query: &[[i16; CODES]], keys: &mut [f32]) {
+pub fn scan_int8(rows: &[[i8; CODES]], scales: &[[f32; 4]], query: &[[i16; CODES]], keys: &mut [[f32; 4]]) {
     vectorized(|| {
-        let (fours, rest) = keys.as_chunks_mut::<4>();
-        let (width, whole) = (query.len(), 4 * fours.len());
-        let last = &rows[whole * width..];
-        let (of_fours, of_rest) = scales.split_at(whole);
-        let rows = rows.chunks_exact(4 * width);
-        for ((keys, scales), rows) in fours.iter_mut().zip(of_fours.as_chunks::<4>().0).zip(rows) {
+        let width = query.len();
+        for ((keys, scales), rows) in keys.iter_mut().zip(scales).zip(rows.chunks_exact(4 * width)) {
             let (mut a, mut b, mut c, mut d) = (Sums::zero(), Sums::zero(), Sums::zero(), Sums::zero());
-            let ((first, second), (third, fourth)) = halves(rows, width);
+            let [first, second, third, fourth] = four(rows, width);
             for ((((query, x), y), z), w) in query.iter().zip(first).zip(second).zip(third).zip(fourth) {
                 (a, b, c, d) = (a.dot_add(x, query), b.dot_add(y, query), c.dot_add(z, query), d.dot_add(w, query));
             }
             let sums = [a.sum(), b.sum(), c.sum(), d.sum()];
             *keys = std::array::from_fn(|row| sums[row] as f32 * scales[row]);
-        }
-        for ((key, scale), row) in rest.iter_mut().zip(of_rest).zip(last.chunks_exact(width)) {
-            let sums = query.iter().zip(row).fold(Sums::zero(), |sums, (query, x)| sums.dot_add(x, query));
-            *key = sums.sum() as f32 * scale;
         }
     });
 }
@@ -63,9 +49,9 @@ pub fn scan_int8(rows: &[[i8; CODES]], scales: &[f32], query: &[[i16; CODES]], k
 /// In how many of its bits each row is like a query of as many words, less those in which it is not. Both have so many
 /// bits; those behind are equal.
 #[inline(never)]
-pub fn scan_bits(rows: &[u32], query: &[u32], bits: usize, keys: &mut [f32]) {
+pub fn scan_bits(rows: &[u32], query: &[u32], bits: usize, keys: &mut [[f32; 4]]) {
     vectorized(|| {
-        for (key, row) in keys.iter_mut().zip(rows.chunks_exact(query.len())) {
+        for (key, row) in keys.as_flattened_mut().iter_mut().zip(rows.chunks_exact(query.len())) {
             let apart: u32 = row.iter().zip(query).map(|(x, query)| (x ^ query).count_ones()).sum();
             *key = (bits as i32 - 2 * apart as i32) as f32;
         }
@@ -74,9 +60,8 @@ pub fn scan_bits(rows: &[u32], query: &[u32], bits: usize, keys: &mut [f32]) {
 
 /// Four rows.
 #[inline(always)]
-fn halves<T>(rows: &[T], width: usize) -> ((&[T], &[T]), (&[T], &[T])) {
-    let (low, high) = rows.split_at(2 * width);
-    (low.split_at(width), high.split_at(width))
+fn four<T>(rows: &[T], width: usize) -> [&[T]; 4] {
+    [0, 1, 2, 3].map(|row| &rows[row * width..(row + 1) * width])
 }
 
 /// Sums whose sum is a dot product.
@@ -136,8 +121,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_those_of_plain_loops_whatever_is_beside_a_row() {
-        for (count, width) in [(0, 1), (1, 1), (3, 2), (4, 3), (5, 1), (11, 4)] {
+    fn keys_are_those_of_plain_loops() {
+        for (count, width) in [(0, 1), (4, 1), (4, 3), (8, 2), (12, 4)] {
             let codes: Vec<[i8; CODES]> = (0..count * width)
                 .map(|at| std::array::from_fn(|lane| ((at * CODES + lane) * 37 % 255) as u8 as i8))
                 .map(|codes: [i8; CODES]| codes.map(|code| code.max(-127)))
@@ -146,10 +131,10 @@ mod tests {
                 .map(|at| std::array::from_fn(|lane| ((at + 3) * (lane + 7) * 1237 % 65_535) as u16 as i16))
                 .collect();
             let scales: Vec<f32> = (0..count).map(|row| 0.5 + row as f32).collect();
-            let mut keys = vec![f32::NAN; count];
-            scan_int8(&codes, &scales, &query, &mut keys);
+            let mut keys = vec![[f32::NAN; 4]; count / 4];
+            scan_int8(&codes, scales.as_chunks().0, &query, &mut keys);
             let flat = |row: usize| codes[row * width..(row + 1) * width].concat();
-            for (row, key) in keys.iter().enumerate() {
+            for (row, key) in keys.as_flattened().iter().enumerate() {
                 let sum: i32 = flat(row).iter().zip(query.concat()).map(|(x, y)| i32::from(*x) * i32::from(y)).sum();
                 assert_eq!(*key, sum as f32 * scales[row]);
             }
@@ -158,7 +143,7 @@ mod tests {
                 (0..count * width).map(|at| std::array::from_fn(|lane| ((at * 8 + lane) % 11) as f32 - 5.0)).collect();
             let query: Vec<[f32; 8]> = (0..width).map(|at| [at as f32 - 0.5; 8]).collect();
             scan_f32(&values, &query, &mut keys);
-            for (row, key) in keys.iter().enumerate() {
+            for (row, key) in keys.as_flattened().iter().enumerate() {
                 let row = values[row * width..(row + 1) * width].concat();
                 assert_eq!(*key, row.iter().zip(query.concat()).map(|(x, y)| x * y).sum::<f32>());
             }
@@ -166,7 +151,7 @@ mod tests {
             let words: Vec<u32> = (0..count * width).map(|at| (at as u32).wrapping_mul(0x9e37_79b9)).collect();
             let query: Vec<u32> = (0..width).map(|at| (at as u32).wrapping_mul(0x85eb_ca6b)).collect();
             scan_bits(&words, &query, 32 * width, &mut keys);
-            for (row, key) in keys.iter().enumerate() {
+            for (row, key) in keys.as_flattened().iter().enumerate() {
                 let apart = |bit: usize| {
                     let (word, bit) = (bit / 32, bit % 32);
                     (words[row * width + word] ^ query[word]) >> bit & 1 == 1

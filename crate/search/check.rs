@@ -20,7 +20,7 @@ pub async fn run(shape: &Shape, gpu: &mut ResidentRows) -> Result<()> {
     }
     // More than a block, where that is not too large, and more than one round finds.
     let (stride, row_bytes) = (shape.stride(), shape.row_bytes());
-    let count = (BLOCK + 65).min(gpu.rows_per_piece()).min((WORDS / stride).max(1));
+    let count = (BLOCK + 65).min(gpu.rows_per_piece).min((WORDS / stride).max(1));
     let vectors = (VALUES / shape.dimensions).clamp(1, count);
     let mut random = 0x9e37_79b9_u32;
     let mut next = || {
@@ -32,8 +32,8 @@ pub async fn run(shape: &Shape, gpu: &mut ResidentRows) -> Result<()> {
     let query = shape.query(&values(shape.dimensions))?;
     let mut host = HostRows::new(shape);
     host.reserve(shape, count)?;
-    for (row, encoded) in encoded.chunks_exact(row_bytes).cycle().take(count).enumerate() {
-        host.put(shape, row, encoded)?;
+    for row in (0..count).step_by(vectors) {
+        host.put(shape, row, &encoded[..vectors.min(count - row) * row_bytes])?;
     }
     gpu.reserve(count).await?;
     host.runs(count, |first, words, scales| gpu.write(first, words, scales));

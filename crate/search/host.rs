@@ -66,11 +66,14 @@ impl HostRows {
         self.chunks.truncate(rows.div_ceil(self.rows_per_chunk));
     }
 
-    /// Puts an encoded row in its place, for which there is room.
-    pub fn put(&mut self, shape: &Shape, row: usize, encoded: &[u8]) -> Result<()> {
-        let (chunk, row) = (&mut self.chunks[row / self.rows_per_chunk], row % self.rows_per_chunk);
-        let words = &mut chunk.words[row * self.stride..(row + 1) * self.stride];
-        shape.unpack(encoded, words, chunk.scales.get_mut(row).unwrap_or(&mut 0.0))
+    /// Puts encoded rows in their places from one on, for which there is room.
+    pub fn put(&mut self, shape: &Shape, first: usize, encoded: &[u8]) -> Result<()> {
+        for (row, encoded) in (first..).zip(encoded.chunks_exact(shape.row_bytes())) {
+            let (chunk, row) = (&mut self.chunks[row / self.rows_per_chunk], row % self.rows_per_chunk);
+            let words = &mut chunk.words[row * self.stride..(row + 1) * self.stride];
+            shape.unpack(encoded, words, chunk.scales.get_mut(row).unwrap_or(&mut 0.0))?;
+        }
+        Ok(())
     }
 
     /// Gives the first so many rows in runs that lie one after another: the number of the first, the words, the scales.
@@ -111,12 +114,12 @@ impl HostRows {
 impl Chunk {
     /// Offers the rows whose bits are set; the chunk's own first is this one of all.
     fn search(&self, shape: &Shape, query: &Query, allowed: &[u32], first: u32, best: &mut Best) {
-        let mut keys = [0.0; BLOCK];
+        let mut keys = [[0.0; FOUR]; BLOCK / FOUR];
         for ((block, bits), first) in allowed.iter().enumerate().zip((first..).step_by(BLOCK)) {
             if *bits == u32::MAX {
                 self.compare(shape, query, block * BLOCK, &mut keys);
             } else {
-                for (four, keys) in keys.chunks_exact_mut(FOUR).enumerate() {
+                for (four, keys) in keys.chunks_exact_mut(1).enumerate() {
                     if bits >> (FOUR * four) & 0b1111 != 0 {
                         self.compare(shape, query, block * BLOCK + four * FOUR, keys);
                     }
@@ -125,20 +128,20 @@ impl Chunk {
             let mut left = *bits;
             while left != 0 {
                 let row = left.trailing_zeros();
-                best.offer(Hit { key: keys[row as usize], row: first + row });
+                best.offer(Hit { key: keys.as_flattened()[row as usize], row: first + row });
                 left &= left - 1;
             }
         }
     }
 
     /// The keys of rows from one on.
-    fn compare(&self, shape: &Shape, query: &Query, row: usize, keys: &mut [f32]) {
-        let stride = shape.stride();
-        let words = &self.words[row * stride..(row + keys.len()) * stride];
+    fn compare(&self, shape: &Shape, query: &Query, row: usize, keys: &mut [[f32; FOUR]]) {
+        let (stride, end) = (shape.stride(), row + keys.len() * FOUR);
+        let words = &self.words[row * stride..end * stride];
         match query {
-            Query::Floats(query) => scan_f32(bytemuck::cast_slice(words), query, keys),
+            Query::Floats(query) => scan_f32(bytemuck::cast_slice(words), query.as_chunks().0, keys),
             Query::Integers { codes, .. } => {
-                scan_int8(bytemuck::cast_slice(words), &self.scales[row..row + keys.len()], codes, keys);
+                scan_int8(bytemuck::cast_slice(words), self.scales[row..end].as_chunks().0, codes.as_chunks().0, keys);
             }
             Query::Bits(query) => scan_bits(words, query, shape.dimensions, keys),
         }

@@ -21,65 +21,42 @@ const GROUP: usize = 64;
 /// Rows that an invocation compares at once.
 const ROWS: usize = 4;
 
-/// The kernels of rows of a shape: keys, the best of them, the best of hits.
-#[derive(Debug, Clone)]
-pub struct Kernels {
-    /// Rows `[rows][stride]`, their scales and the query to keys; binding 1 to 4.
-    pub scan: Kernel,
-    /// Rows that a workgroup of it compares.
-    pub rows_per_group: usize,
-    /// Keys and the hit that all have to be behind to hits; binding 1 to 3.
-    pub first: Kernel,
-    /// Hits to fewer; binding 1 and 2.
-    pub next: Kernel,
+/// Invocations side by side that read one row, so that they read what lies side by side.
+fn lanes(shape: &Shape) -> usize {
+    if shape.stride() < 32 { 1 } else { 8 }
 }
 
-impl Kernels {
-    /// Of rows of this shape.
-    pub fn new(shape: &Shape) -> Self {
-        let vectors = shape.stride() / 4;
-        // Invocations side by side read one row, so that they read what lies side by side.
-        let lanes = if vectors < 8 { 1 } else { 8 };
-        let count = |name, count| (name, Const::Count(count));
-        let precision = match shape.precision {
-            Precision::Float32 => fragment!("search/float32.wgsl"),
-            Precision::Int8 => fragment!("search/int8.wgsl"),
-            Precision::Binary => fragment!("search/binary.wgsl"),
-        };
-        let scan = kernel(
-            "scan",
-            vec![fragment!("search/scan.wgsl"), precision],
-            vec![
-                count("GROUP", GROUP),
-                count("LANES", lanes),
-                count("STRIDE4", vectors),
-                count("DIMENSIONS", shape.dimensions),
-            ],
-            &[false, false, false, true],
-        );
-        let block = || vec![count("BLOCK", BLOCK)];
-        let best = |name, own: Fragment, writes: &[bool]| {
-            kernel(name, vec![fragment!("search/best.wgsl"), own], block(), writes)
-        };
-        Self {
-            scan,
-            rows_per_group: GROUP / lanes * ROWS,
-            first: best("best_keys", fragment!("search/best_keys.wgsl"), &[false, false, true]),
-            next: best("best_hits", fragment!("search/best_hits.wgsl"), &[false, true]),
-        }
-    }
-
-    /// All of them.
-    pub fn all(&self) -> [&Kernel; 3] {
-        [&self.scan, &self.first, &self.next]
-    }
+/// Rows that a workgroup of the first kernel compares.
+pub fn rows_per_group(shape: &Shape) -> usize {
+    GROUP / lanes(shape) * ROWS
 }
 
-/// A kernel whose buffers are given when it is bound; for each, whether it is written.
-fn kernel(name: &'static str, fragments: Vec<Fragment>, consts: Vec<(&'static str, Const)>, writes: &[bool]) -> Kernel {
-    let buf = |id| Buf { id, rows: Rows::Tokens, width: 1, stride: 1 };
-    let operand =
-        |(id, written): (usize, &bool)| if *written { Operand::Write(buf(id)) } else { Operand::Read(buf(id)) };
-    let operands = writes.iter().enumerate().map(operand).collect();
-    Kernel { name, fragments, consts, operands, grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 } }
+/// The kernels of rows of a shape, with their bindings from 1 on:
+/// - rows `[rows][stride]`, their scales and the query to keys;
+/// - keys, and the hit that all have to be behind, to the best hits of each block;
+/// - hits to the best of each block.
+pub fn kernels(shape: &Shape) -> [Kernel; 3] {
+    let precision = match shape.precision {
+        Precision::Float32 => fragment!("search/float32.wgsl"),
+        Precision::Int8 => fragment!("search/int8.wgsl"),
+        Precision::Binary => fragment!("search/binary.wgsl"),
+    };
+    let consts =
+        [("GROUP", GROUP), ("LANES", lanes(shape)), ("STRIDE4", shape.stride() / 4), ("DIMENSIONS", shape.dimensions)];
+    let (best, block) = (fragment!("search/best.wgsl"), [("BLOCK", BLOCK)]);
+    [
+        kernel("scan", [fragment!("search/scan.wgsl"), precision], &consts, 3),
+        kernel("best_keys", [best, fragment!("search/best_keys.wgsl")], &block, 2),
+        kernel("best_hits", [best, fragment!("search/best_hits.wgsl")], &block, 1),
+    ]
+}
+
+/// A kernel whose buffers are given when it is bound: so many that it reads, and one that it writes.
+fn kernel(name: &'static str, fragments: [Fragment; 2], consts: &[(&'static str, usize)], reads: usize) -> Kernel {
+    let buf = Buf { id: 0, rows: Rows::Tokens, width: 1, stride: 1 };
+    let mut operands = vec![Operand::Read(buf); reads];
+    operands.push(Operand::Write(buf));
+    let consts = consts.iter().map(|(name, count)| (*name, Const::Count(*count))).collect();
+    let grid = Grid { rows: Rows::Tokens, per_group: 1, y: 1 };
+    Kernel { name, fragments: fragments.to_vec(), consts, operands, grid }
 }

@@ -41,8 +41,8 @@ pub const MOST_FOUND: usize = 4096;
 const GPU_BYTES: usize = 8 << 20;
 /// Bytes of encoded rows that are taken apart at once.
 const PART_BYTES: usize = 256 << 10;
-/// Most rows: the last number of 32 bits means none.
-const MOST_ROWS: usize = u32::MAX as usize;
+/// Most rows: numbers of 32 bits have room for more, so that their ends need no care.
+const MOST_ROWS: usize = 1 << 31;
 /// Rows of a word of a bitmap.
 const WORD: usize = 32;
 
@@ -133,16 +133,11 @@ impl Collection {
             return Err(Error::argument(format!("{bytes} bytes are no rows of {row_bytes} bytes each")));
         }
         let first = self.count;
-        let count = match first.checked_add(bytes / row_bytes) {
-            Some(count) if count <= MOST_ROWS => count,
-            _ => {
-                return Err(Error::LimitExceeded {
-                    what: "the number of rows".into(),
-                    found: u64::MAX,
-                    limit: u64::from(u32::MAX),
-                });
-            }
-        };
+        let count = first.saturating_add(bytes / row_bytes);
+        if count > MOST_ROWS {
+            let (found, limit) = (count as u64, MOST_ROWS as u64);
+            return Err(Error::LimitExceeded { what: "the number of rows".into(), found, limit });
+        }
         let appended = self.put(rows, count).await;
         if let Err(error) = appended {
             match &mut self.place {
@@ -160,7 +155,7 @@ impl Collection {
 
     /// Puts rows behind those that there are, so that there would be `count`.
     async fn put(&mut self, rows: &dyn Rows, count: usize) -> Result<()> {
-        let (first, row_bytes, stride) = (self.count, self.shape.row_bytes(), self.shape.stride());
+        let (first, row_bytes) = (self.count, self.shape.row_bytes());
         let words = count.div_ceil(WORD);
         if words > self.live.len() {
             let room = self.live.try_reserve(words - self.live.len());
@@ -176,24 +171,17 @@ impl Collection {
         let mut encoded = reserved(part * row_bytes, "appending rows")?;
         encoded.resize(part * row_bytes, 0);
         // On their way to a GPU.
-        let waiting = if self.is_on_gpu() { part } else { 0 };
-        let (mut packed, mut scales) = (vec![0; waiting * stride], vec![0.0; waiting]);
+        let mut waiting = HostRows::new(&self.shape);
         for from in (first..count).step_by(part.max(1)) {
-            let rows_now = part.min(count - from);
-            let encoded = &mut encoded[..rows_now * row_bytes];
+            let encoded = &mut encoded[..part.min(count - from) * row_bytes];
             rows.copy((from - first) * row_bytes, encoded)?;
-            let encoded = encoded.chunks_exact(row_bytes);
             match &mut self.place {
-                Place::Host(host) => {
-                    for (row, encoded) in (from..).zip(encoded) {
-                        host.put(&self.shape, row, encoded)?;
-                    }
-                }
+                Place::Host(host) => host.put(&self.shape, from, encoded)?,
                 Place::Gpu(gpu) => {
-                    for ((encoded, words), scale) in encoded.zip(packed.chunks_exact_mut(stride)).zip(&mut scales) {
-                        self.shape.unpack(encoded, words, scale)?;
-                    }
-                    gpu.write(from, &packed[..rows_now * stride], &scales[..rows_now]);
+                    let count = encoded.len() / row_bytes;
+                    waiting.reserve(&self.shape, count)?;
+                    waiting.put(&self.shape, 0, encoded)?;
+                    waiting.runs(count, |row, words, scales| gpu.write(from + row, words, scales));
                 }
             }
         }

@@ -128,7 +128,7 @@ impl Shape {
             values.copy_from_slice(vector);
             self.prepare(&mut values, index)?;
             match self.precision {
-                Precision::Float32 => values.iter().for_each(|value| rows.extend_from_slice(&value.to_le_bytes())),
+                Precision::Float32 => rows.extend_from_slice(bytemuck::cast_slice(&values)),
                 Precision::Int8 => {
                     let scale = scale_of(&values);
                     rows.extend(values.iter().map(|value| code_of(*value, scale)));
@@ -142,15 +142,12 @@ impl Shape {
 
     /// Checks the values of a vector, the one of this `index` in its call, and scales it to unit length where that is asked for.
     fn prepare(&self, values: &mut [f32], index: usize) -> Result<()> {
-        let (mut squares, mut largest) = (0.0, 0.0_f32);
-        for value in &*values {
-            if !value.is_finite() {
-                return Err(Error::NonFinite { text: index, reason: "NaN or infinity".into() });
-            }
-            squares += f64::from(*value) * f64::from(*value);
-            largest = largest.max(value.abs());
+        let largest = largest_of(values);
+        if !largest.is_finite() {
+            return Err(Error::NonFinite { text: index, reason: "NaN or infinity".into() });
         }
         if self.similarity == Similarity::Cosine {
+            let squares: f64 = values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
             let length = if squares > 0.0 { squares.sqrt() } else { 1.0 };
             values.iter_mut().for_each(|value| *value = (f64::from(*value) / length) as f32);
         } else if largest > LARGEST {
@@ -164,15 +161,13 @@ impl Shape {
         words.fill(0);
         match self.precision {
             Precision::Float32 => {
-                for (word, value) in words.iter_mut().zip(row.as_chunks().0) {
-                    let value = f32::from_le_bytes(*value);
-                    if !value.is_finite() {
-                        return Err(Error::argument("an encoded row has a value that is not finite"));
-                    }
-                    if value.abs() > LARGEST {
-                        return Err(too_large(value.abs()));
-                    }
-                    *word = value.to_bits();
+                bytemuck::cast_slice_mut(words)[..row.len()].copy_from_slice(row);
+                let largest = largest_of(bytemuck::cast_slice(words));
+                if !largest.is_finite() {
+                    return Err(Error::argument("an encoded row has a value that is not finite"));
+                }
+                if largest > LARGEST {
+                    return Err(too_large(largest));
                 }
             }
             Precision::Int8 => {
@@ -212,12 +207,12 @@ impl Shape {
         Ok(match self.precision {
             Precision::Float32 => {
                 values.resize(self.stride(), 0.0);
-                Query::Floats(bytemuck::pod_collect_to_vec(&values))
+                Query::Floats(values)
             }
             Precision::Int8 => {
                 let factor = factor_of(&values);
-                let mut codes = vec![[0; CODES]; self.stride() * 4 / CODES];
-                for (code, value) in codes.as_flattened_mut().iter_mut().zip(&values) {
+                let mut codes = vec![0; 4 * self.stride()];
+                for (code, value) in codes.iter_mut().zip(&values) {
                     *code = (f64::from(*value) * factor).round_ties_even() as i16;
                 }
                 Query::Integers { codes, scale: (1.0 / factor) as f32 }
@@ -234,10 +229,10 @@ impl Shape {
 
 /// A query as rows are compared with it.
 pub(super) enum Query {
-    Floats(Vec<[f32; 8]>),
+    Floats(Vec<f32>),
     /// Their sums with a row times its scale and theirs are the score.
     Integers {
-        codes: Vec<[i16; CODES]>,
+        codes: Vec<i16>,
         scale: f32,
     },
     Bits(Vec<u32>),
@@ -255,16 +250,22 @@ impl Query {
     pub fn words(&self) -> Vec<u32> {
         match self {
             Self::Floats(values) => bytemuck::cast_slice(values).to_vec(),
-            Self::Integers { codes, .. } => codes.as_flattened().iter().map(|code| i32::from(*code) as u32).collect(),
+            Self::Integers { codes, .. } => codes.iter().map(|code| i32::from(*code) as u32).collect(),
             Self::Bits(words) => words.clone(),
         }
     }
 }
 
+/// The largest magnitude; infinite where a value is NaN.
+fn largest_of(values: &[f32]) -> f32 {
+    // As integers magnitudes are in the same order, NaN behind infinity.
+    let bits = values.iter().fold(0, |most: u32, value| most.max(value.to_bits() & !(1 << 31)));
+    f32::from_bits(bits.min(f32::INFINITY.to_bits()))
+}
+
 /// What the codes of values are multiples of; zero for values so small that a GPU may take them for zero.
 fn scale_of(values: &[f32]) -> f32 {
-    let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let scale = largest / MOST_CODE;
+    let scale = largest_of(values) / MOST_CODE;
     if scale.is_normal() { scale } else { 0.0 }
 }
 
@@ -276,14 +277,11 @@ fn code_of(value: f32, scale: f32) -> u8 {
 
 /// What the integers of a query are, divided by its values: as large as they may be.
 fn factor_of(values: &[f32]) -> f64 {
-    let (mut largest, mut sum) = (0.0_f64, 0.0);
-    for value in values {
-        largest = largest.max(f64::from(value.abs()));
-        sum += f64::from(value.abs());
-    }
+    let largest = f64::from(largest_of(values));
     if largest == 0.0 {
         return 1.0;
     }
+    let sum: f64 = values.iter().map(|value| f64::from(value.abs())).sum();
     // Rounding can add a half to each.
     let room = MOST_QUERY - 0.5 * values.len() as f64;
     (f64::from(i16::MAX) / largest).min(room / sum)
@@ -335,10 +333,10 @@ mod tests {
             for values in [vec![1.0; dimensions], (0..dimensions).map(|at| 1e-3 + (at % 7) as f32).collect()] {
                 let shape = shape(dimensions, Precision::Int8, Similarity::Dot);
                 let Query::Integers { codes, scale } = shape.query(&values).unwrap() else { panic!("integers") };
-                let sum: i64 = codes.as_flattened().iter().map(|code| i64::from(code.abs())).sum();
+                let sum: i64 = codes.iter().map(|code| i64::from(code.abs())).sum();
                 assert!(127 * sum < 1 << 31, "{dimensions}: {sum}");
                 let error = |(code, value): (&i16, &f32)| (f32::from(*code) * scale - value).abs();
-                let worst = codes.as_flattened().iter().zip(&values).map(error).fold(0.0, f32::max);
+                let worst = codes.iter().zip(&values).map(error).fold(0.0, f32::max);
                 assert!(worst <= 0.51 * scale, "{dimensions}: {worst}");
             }
         }
