@@ -9,9 +9,9 @@ use wgpu::BufferUsages as Usage;
 use super::holding::{Variant, too_large};
 use super::{Gpu, lock, upload};
 use crate::error::{Error, Result};
-use crate::search::Hit;
 use crate::search::kernels::{BLOCK, FRAME_WORDS, HIT_WORDS, KEPT, kernels, rows_per_group};
 use crate::search::shape::Shape;
+use crate::search::{Hit, Run};
 use crate::shader::Held;
 
 /// Bytes of the rows of a piece, where a buffer can be so large.
@@ -193,24 +193,27 @@ impl ResidentRows {
         levels
     }
 
-    /// Writes rows from one on, for which there is room: their words, and their scales where they have any.
-    pub fn write(&self, mut first: usize, mut words: &[u32], mut scales: &[f32]) {
+    /// Writes runs of rows from the row `start` on, for which there is room.
+    pub fn write(&self, start: usize, runs: Vec<Run>) {
         let (queue, stride) = (&self.gpu.queue, self.shape.stride());
-        while !words.is_empty() {
-            let (piece, row) = (&self.pieces[first / self.rows_per_piece], first % self.rows_per_piece);
-            let count = (words.len() / stride).min(self.rows_per_piece - row);
-            let (now, later) = words.split_at(count * stride);
-            queue.write_buffer(&piece.rows, (4 * row * stride) as u64, bytemuck::cast_slice(now));
-            words = later;
-            if self.shape.scaled() {
-                let (now, later) = scales.split_at(count);
-                queue.write_buffer(&piece.scales, 4 * row as u64, bytemuck::cast_slice(now));
-                scales = later;
+        for Run { first, mut words, mut scales } in runs {
+            let mut first = start + first;
+            while !words.is_empty() {
+                let (piece, row) = (&self.pieces[first / self.rows_per_piece], first % self.rows_per_piece);
+                let count = (words.len() / stride).min(self.rows_per_piece - row);
+                let (now, later) = words.split_at(count * stride);
+                queue.write_buffer(&piece.rows, (4 * row * stride) as u64, bytemuck::cast_slice(now));
+                words = later;
+                if self.shape.scaled() {
+                    let (now, later) = scales.split_at(count);
+                    queue.write_buffer(&piece.scales, 4 * row as u64, bytemuck::cast_slice(now));
+                    scales = later;
+                }
+                first += count;
             }
-            first += count;
+            // So that natively the memory on the way stays small.
+            queue.submit([]);
         }
-        // So that natively the memory on the way stays small.
-        queue.submit([]);
     }
 
     /// The best so many of the first rows whose bits are set, of which there are no fewer; `query` is what the kernels read.

@@ -36,21 +36,21 @@ pub async fn run(shape: &Shape, gpu: &mut ResidentRows) -> Result<()> {
         host.put(shape, row, &encoded[..vectors.min(count - row) * row_bytes])?;
     }
     gpu.reserve(count).await?;
-    host.runs(count, |first, words, scales| gpu.write(first, words, scales));
+    gpu.write(0, host.runs(count));
     // One word in eight is of rows that are not to be found.
     let word = |word| if word % 8 == 3 { 0 } else { u32::MAX };
     let mut allowed: Vec<u32> = (0..count.div_ceil(32)).map(word).collect();
     if let Some(last) = allowed.last_mut() {
         *last &= u32::MAX >> (count.wrapping_neg() % 32);
     }
-    let most = (KEPT + KEPT / 4).min(count);
-    let expected = host.search(shape, &query, &allowed, most);
-    let found = gpu.search(&query.words(), count, &allowed, most).await?;
-    let largest = expected.iter().fold(f32::MIN_POSITIVE, |largest, hit| largest.max(hit.key.abs()));
-    let mut error = if found.len() == expected.len() { 0.0_f32 } else { f32::INFINITY };
+    let expected = host.search(shape, &query, &allowed, KEPT + KEPT / 4);
+    let found = gpu.search(&query.words(), count, &allowed, expected.len()).await?;
+    let (mut error, mut largest) = (0.0_f32, f32::MIN_POSITIVE);
     for (found, expected) in found.iter().zip(&expected) {
-        error = error.max((found.key - expected.key).abs() / largest);
+        error = error.max((found.key - expected.key).abs());
+        largest = largest.max(expected.key.abs());
     }
+    error /= largest;
     let allowed = if shape.precision == Precision::Float32 { TOLERANCE } else { 0.0 };
     if error > allowed || allowed == 0.0 && found != expected {
         return Err(Error::SelfCheckFailed { kernel: "scan".into(), error, allowed });

@@ -23,6 +23,15 @@ pub(super) struct HostRows {
     rows_per_chunk: usize,
 }
 
+/// Rows from one on that lie one after another.
+pub(crate) struct Run<'a> {
+    pub first: usize,
+    /// `[rows][stride]`
+    pub words: &'a [u32],
+    /// Of each row, where rows have them.
+    pub scales: &'a [f32],
+}
+
 struct Chunk {
     /// `[rows][stride]`
     words: Vec<u32>,
@@ -76,12 +85,15 @@ impl HostRows {
         Ok(())
     }
 
-    /// Gives the first so many rows in runs that lie one after another: the number of the first, the words, the scales.
-    pub fn runs(&self, count: usize, mut give: impl FnMut(usize, &[u32], &[f32])) {
+    /// The first so many rows in runs that lie one after another.
+    pub fn runs(&self, count: usize) -> Vec<Run<'_>> {
+        let mut runs = Vec::new();
         for (chunk, first) in self.chunks.iter().zip((0..count).step_by(self.rows_per_chunk)) {
             let rows = self.rows_per_chunk.min(count - first);
-            give(first, &chunk.words[..rows * self.stride], &chunk.scales[..rows.min(chunk.scales.len())]);
+            let scales = &chunk.scales[..rows.min(chunk.scales.len())];
+            runs.push(Run { first, words: &chunk.words[..rows * self.stride], scales });
         }
+        runs
     }
 
     /// The best of the rows whose bits are set, 32 a word.

@@ -19,6 +19,8 @@
 //! # }
 //! ```
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod bench;
 mod best;
 mod check;
 mod host;
@@ -26,6 +28,7 @@ pub mod kernels;
 pub(crate) mod shape;
 
 pub(crate) use best::Hit;
+pub(crate) use host::Run;
 pub use shape::{MOST_DIMENSIONS, Precision, Shape, Similarity};
 
 use host::HostRows;
@@ -181,7 +184,7 @@ impl Collection {
                     let count = encoded.len() / row_bytes;
                     waiting.reserve(&self.shape, count)?;
                     waiting.put(&self.shape, 0, encoded)?;
-                    waiting.runs(count, |row, words, scales| gpu.write(from + row, words, scales));
+                    gpu.write(from, waiting.runs(count));
                 }
             }
         }
@@ -198,7 +201,7 @@ impl Collection {
         let mut gpu = ResidentRows::new(device.clone(), &self.shape).await?;
         check::run(&self.shape, &mut gpu).await?;
         gpu.reserve(self.count).await?;
-        host.runs(self.count, |first, words, scales| gpu.write(first, words, scales));
+        gpu.write(0, host.runs(self.count));
         self.place = Place::Gpu(Box::new(gpu));
         Ok(())
     }
@@ -239,10 +242,12 @@ impl Collection {
             Place::Host(host) => host.search(&self.shape, &query, &bits, most),
             Place::Gpu(gpu) => gpu.search(&query.words(), self.count, &bits, most).await?,
         };
-        Ok(Found {
-            rows: hits.iter().map(|hit| hit.row).collect(),
-            scores: hits.iter().map(|hit| query.score(hit.key)).collect(),
-        })
+        let mut found = Found::default();
+        for Hit { key, row } in hits {
+            found.rows.push(row);
+            found.scores.push(query.score(key));
+        }
+        Ok(found)
     }
 }
 
