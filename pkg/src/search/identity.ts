@@ -19,6 +19,8 @@ export async function identify(
   signal: AbortSignal | undefined,
 ): Promise<Omit<Made, "rowBytes">> {
   const { info } = encoder;
+  const by = info.similarity;
+  if (by !== "cosine" && by !== "dot") throw new EmbedletError("unsupported-option", `An index compares by cosine or dot product, this model's vectors by ${by} distance.`);
   const form = precision ?? stored?.precision ?? "int8";
   const width = dimensions ?? stored?.dimensions ?? info.dimensions;
   if (dimensions === undefined && width > info.dimensions) throw mismatch(`the model has ${info.dimensions} dimensions, and the index ${width}`);
@@ -27,7 +29,7 @@ export async function identify(
     model: model ?? stored?.model ?? null,
     architecture: info.architecture,
     dimensions: width,
-    similarity: info.similarity,
+    similarity: by,
     precision: form,
     vectors: form !== "float32" && (rescore ?? stored?.vectors ?? true),
     prompts: info.prompts,

@@ -1,7 +1,7 @@
 // What an index is made of: which segments, which of their documents are removed, and which model made the vectors. A commit is a new
 // manifest, written last; whatever no manifest names is not there.
 
-import type { Similarity } from "../types.js";
+import type { CollectionShape } from "../collection.js";
 import { damaged, frame, isSize, unframe } from "./file.js";
 import type { Segment, SegmentRef, Shape } from "./segment.js";
 import type { IndexPrecision } from "./types.js";
@@ -10,7 +10,7 @@ import type { IndexPrecision } from "./types.js";
 export interface Made extends Shape {
   model: string | null;
   architecture: string;
-  similarity: Similarity;
+  similarity: CollectionShape["similarity"];
   precision: IndexPrecision;
   /** The model's prompts by name. */
   prompts: Record<string, string>;

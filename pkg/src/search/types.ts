@@ -2,7 +2,7 @@
 
 import type { Encoder } from "../encoder.js";
 import type { ChunkOptions, FileBytes, Similarity } from "../types.js";
-import type { Collection, CollectionOptions } from "./collection.js";
+import type { Collection, CollectionOptions } from "../collection.js";
 import type { IndexStorage } from "./storage.js";
 
 /** What JSON can hold. */

@@ -2,7 +2,7 @@
 // what has changed in it, whoever made it.
 
 import { EmbedletError } from "../errors.js";
-import type { Collection } from "./collection.js";
+import type { Collection } from "../collection.js";
 import { isDamage } from "./file.js";
 import type { Predicate } from "./metadata.js";
 import { segmentsOf, type Made, type State } from "./manifest.js";
