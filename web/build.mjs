@@ -10,6 +10,7 @@ import { createRequire } from "node:module";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { LATER } from "./later.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { values } = parseArgs({ options: {
@@ -22,16 +23,13 @@ const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
 
 const PAGE = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.json"];
 const PACKAGE = ["index.js", "worker.js", "cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
-/** Modules that are loaded when their room is first shown. */
-const LATER = ["bench", "map-room"];
-
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });
 for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
 for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
 
 await esbuild.build({
-  entryPoints: ["main", ...LATER].map((name) => join(here, `src/${name}.ts`)),
+  entryPoints: ["main.js", ...LATER.filter((file) => !file.includes("/"))].map((file) => join(here, "src", file.replace(/js$/, "ts"))),
   outdir: out,
   bundle: true,
   format: "esm",
@@ -42,7 +40,7 @@ await esbuild.build({
     name: "what stands beside the page",
     setup(build) {
       build.onResolve({ filter: /^embedlet(\/|$)/ }, ({ path }) => ({ path: `./embedlet/${path.split("/")[1] ?? "index"}.js`, external: true }));
-      build.onResolve({ filter: /^\.\// }, ({ path }) => (LATER.includes(path.slice(2, -3)) ? { path, external: true } : undefined));
+      build.onResolve({ filter: /^\.\// }, ({ path }) => (LATER.includes(path.slice(2)) ? { path, external: true } : undefined));
     },
   }],
 });
@@ -54,7 +52,7 @@ const files = readdirSync(out, { recursive: true, withFileTypes: true })
   .map((path) => [path === "index.html" ? "" : path, `sha256-${createHash("sha256").update(readFileSync(join(out, path))).digest("base64")}`]);
 const version = createHash("sha256").update(JSON.stringify(files)).digest("hex").slice(0, 12);
 writeFileSync(join(out, "sw.js"), esbuild.transformSync(readFileSync(join(here, "sw.js"), "utf8"), {
-  define: { VERSION: JSON.stringify(version), FILES: JSON.stringify(files) },
+  define: { VERSION: JSON.stringify(version), FILES: JSON.stringify(files), LATER: JSON.stringify(LATER) },
   minify: true,
   target: "es2022",
 }).code);

@@ -3,7 +3,7 @@
 // after its first load. Requests for anything else, other origins above all, never pass through here.
 //
 // `build.mjs` fills in VERSION and FILES, the list of [path, "sha256-…"] with "" for the page itself, since some hosts redirect
-// "index.html"; each version has its own cache.
+// "index.html"; each version has its own cache. LATER are those of the files that wait until the page has its model.
 
 const scope = new URL("./", self.location.href);
 const PREFIX = `embedlet ${scope.pathname} `; // caches belong to the origin, which may serve several such pages
@@ -18,8 +18,7 @@ self.addEventListener("install", (event) => {
   event.waitUntil((async () => {
     const cache = await caches.open(PAGE);
     // A deployment that is only half there fails the hash, and the version before stays.
-    const used = FILES.filter(([path]) => path !== UNUSED);
-    await cache.addAll(used.map(([path, integrity]) => new Request(new URL(path, scope), { integrity, cache: "no-cache" })));
+    await cache.addAll(FILES.filter(([path]) => path !== UNUSED && !LATER.includes(path)).map(checked));
   })());
 });
 
@@ -32,10 +31,21 @@ self.addEventListener("activate", (event) => {
   })());
 });
 
-// The other message, "stay", asks for nothing: that it comes keeps the worker awake.
+// The third message, "stay", asks for nothing: that it comes keeps the worker awake.
 self.addEventListener("message", (event) => {
   if (event.data === "activate") event.waitUntil(self.skipWaiting());
+  if (event.data === "rest") event.waitUntil(storeRest());
 });
+
+/** Stores what has waited. A file that does not come is asked for again at the next visit. */
+async function storeRest() {
+  const cache = await caches.open(PAGE);
+  const stored = (await cache.keys()).map(({ url }) => url);
+  const missing = FILES.filter(([path]) => LATER.includes(path) && !stored.includes(new URL(path, scope).href));
+  await Promise.allSettled(missing.map((file) => cache.add(checked(file))));
+}
+
+const checked = ([path, integrity]) => new Request(new URL(path, scope), { integrity, cache: "no-cache" });
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
@@ -49,7 +59,8 @@ self.addEventListener("fetch", (event) => {
 
 async function pageFile(path, request) {
   const cache = await caches.open(PAGE);
-  return (await cache.match(new URL(path, scope))) ?? fetch(request);
+  // Those that are not stored yet must be of this version all the same.
+  return (await cache.match(new URL(path, scope))) ?? fetch(LATER.includes(path) ? checked(FILES.find(([known]) => known === path)) : request);
 }
 
 /**

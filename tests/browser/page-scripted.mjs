@@ -5,6 +5,8 @@
 const WORDS = 8192;
 
 export class Encoder {
+  static cache = { list: async () => [] };
+
   static async load(source, { device = "auto", signal, onProgress } = {}) {
     signal?.throwIfAborted();
     const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });

@@ -339,6 +339,7 @@ test("after one load the page asks for nothing, works without its server, and th
     await adds(page, 1, () => page.getByRole("button", { name: "Add these texts" }).click());
     assert.deepEqual(brief.requests, []);
 
+    await page.waitForFunction(async () => (await caches.match("map-room.js")) !== undefined);
     await brief.close();
     await page.context().setOffline(true);
     await page.goto(`${brief.url}?device=wasm&query=why+does+the+same+side+of+the+moon+face+us`);
@@ -346,6 +347,8 @@ test("after one load the page asks for nothing, works without its server, and th
     const seen = await report(page);
     assert.equal(seen.error, null);
     assert.equal(seen.topHits[0].title, "The same face of the Moon");
+    await tab(page, "Map").click();
+    await page.getByRole("img", { name: /^Map: 12\d texts/ }).waitFor();
     assert.deepEqual(page.complaints, []);
 
     await page.getByRole("button", { name: "Remove the stored model" }).click();

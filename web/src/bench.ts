@@ -7,6 +7,8 @@ import { deviceName } from "./device-card.js";
 import { announce, element } from "./dom.js";
 import { isAbort, problemOf } from "./errors.js";
 import { count, duration } from "./format.js";
+import type { Choice } from "./model-card.js";
+import { keeps } from "./offline.js";
 
 type Device = EncoderInfo["device"];
 type Cell = (typeof cells)[number];
@@ -20,7 +22,7 @@ const BUDGET_MS = 5000;
 /** A turn lasts at least so long: short calls are repeated. */
 const TURN_MS = 100;
 
-export async function benchRoom(room: HTMLElement, model: string): Promise<void> {
+export async function benchRoom(room: HTMLElement, modelOf: () => Choice): Promise<void> {
   const words = ((await (await fetch("sample.json")).json()) as { text: string }[]).flatMap(({ text }) => text.split(/\s+/));
   let abort = new AbortController();
 
@@ -55,12 +57,13 @@ export async function benchRoom(room: HTMLElement, model: string): Promise<void>
     const timed = cells.filter(({ name }) => chosen.includes(name));
     if (document.documentElement.dataset.state !== "ready") return say("Wait until the page's own texts are embedded.");
     if (devices.length === 0 || timed.length === 0) return say("Choose a device and some texts.");
+    const model = modelOf();
     abort = new AbortController();
     const { signal } = abort;
     const encoders: { encoder: Encoder; contender: Contender }[] = [];
     const contenders: Contender[] = devices.map((device) => ({ name: `embedlet ${device}`, results: {} }));
     const found = { date: new Date().toISOString().slice(0, 10), browser: navigator.userAgent, cores: navigator.hardwareConcurrency,
-      model, rounds: ROUNDS, cells: [] as (Cell & { tokens: number })[], contenders };
+      model: model.name, rounds: ROUNDS, cells: [] as (Cell & { tokens: number })[], contenders };
     bar.max = devices.length + timed.length * ROUNDS;
     bar.value = 0;
     charts.replaceChildren();
@@ -72,8 +75,7 @@ export async function benchRoom(room: HTMLElement, model: string): Promise<void>
         const contender = contenders[at]!;
         try {
           const start = performance.now();
-          // As everywhere in the page, whose service worker keeps models.
-          const encoder = await Encoder.load(model, { device, signal, cache: false });
+          const encoder = await Encoder.load(model.source, { device, signal, cache: !keeps(model.source) });
           encoders.push({ encoder, contender });
           const load = performance.now() - start;
           await encoder.embed(textsOf(cells[0]!, words), { signal });

@@ -3,7 +3,7 @@
 
 import type { ErrorCode } from "embedlet";
 
-const FILE = "Look whether the model folder is complete, or name another one with ?model= in the address.";
+const FILE = "Look whether the model folder is complete, or choose another one under Model.";
 const DEVICE = "Choose WebAssembly under Device: it runs everywhere, if more slowly.";
 
 const ADVICE: Partial<Record<ErrorCode, string>> = {
@@ -17,8 +17,8 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   "missing-tensor": FILE,
   "wrong-shape": FILE,
   "unsupported-dtype": "Use the model in f32, f16 or bf16.",
-  "unsupported-option": FILE,
-  "unsupported-architecture": "Name a model of another kind with ?model= in the address.",
+  "unsupported-option": "Choose another precision under Model, or another device.",
+  "unsupported-architecture": "Choose a model of another kind under Model.",
   "limit-exceeded": "The model is too large for this device; use a smaller one.",
   "no-webgpu": `This browser has no WebGPU, or has it switched off. ${DEVICE}`,
   "no-adapter": `The browser offers no graphics device here. ${DEVICE}`,

@@ -1,7 +1,7 @@
 // The page: reads its address, loads the encoder, and ties the widgets together. What each widget shows is in its own file.
 //
 // Address: ?model=  folder address or hub id, default "./model/"      ?device=  auto, webgpu or wasm
-//          ?query=  searched for as soon as the texts are embedded
+//          ?precision=  auto, f32, f16 or int8                          ?query=  searched for as soon as the texts are embedded
 // A program that drives the page waits for `data-state` of the root element ("loading", "indexing", then "ready", "error" or
 // "cancelled") and reads the JSON in `#report`.
 
@@ -14,6 +14,7 @@ import { count, duration, megabytes } from "./format.js";
 import { Library, type Progress } from "./library.js";
 import { loadPanel } from "./load-panel.js";
 import type { mapRoom } from "./map-room.js";
+import { type Choice, isPrecision, modelCard, type Precision } from "./model-card.js";
 import * as offline from "./offline.js";
 import { split } from "./passages.js";
 import { allowOwnScripts } from "./policy.js";
@@ -26,9 +27,11 @@ type State = "loading" | "indexing" | "ready" | "error" | "cancelled";
 const SAMPLE = "Sample collection";
 
 const address = new URLSearchParams(location.search);
-const model = address.get("model") ?? "./model/";
-const wanted = address.get("device");
-let device: Device = isDevice(wanted) ? wanted : "auto";
+const named = address.get("model") ?? "./model/";
+let model: Choice = { source: named, name: named };
+const wanted = { device: address.get("device"), precision: address.get("precision") };
+let device: Device = isDevice(wanted.device) ? wanted.device : "auto";
+let precision: Precision = isPrecision(wanted.precision) ? wanted.precision : "auto";
 
 let encoder: Encoder | null = null;
 let abort = new AbortController();
@@ -44,6 +47,13 @@ const card = deviceCard((chosen) => {
   device = chosen;
   void load();
 });
+const picker = modelCard((chosen) => {
+  model = chosen;
+  void load();
+}, (chosen) => {
+  precision = chosen;
+  void load();
+});
 const library = new Library(indexed);
 const search = searchRoom(library, { failed: fail, changed: report });
 const classify = classifyRoom(fail);
@@ -53,7 +63,7 @@ const texts = textsRoom(library, () => {
 });
 tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
   if (panel.id === "room-bench" && !panel.querySelector("button")) {
-    void later(panel, async () => (await import("./bench.js")).benchRoom(panel, model));
+    void later(panel, async () => (await import("./bench.js")).benchRoom(panel, () => model));
   }
   if (panel.id === "room-map" && map === null) {
     void later(panel, async () => {
@@ -92,14 +102,15 @@ async function load(): Promise<void> {
   Object.assign(timings, { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null });
   enter("loading");
   card.chosen(device);
+  picker.chosen(model, precision);
   card.empty("loading …");
   panel.begin();
   try {
     await served;
     signal.throwIfAborted();
     const start = performance.now();
-    // The page's service worker keeps models already.
-    const next = await offline.awake(Encoder.load(model, { device, signal, cache: false, onProgress: panel.progress }));
+    const options = { device, precision, signal, cache: !offline.keeps(model.source), onProgress: panel.progress };
+    const next = await offline.awake(Encoder.load(model.source, options));
     const loadMs = performance.now() - start;
     try {
       await next.embedQuery("first vector", { signal });
@@ -123,6 +134,7 @@ async function load(): Promise<void> {
   library.use(encoder);
   search.use(encoder);
   search.run(); // queues before the texts: the query's vector is there when the first of them are
+  offline.storeRest();
   void showStored();
   await index();
   classify.use(encoder);
@@ -179,7 +191,7 @@ function fail(error: unknown): void {
   enter("error");
   card.empty("not loaded");
   panel.failed(problem, loaded ? "The encoder stopped" : "The model did not load");
-  if (problem.aboutFiles) void offline.forgetModels().then(showStored);
+  if (problem.aboutFiles && offline.keeps(model.source)) void offline.forgetServed().then(showStored);
 }
 
 function enter(next: State): void {
@@ -215,7 +227,7 @@ function report(): void {
   );
   const info = encoder?.info ?? null;
   byId("report", HTMLElement).textContent = JSON.stringify({
-    state, model, device: info?.device ?? null, adapter: info?.adapter ?? null, reason: info?.reason ?? null,
+    state, model: model.name, device: info?.device ?? null, adapter: info?.adapter ?? null, reason: info?.reason ?? null,
     dispatches: info?.dispatches ?? null, loadMs, timeToFirstVectorMs, textsPerSecond, queryMs,
     documents: library.documents.length, passages: library.passages, query, topHits,
     error: problem && { code: problem.code, message: problem.message }, info,

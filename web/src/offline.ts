@@ -1,6 +1,8 @@
 // The page's side of the service worker (`sw.js`): starts it, keeps it awake while a model comes through it, forgets stored
 // models, and offers a newer version of the page. Where there is no service worker everything works, only not offline.
 
+import { Encoder } from "embedlet";
+
 /** How long a load waits for the service worker on the first visit. A model that comes before it does is not stored. */
 const START_MS = 4000;
 /** Browsers stop a service worker that has had no event for 30 s, and with it the download that it passes on. */
@@ -8,6 +10,10 @@ const AWAKE_MS = 10_000;
 
 /** The cache that `sw.js` fills under the same name. */
 const MODELS = `embedlet ${new URL("./", document.baseURI).pathname} models`;
+
+/** Whether the service worker keeps a model; others the package keeps. */
+export const keeps = (source: string | File[]): boolean =>
+  typeof source === "string" && Boolean(workers) && new URL(source, document.baseURI).href.startsWith(new URL("./model/", document.baseURI).href);
 
 const workers: ServiceWorkerContainer | undefined = navigator.serviceWorker;
 
@@ -53,12 +59,24 @@ export async function awake<T>(load: Promise<T>): Promise<T> {
   }
 }
 
+/** Has the files stored that are not needed before the model. */
+export function storeRest(): void {
+  workers?.controller?.postMessage("rest");
+}
+
 /** Whether the service worker has model files, and the bytes that this origin keeps in all, as far as the browser tells. */
 export async function stored(): Promise<{ page: boolean; model: boolean; bytes: number }> {
-  const model = (await globalThis.caches?.has(MODELS)) ?? false;
+  const model = globalThis.caches !== undefined && ((await caches.has(MODELS)) || (await Encoder.cache.list()).length > 0);
   return { page: Boolean(workers?.controller), model, bytes: (await navigator.storage?.estimate?.())?.usage ?? 0 };
 }
 
-export async function forgetModels(): Promise<void> {
+/** Forgets the models that the service worker keeps: it cannot know whether their files are right. */
+export async function forgetServed(): Promise<void> {
   await globalThis.caches?.delete(MODELS);
+}
+
+export async function forgetModels(): Promise<void> {
+  if (globalThis.caches === undefined) return;
+  await forgetServed();
+  await Promise.all((await Encoder.cache.list()).map(({ source }) => Encoder.cache.delete(source)));
 }

@@ -1,0 +1,89 @@
+// The page's model card in Chromium, on the processor: another address, a folder of the reader's, precisions, and the way back from a
+// model that is none. Environment as in `page.test.mjs`.
+
+import assert from "node:assert/strict";
+import { statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { AxeBuilder } from "@axe-core/playwright";
+import { launch } from "./harness.mjs";
+import { open, report, serve, state } from "./page-site.mjs";
+
+const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
+const model = process.env.EMBEDLET_PAGE_MODEL;
+
+let browser;
+let site;
+let page;
+before(async () => {
+  assert.ok(model, "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
+  browser = await launch();
+  site = await serve({ page: dist, model });
+  page = await open(browser);
+  await page.goto(`${site.url}?device=wasm&query=hungry+tomato`);
+  await state(page, "ready", "error");
+});
+after(async () => {
+  await browser?.close();
+  await site?.close();
+});
+
+const name = () => page.getByLabel("Hub id, or address on this site");
+
+/** Does what loads a model, and waits for what became of it. */
+async function loads(act) {
+  await act();
+  await page.waitForFunction(() => document.documentElement.dataset.state === "loading");
+  await state(page, "ready", "error");
+  return report(page);
+}
+
+const modelBytes = () => site.sent.get("model/model.safetensors");
+
+test("an address that has no model says so; what is stored of another stays; the way back is the same card", async () => {
+  assert.equal(await name().inputValue(), "./model/");
+  await name().fill("./nothing/");
+  const failed = await loads(() => page.keyboard.press("Enter"));
+  assert.equal(failed.model, "./nothing/");
+  assert.equal(failed.error.code, "missing-file");
+  assert.match(await page.locator("#error-advice").textContent(), /choose another one under Model/);
+  page.complaints = []; // Chromium itself reports every 404
+
+  await name().fill("./model/");
+  const found = await loads(() => page.getByRole("button", { name: "Load", exact: true }).click());
+  assert.deepEqual([found.error, found.topHits[0].title], [null, "Tomato leaves turning yellow"]);
+  assert.equal(modelBytes(), statSync(join(model, "model.safetensors")).size, "it was downloaded once");
+});
+
+test("a precision is taken, and shown; one that this device has not is refused with a way out", async () => {
+  const whole = (await report(page)).topHits[0].score;
+  const rounded = await loads(() => page.getByLabel("Precision").selectOption("int8"));
+  assert.deepEqual([rounded.error, rounded.info.precision], [null, "int8"]);
+  assert.match(await page.locator("#device").textContent(), /Precisionint8/);
+  assert.notEqual(rounded.topHits[0].score, whole);
+  assert.ok(Math.abs(rounded.topHits[0].score - whole) < 0.05);
+
+  const refused = await loads(() => page.getByRole("button", { name: "WebGPU" }).click());
+  assert.equal(refused.error.code, "unsupported-option");
+  assert.match(await page.locator("#error-advice").textContent(), /another precision under Model/);
+  await loads(() => page.getByRole("button", { name: "WebAssembly" }).click());
+  const exact = await loads(() => page.getByLabel("Precision").selectOption("auto"));
+  assert.equal(exact.topHits[0].score, whole);
+});
+
+test("a folder is read where it lies", async () => {
+  const asked = site.requests.length;
+  const read = await loads(() => page.locator("#model-folder").setInputFiles(model));
+  assert.equal(read.error, null);
+  assert.match(read.model, /^folder .+/);
+  assert.equal(await name().inputValue(), read.model);
+  assert.equal(read.topHits[0].title, "Tomato leaves turning yellow");
+  assert.deepEqual(site.requests.slice(asked), []);
+});
+
+test("axe finds nothing, and the page complained of nothing", async () => {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id} ${nodes[0].html}`), []);
+  assert.deepEqual(page.complaints, []);
+});
