@@ -1,7 +1,7 @@
 // The contract of `embedlet/search`: every public type of the index, documented once. Nothing here runs.
 
 import type { Encoder } from "../encoder.js";
-import type { ChunkOptions, FileBytes, Similarity } from "../types.js";
+import type { ChunkOptions, FileBytes } from "../types.js";
 import type { Collection, CollectionOptions } from "./collection.js";
 import type { IndexStorage } from "./storage.js";
 
@@ -147,7 +147,7 @@ export interface IndexStats {
   model: string | null;
   dimensions: number;
   precision: IndexPrecision;
-  similarity: Similarity;
+  similarity: "cosine" | "dot";
   /** Documents whose bytes were gone, or not what was written. They are found no more; add them again. */
   lost: number;
   /** What was wrong with the files when they were opened; `null` where all was well. */
