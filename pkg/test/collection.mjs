@@ -7,7 +7,8 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
   let removed = new Set();
   let isLost = false;
   let disposed = false;
-  const collection = { dimensions, precision, rowBytes, encode, append, remove, search, dispose, before: () => {}, lose: () => (isLost = true), isDisposed: () => disposed };
+  const collection = { dimensions, precision, rowBytes, encode, append, remove, search, dispose };
+  Object.assign(collection, { before: () => {}, lose: () => (isLost = true), isDisposed: () => disposed });
   /** The same calls within a restore. */
   const restored = { dimensions, precision, rowBytes, append: async (bytes) => put(bytes), remove: async (list) => drop(list) };
 

@@ -73,7 +73,8 @@ export function compare(query: Float32Array, vectors: Float32Array, by: Similari
   const dimensions = query.length;
   const rows = (data: Float32Array) => {
     const count = data.length / dimensions;
-    return new Embeddings({ data: data as Float32Array<ArrayBuffer>, dimensions, tokens: new Uint32Array(count), truncated: new Uint8Array(count) });
+    const nothing = { tokens: new Uint32Array(count), truncated: new Uint8Array(count) };
+    return new Embeddings({ data: data as Float32Array<ArrayBuffer>, dimensions, ...nothing });
   };
   return similarities(rows(query), rows(vectors), by);
 }
