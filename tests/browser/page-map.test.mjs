@@ -42,8 +42,10 @@ test("principal components: rows that differ in one direction or none, and a giv
 
 test("clusters are named by words of their titles that others lack", () => {
   const named = (title, text) => ({ title, text, source: "", passages: [] });
-  const documents = [named("The bread oven", "Bread rises in the oven."), named("Rye bread", "The bread is dark."), named("", "The bread of yesterday"),
-    named("The moon", "The moon pulls at the sea."), named("A full moon", "At night the moon is full."), named("Constructor", "The moon again.")];
+  const documents = [
+    named("The bread oven", "Bread rises in the oven."), named("Rye bread", "The bread is dark."), named("", "The bread of yesterday"),
+    named("The moon", "The moon pulls at the sea."), named("A full moon", "At night the moon is full."), named("Constructor", "The moon again."),
+  ];
   const names = topics(documents, [0, 0, 0, 1, 1, 1], 3);
   assert.match(names[0], /^bread, /);
   assert.match(names[1], /^moon, /);
@@ -184,7 +186,8 @@ describe("the room", () => {
     await page.getByRole("combobox", { name: /^Clusters/ }).selectOption("6");
     await says("30 texts in 6 clusters");
     await page.getByRole("tab", { name: "Your texts" }).click();
-    await page.getByLabel("Paste texts").fill('<b onclick="x">The tide</b>\n\nA spring tide follows the full moon.\n\nAn ebb\n\nBoats lie on the mud.');
+    const pasted = ['<b onclick="x">The tide</b>', "A spring tide follows the full moon.", "An ebb", "Boats lie on the mud."];
+    await page.getByLabel("Paste texts").fill(pasted.join("\n\n"));
     await page.getByRole("button", { name: "Add these texts" }).click();
     await page.getByRole("tab", { name: "Map" }).click();
     await says(`${(await report(page)).documents} texts in 6 clusters`);

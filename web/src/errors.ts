@@ -9,6 +9,7 @@ const DEVICE = "Choose WebAssembly under Device: it runs everywhere, if more slo
 const ADVICE: Partial<Record<ErrorCode, string>> = {
   network: "Look at the connection, then try again.",
   "missing-file": FILE,
+  "invalid-argument": FILE,
   "html-instead-of-file": `The server answered with a web page in place of a file. ${FILE}`,
   "truncated-file": "The download ended early. Try again.",
   "wrong-hash": "The file is not the one that was meant. What was stored of it has been removed; try again.",

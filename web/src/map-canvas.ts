@@ -20,11 +20,8 @@ const REACH = 12;
 /** How far the pointer moves, in pixels, before a press is a line and no click. */
 const SLACK = 5;
 
-/** Hues a golden angle apart: neighbours differ for any number of groups. */
-export function colour(group: number): string {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  return `hsl(${Math.round(group * 137.5 + 170) % 360} ${dark ? "55% 68%" : "65% 36%"})`;
-}
+/** Hues a golden angle apart: neighbours differ for any number of groups. How light they are stands in `style.css`. */
+export const hue = (group: number): string => String(Math.round(group * 137.5 + 170) % 360);
 
 export function mapCanvas(actions: { open(point: number): void; select(points: number[]): void }) {
   const canvas = element("canvas", { role: "img" });
@@ -62,10 +59,12 @@ export function mapCanvas(actions: { open(point: number): void; select(points: n
     points = placed();
     const pen = canvas.getContext("2d")!;
     pen.scale(ratio, ratio);
+    const style = getComputedStyle(canvas);
+    const shade = style.getPropertyValue("--dot");
     const radius = points.length > 2000 ? 2 : points.length > 400 ? 3.5 : 5;
     const dot = (point: number, size: number) => {
       const { x, y } = points[point]!;
-      pen.fillStyle = colour(picture!.groups[point]!);
+      pen.fillStyle = `hsl(${hue(picture!.groups[point]!)} ${shade})`;
       pen.beginPath();
       pen.arc(x, y, size, 0, 2 * Math.PI);
       pen.fill();
@@ -74,7 +73,7 @@ export function mapCanvas(actions: { open(point: number): void; select(points: n
     for (const point of points.keys()) dot(point, radius);
     pen.globalAlpha = 1;
     for (const point of selected) dot(point, radius + 1);
-    pen.strokeStyle = getComputedStyle(canvas).color;
+    pen.strokeStyle = style.color;
     pen.lineWidth = 2;
     if (near >= 0 && near < points.length) {
       dot(near, radius + 3);

@@ -8,7 +8,7 @@ import { announce, element } from "./dom.js";
 import { isAbort } from "./errors.js";
 import { count, plural } from "./format.js";
 import type { Library } from "./library.js";
-import { colour, mapCanvas } from "./map-canvas.js";
+import { hue, mapCanvas } from "./map-canvas.js";
 import type { Document } from "./passages.js";
 import { project } from "./projection.js";
 import { titleOf, topics } from "./topics.js";
@@ -17,6 +17,8 @@ import { titleOf, topics } from "./topics.js";
 interface Drawn { documents: Document[]; places: Float32Array; clusters: { labels: Uint32Array; names: string[] }; sources: Grouping }
 /** The group of each document, and the names of the groups. */
 interface Grouping { labels: Uint32Array; names: string[] }
+/** A text as it is saved. */
+type Row = Record<"title" | "text" | "source" | "x" | "y" | "cluster" | "topic", string | number>;
 
 const CHOICES = [2, 3, 4, 5, 6, 8, 10, 12, 16, 24];
 /** Titles of a list that are shown; a page of thousands serves nobody. */
@@ -34,16 +36,16 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
   const canvas = mapCanvas({ open, select });
   const selected = element("section", { "aria-label": "Selected texts" });
   const groups = element("ul", { class: "map-groups", "aria-label": "The texts of the map, by group" });
-  const save = (name: string, type: string, make: (rows: object[]) => string) =>
-    element("button", { type: "button", class: "quiet", onclick: () => download(name, type, make(exported())) }, `Save as ${name.slice(4).toUpperCase()}`);
+  const save = (format: string, type: string, make: (rows: Row[]) => string) => element("button",
+    { type: "button", class: "quiet", onclick: () => download(`map.${format.toLowerCase()}`, type, make(exported())) }, `Save as ${format}`);
   const shown = element("div", {},
     element("div", { class: "map-choices" }, by.label, clusters.label),
     canvas.frame,
-    element("p", { class: "muted" }, "Texts of like meaning lie near each other, as far as two directions can show it. Click a point to read it; draw a line around points to select them."),
+    element("p", { class: "muted" }, "Texts of like meaning lie near each other, as far as two directions can show it. "
+      + "Click a point to read it; draw a line around points to select them."),
     selected, groups,
     element("div", { class: "buttons" },
-      save("map.json", "application/json", (rows) => JSON.stringify(rows, null, 1)),
-      save("map.csv", "text/csv", (rows) => toCsv(rows as Record<string, unknown>[]))));
+      save("JSON", "application/json", (rows) => JSON.stringify(rows, null, 1)), save("CSV", "text/csv", toCsv)));
   const reader = element("dialog", { class: "card reader", "aria-labelledby": "reader-title" });
   reader.addEventListener("click", ({ target }) => {
     if (target === reader) reader.close(); // its backdrop
@@ -59,7 +61,8 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     const { documents, vectors } = library.points();
     if (encoder === null || documents.length < 3) {
       shown.hidden = true;
-      status.textContent = encoder === null ? "The map is drawn once the texts are embedded." : "A map needs three texts or more: add some under “Your texts”.";
+      status.textContent = encoder === null ? "The map is drawn once the texts are embedded."
+        : "A map needs three texts or more: add some under “Your texts”.";
       return;
     }
     status.textContent = "Drawing …";
@@ -92,7 +95,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     groups.replaceChildren(...names.map((name, group) => {
       const members = [...documents.keys()].filter((at) => labels[at] === group);
       const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
-      swatch.style.background = colour(group);
+      swatch.style.setProperty("--hue", hue(group));
       const body = element("div", {});
       const details = element("details", { ontoggle: () => {
         if (body.childElementCount > 0) return;
@@ -136,7 +139,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
   }
 
   /** The selected texts, or all where none is selected. */
-  function exported(): object[] {
+  function exported(): Row[] {
     const { documents, places, clusters: { labels, names } } = drawn!;
     const points = selection.length > 0 ? selection : [...documents.keys()];
     return points.map((point) => {

@@ -12,8 +12,14 @@ const AWAKE_MS = 10_000;
 const MODELS = `embedlet ${new URL("./", document.baseURI).pathname} models`;
 
 /** Whether the service worker keeps a model; others the package keeps. */
-export const keeps = (source: string | File[]): boolean =>
-  typeof source === "string" && Boolean(workers) && new URL(source, document.baseURI).href.startsWith(new URL("./model/", document.baseURI).href);
+export function keeps(source: string | File[]): boolean {
+  if (!workers || typeof source !== "string") return false;
+  try {
+    return new URL(source, document.baseURI).href.startsWith(new URL("./model/", document.baseURI).href);
+  } catch {
+    return false; // the reader's words may be no address
+  }
+}
 
 const workers: ServiceWorkerContainer | undefined = navigator.serviceWorker;
 
