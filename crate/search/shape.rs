@@ -319,7 +319,10 @@ mod tests {
         assert_eq!(dot(Precision::Float32).encode(&vector).unwrap(), floats);
         assert_eq!(dot(Precision::Int8).encode(&vector).unwrap(), [127, 192, 0, 0, 0, 128, 63]);
         assert_eq!(dot(Precision::Binary).encode(&vector).unwrap(), [0b1010_0000]);
-        let cosine = shape(2, Precision::Float32, Similarity::Cosine).encode(&[3e30, -4e30, 0.0, 0.0]).unwrap();
+        // Squares of such lengths are no f32.
+        let long = 2_f32.powi(120);
+        let vectors = [3.0 * long, -4.0 * long, 0.0, 0.0];
+        let cosine = shape(2, Precision::Float32, Similarity::Cosine).encode(&vectors).unwrap();
         let expected: Vec<u8> = [0.6_f32, -0.8, 0.0, 0.0].iter().flat_map(|value| value.to_le_bytes()).collect();
         assert_eq!(cosine, expected);
         let nine = shape(9, Precision::Binary, Similarity::Cosine);

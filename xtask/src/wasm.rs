@@ -15,8 +15,9 @@ const WASM: &str = "wasm32-unknown-unknown";
 /// Smallest output, given exactly the instructions rustc was allowed to use (.cargo/config.toml adds the SIMD ones), less
 /// relaxed SIMD: without them wasm-opt refuses the file, with more it may write what an older browser lacks. Names and the like are
 /// stripped here and not by cargo, because wasm-bindgen reads from one of those sections what it may use.
-const WASM_OPT: [&str; 11] = [
+const WASM_OPT: [&str; 12] = [
     "-Oz",
+    "--converge",
     "--strip-debug",
     "--strip-producers",
     "--strip-target-features",
