@@ -29,7 +29,7 @@ for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
 for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
 
 await esbuild.build({
-  entryPoints: ["main.js", ...LATER.filter((file) => !file.includes("/"))].map((file) => join(here, "src", file.replace(/js$/, "ts"))),
+  entryPoints: ["main.js", ...LATER.filter((file) => /^[^/]+\.js$/.test(file))].map((file) => join(here, "src", file.replace(/js$/, "ts"))),
   outdir: out,
   bundle: true,
   format: "esm",

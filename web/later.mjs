@@ -1,3 +1,4 @@
-// Files of the page that come after the model: of rooms that are loaded when they are first shown, and of the package what only they use.
+// Files of the page that come after the model: the sample, and of rooms that are loaded when they are first shown, with what of the package
+// only they use.
 
-export const LATER = ["bench.js", "map-room.js", "embedlet/cluster.js"];
+export const LATER = ["sample.json", "bench.js", "map-room.js", "embedlet/cluster.js"];

@@ -71,7 +71,8 @@ describe("the room", () => {
     assert.ok(model, "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
     browser = await launch();
     site = await serve({ page: dist, model, sample });
-    page = await open(browser);
+    // Its service worker would refuse another sample.
+    page = await open(browser, { serviceWorkers: "block" });
     await page.goto(`${site.url}?device=wasm`);
     await state(page, "ready", "error");
   });
@@ -218,7 +219,7 @@ describe("the room", () => {
 
   test("a map of the same texts is the same; of two texts there is none", async () => {
     const draw = async () => {
-      const fresh = await open(browser);
+      const fresh = await open(browser, { serviceWorkers: "block" });
       await fresh.goto(`${site.url}?device=wasm`);
       await fresh.getByRole("tab", { name: "Map" }).click();
       await state(fresh, "ready", "error");

@@ -64,7 +64,8 @@ test("webgpu: loads, says what it is at, answers the address's query, reports", 
   // A GPU that is a processor takes minutes for all 122.
   const sample = JSON.parse(readFileSync(join(dist, "sample.json"), "utf8")).slice(20, 40);
   const small = await serve({ page: dist, model, sample });
-  const page = await open(browser);
+  // Its service worker would refuse another sample.
+  const page = await open(browser, { serviceWorkers: "block" });
   const titles = [];
   await page.exposeFunction("titled", (title) => titles.push(title));
   await page.addInitScript(() => addEventListener("DOMContentLoaded", () => {

@@ -38,6 +38,7 @@ let abort = new AbortController();
 let state: State = "loading";
 let problem: Problem | null = null;
 let map: ReturnType<typeof mapRoom> | null = null;
+let sampled: Promise<void> | null = null;
 const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
   { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null };
 
@@ -80,7 +81,7 @@ byId("forget", HTMLButtonElement).addEventListener("click", () => {
 
 search.fill(address.get("query") ?? "");
 const served = offline.start(offerUpdate);
-void sample().then(load);
+void load();
 
 async function sample(): Promise<void> {
   try {
@@ -111,16 +112,16 @@ async function load(): Promise<void> {
     const start = performance.now();
     const options = { device, precision, signal, cache: !offline.keeps(model.source), onProgress: panel.progress };
     const next = await offline.awake(Encoder.load(model.source, options));
-    const loadMs = performance.now() - start;
+    timings.loadMs = performance.now() - start;
     try {
       await next.embedQuery("first vector", { signal });
+      timings.timeToFirstVectorMs = performance.now() - start;
+      await (sampled ??= sample()); // not before: the model has the line to itself
       signal.throwIfAborted();
     } catch (error) {
       next.dispose();
       throw error;
     }
-    timings.loadMs = loadMs;
-    timings.timeToFirstVectorMs = performance.now() - start;
     encoder = next;
   } catch (error) {
     if (signal !== abort.signal) return; // another load has taken over
