@@ -17,6 +17,7 @@ use crate::model::{EmbedOptions, Model};
 use crate::platform::now_ms;
 use crate::program::{Buf, Large, Op, Operand, Precision, Program, Rows, TailId};
 use crate::runner::Runner;
+use crate::search::bench::{Scan, run as scans};
 use crate::shader::Kernel;
 use crate::weights::Layout;
 
@@ -57,6 +58,8 @@ pub struct Report {
     pub peaks: Peaks,
     /// Cell by cell.
     pub cells: Vec<Cell>,
+    /// Searches of a collection, where all was asked for.
+    pub scans: Vec<Scan>,
 }
 
 /// Some texts and how long they took.
@@ -151,6 +154,7 @@ pub fn run(model: &Model, load: f64, only: Option<&[String]>, rounds: usize) -> 
         matrices: program.weights.iter().filter(of_batch).map(|weight| weight.bytes(precision) as f64).sum(),
         peaks,
         cells: cells.into_iter().map(|(name, texts)| measure(model, name, &texts, rounds)).collect::<Result<_>>()?,
+        scans: if only.is_none() { scans(model)? } else { Vec::new() },
     })
 }
 
@@ -348,7 +352,14 @@ impl Display for Report {
             }
             writeln!(f, "{}", table(&rows))?;
         }
-        Ok(())
+        let mut rows = vec![["search", "rows", "MB", "ms", "GB/s", "of peak"].map(String::from)];
+        for Scan { precision, rows: count, bytes: read, ms } in &self.scans {
+            let rate = 1e3 * read / ms;
+            let [megabytes, ms, rate, share] = [read / 1e6, *ms, rate / 1e9, 100.0 * rate / bytes];
+            let [megabytes, ms, rate] = [format!("{megabytes:.1}"), format!("{ms:.2}"), format!("{rate:.1}")];
+            rows.push([(*precision).into(), count.to_string(), megabytes, ms, rate, format!("{share:.0} %")]);
+        }
+        if rows.len() > 1 { writeln!(f, "{}", table(&rows)) } else { Ok(()) }
     }
 }
 

@@ -196,10 +196,10 @@ pub enum Error {
         /// The largest allowed.
         allowed: f32,
     },
-    /// A result holds NaN or infinity, or a vector that should be of unit length is not.
-    #[error("the result for text {text} is not a usable vector ({reason})")]
+    /// A vector holds NaN or infinity, or one that should be of unit length is not.
+    #[error("vector {text} of the call is not usable ({reason})")]
     NonFinite {
-        /// Index of the text in the call.
+        /// Index of the vector, or of its text, in the call.
         text: usize,
         /// What was found.
         reason: String,

@@ -9,6 +9,7 @@
 //! 4. [`tokens`] makes ids of a text; [`batch`] packs the ids of many texts, without padding.
 //! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
 //! 6. [`model`] calls these in order, [`chunk`] cuts what is too long; `wasm.rs` is its face to JavaScript.
+//! 7. [`search`] finds the nearest of many vectors, on the device of a model.
 //!
 //! The npm package is the stable interface; this crate is for native use and tests, and may change.
 
@@ -45,6 +46,7 @@ pub mod program;
 pub mod reader;
 pub mod rotation;
 mod runner;
+pub mod search;
 pub mod shader;
 pub mod shards;
 mod sort;

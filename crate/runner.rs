@@ -91,7 +91,7 @@ pub(crate) enum Runner {
 
 impl Runner {
     /// Its device.
-    fn device(&self) -> Device {
+    pub fn device(&self) -> Device {
         match self {
             Self::Gpu(resident) => Device::Gpu(resident.gpu().clone()),
             Self::Cpu(..) => Device::Cpu(None),

@@ -1,6 +1,8 @@
-//! The crate as the npm package sees it: four classes, strings and typed arrays, no logic.
+//! The crate as the npm package sees it: five classes, strings and typed arrays, no logic.
 //!
 //! Errors are JavaScript `Error`s with the `code` of [`Error::code`]. One device is kept for all models.
+
+mod collection;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -9,6 +9,7 @@ mod faults;
 mod golden;
 mod ops;
 mod pack;
+mod search;
 mod shaders;
 mod support;
 mod tasks;

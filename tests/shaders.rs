@@ -7,7 +7,9 @@ use embedlet::ops::{
 use embedlet::packed::{BITS, Packing};
 use embedlet::program::{Program, Rows};
 use embedlet::rotation::Rotation;
-use embedlet::shader::{Held, Piece, numbered};
+use embedlet::search::kernels::kernels;
+use embedlet::search::{Precision, Shape, Similarity};
+use embedlet::shader::{Held, Kernel, Piece, numbered};
 use embedlet::sparsity::Sparsity;
 use embedlet::weights::{Axis, Layout, Rounding, Weight};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
@@ -142,6 +144,12 @@ fn every_operation(width: usize) -> Program {
     p
 }
 
+/// The kernels that scan rows, of every precision.
+fn every_scan(dimensions: usize) -> Vec<Kernel> {
+    let of = |precision| kernels(&Shape::new(dimensions, precision, Similarity::Dot).unwrap());
+    [Precision::Float32, Precision::Int8, Precision::Binary].map(of).concat()
+}
+
 const PACKING: Packing = Packing { rows: 1, columns: 4, bits: 5, group: 4, zeros: true, sparsity: Sparsity::None };
 
 /// Every way in which a device may hold what kernels read.
@@ -154,20 +162,21 @@ fn every_holding() -> Vec<Held> {
 #[test]
 fn every_kernel_is_valid_wgsl() {
     let mut failures = Vec::new();
+    let mut validate = |kernel: &Kernel, held: &Held, width: usize| {
+        let text = kernel.wgsl(held);
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+        let outcome = naga::front::wgsl::parse_str(&text)
+            .map_err(|error| error.emit_to_string(&text))
+            .and_then(|module| validator.validate(&module).map_err(|e| e.emit_to_string(&text)));
+        if let Err(error) = outcome {
+            failures.push(format!("{} at {width}, {held:?}:\n{error}\n{}", kernel.name, numbered(&text)));
+        }
+    };
     for width in [1, 37, 384, 1024] {
         for op in every_operation(width).all_ops() {
-            let kernel = op.kernel();
-            for held in every_holding() {
-                let text = kernel.wgsl(&held);
-                let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
-                let outcome = naga::front::wgsl::parse_str(&text)
-                    .map_err(|error| error.emit_to_string(&text))
-                    .and_then(|module| validator.validate(&module).map_err(|e| e.emit_to_string(&text)));
-                if let Err(error) = outcome {
-                    failures.push(format!("{} at {width}, {held:?}:\n{error}\n{}", kernel.name, numbered(&text)));
-                }
-            }
+            every_holding().iter().for_each(|held| validate(&op.kernel(), held, width));
         }
+        every_scan(width).iter().for_each(|kernel| validate(kernel, &Held::VALUES, width));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
@@ -176,8 +185,8 @@ fn every_kernel_is_valid_wgsl() {
 #[test]
 fn kernels_stay_within_default_limits() {
     for width in [37, 384, 4096] {
-        for op in every_operation(width).all_ops() {
-            let kernel = op.kernel();
+        let operations = every_operation(width);
+        for kernel in operations.all_ops().map(|op| op.kernel()).chain(every_scan(width)) {
             assert!(kernel.operands.len() < 8, "{} binds {} buffers", kernel.name, kernel.operands.len() + 1);
             let text = kernel.wgsl(&Held { integers: Some(PACKING), ..Held::VALUES });
             let module = naga::front::wgsl::parse_str(&text).unwrap();
@@ -201,9 +210,10 @@ fn no_kernel_changes_unseen() {
         used.extend(kernel.fragments.iter().map(|fragment| fragment.name));
         used.extend(kernel.large().iter().flat_map(|(large, _)| [large.values.name, large.integers.name]));
     }
+    used.extend(every_scan(384).iter().flat_map(|kernel| &kernel.fragments).map(|fragment| fragment.name));
     used.extend(["lib/frame.wgsl", "lib/matrix_f32.wgsl", "lib/matrix_f16.wgsl", "lib/integers.wgsl"]);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    for folder in ["", "lib", "epilogue"] {
+    for folder in ["", "lib", "epilogue", "search"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };

@@ -8,6 +8,7 @@
 mod bench;
 mod check;
 mod holding;
+mod scan;
 mod upload;
 #[cfg(target_arch = "wasm32")]
 mod web;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_channel::oneshot;
 
 pub use check::{SelfCheck, compare_all};
+pub(crate) use scan::ResidentRows;
 pub use upload::Upload;
 
 use holding::{Parameter, Variant};

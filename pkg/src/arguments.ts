@@ -1,6 +1,7 @@
 // Reads what the caller passed: checks it, so that mistakes are named here and not deep in the engine, and puts it into the
 // form that is sent there.
 
+import type { CollectionOptions, CollectionShape, SearchOptions } from "./collection.js";
 import { COMMIT, type SourceSpec } from "./source.js";
 import { EmbedletError } from "./errors.js";
 import type {
@@ -201,6 +202,54 @@ export function readTrainOptions(options: TrainOptions, info: EncoderInfo) {
 export async function readHead(file: FileBytes): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = bytesOf("the head", file);
   return bytes instanceof Blob ? new Uint8Array(await bytes.arrayBuffer()) : bytes;
+}
+
+/** The options of `collection`, apart into what its rows have in common and how they come again. */
+export function readCollectionOptions(options: CollectionOptions, info: EncoderInfo): [CollectionShape, CollectionOptions["restore"]] {
+  checkNames("collection", options, ["dimensions", "precision", "similarity", "restore"]);
+  const { dimensions = info.dimensions, precision = "float32", similarity = "cosine", restore } = options;
+  if (!isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
+  oneOf("precision", precision, ["float32", "int8", "binary"]);
+  oneOf("similarity", similarity, ["cosine", "dot"]);
+  if (restore !== undefined && typeof restore !== "function") throw invalid("`restore` must be a function.");
+  return [{ dimensions: asWord(dimensions), precision, similarity }, restore];
+}
+
+/** The options of a search of a collection. */
+export function readSearchOptions(options: SearchOptions): SearchOptions {
+  if (typeof options !== "object" || options === null) throw invalid("search needs an object with `topK`.");
+  checkNames("search", options, ["topK", "allowed", "signal"]);
+  const { topK, allowed, signal } = options;
+  if (!isCount(topK)) throw invalid("`topK` must be a positive whole number.");
+  const bitmap = allowed === undefined ? {} : { allowed: readArray("search", allowed, Uint32Array) };
+  return { topK: asWord(topK), ...bitmap, ...(signal && { signal }) };
+}
+
+/** Most bytes of an array that a call of a collection takes: more come in parts. */
+const ARRAY_BYTES = 2 ** 30;
+
+/**
+ * An array of the caller's that a call of a collection takes: of whole rows of so many elements, and of so many rows where that is said.
+ * Posted, a view takes all of the buffer behind it along, so a part of a larger one is cut out first.
+ */
+export function readArray<A extends Float32Array | Uint8Array | Uint32Array>(
+  method: string,
+  array: A,
+  Class: new (length: number) => A,
+  width = 1,
+  rows?: number,
+): A {
+  if (!(array instanceof Class)) throw invalid(`${method} takes a ${Class.name}.`);
+  if (array.length % width !== 0 || (rows !== undefined && array.length !== rows * width)) {
+    throw invalid(`${method} takes ${rows === undefined ? "whole rows" : "one row"} of ${width} elements, not ${array.length} elements.`);
+  }
+  if (array.byteLength > ARRAY_BYTES) throw new EmbedletError("limit-exceeded", `${method} takes no more than ${ARRAY_BYTES} bytes at once: give them in parts.`);
+  return array.byteLength === array.buffer.byteLength ? array : (array.slice() as A);
+}
+
+/** A count as the crate reads it, which has limits of its own far below. */
+function asWord(count: number): number {
+  return Math.min(count, 2 ** 32 - 1);
 }
 
 export function isCount(value: unknown): value is number {

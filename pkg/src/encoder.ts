@@ -3,11 +3,12 @@
 // The public class: checks arguments, sends the work to the engine, and gives results their form. No arithmetic of models.
 
 import {
-  checkLoadOptions, invalid, readClassifyOptions, readEmbedOptions, readExamples, readHead, readInputs, readIntegrity, readRequest, readSource,
-  readTaskOptions, readTexts, readTrainOptions,
+  checkLoadOptions, invalid, readClassifyOptions, readCollectionOptions, readEmbedOptions, readExamples, readHead, readInputs, readIntegrity,
+  readRequest, readSource, readTaskOptions, readTexts, readTrainOptions,
 } from "./arguments.js";
 import { modelCache } from "./cached.js";
 import { nearestLabels } from "./classify.js";
+import { openCollection, type Collection, type CollectionOptions } from "./collection.js";
 import type { Connection } from "./connect.js";
 import { Embeddings, similarity } from "./embeddings.js";
 import type { Call, Loaded } from "./engine.js";
@@ -168,6 +169,14 @@ export class Encoder {
       const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.counts.length })) };
       return vectorsOf(await this.#supervisor.ask(signal, ({ host, model }) => host.maxSim({ model, ...request }, call))).data;
     });
+  }
+
+  /**
+   * Opens a collection of vectors: rows that are searched exactly, by comparing all of them, where the model is. On a GPU many rows
+   * live there. It ends with the encoder.
+   */
+  async collection(options: CollectionOptions = {}): Promise<Collection> {
+    return openCollection(this.#supervisor, ...readCollectionOptions(options, this.info));
   }
 
   async #nearest(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]> {

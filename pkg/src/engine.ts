@@ -2,8 +2,9 @@
 // Arguments have been checked and prompts named by the caller (encoder.ts); the arithmetic is the crate's.
 
 import { cacheStore, type Store } from "./cache.js";
+import type { CollectionShape, Found } from "./collection.js";
 import { EmbedletError } from "./errors.js";
-import type { Glue, Job, Made, Model, Vectors } from "./glue.js";
+import type { Collection, Glue, Job, Made, Model, Vectors } from "./glue.js";
 import { Instance, type WasmInput } from "./instance.js";
 import { loadKept } from "./kept.js";
 import { loadModel } from "./load.js";
@@ -54,6 +55,39 @@ export interface MaxSimRequest {
   queries: number;
 }
 
+/** What the calls of a collection are given; arguments have been checked, but for their meaning. */
+export interface CollectionArguments {
+  open: CollectionShape;
+  /** Vectors, and the bytes of their rows. */
+  encode: { vectors: Float32Array; bytes: number };
+  append: { rows: Uint8Array };
+  remove: { rows: Uint32Array };
+  search: { query: Float32Array; topK: number; allowed?: Uint32Array | undefined };
+  close: object;
+}
+
+/** What they give. */
+export interface CollectionAnswers {
+  /** Names the collection in later requests. */
+  open: { collection: number; rowBytes: number };
+  encode: Uint8Array<ArrayBuffer>;
+  append: number;
+  remove: void;
+  search: Found;
+  close: void;
+}
+
+export type CollectionCall = keyof CollectionAnswers;
+
+export interface CollectionRequest<K extends CollectionCall> {
+  kind: K;
+  /** Names the model where a collection is opened, else the collection. */
+  name: number;
+  argument: CollectionArguments[K];
+}
+
+type AnyCollectionRequest = { [K in CollectionCall]: CollectionRequest<K> }[CollectionCall];
+
 /** What goes along with a request. */
 export interface Call<Event = never> {
   signal?: AbortSignal | undefined;
@@ -66,14 +100,16 @@ export interface Host {
   embed(request: EmbedRequest, call: Call<EmbedProgress>): Promise<Vectors>;
   ask(request: AskRequest, call: Call<EmbedProgress>): Promise<Made>;
   maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made>;
+  collect<K extends CollectionCall>(request: CollectionRequest<K>, call: Call): Promise<CollectionAnswers[K]>;
   vocabulary(model: number, call: Call): Promise<(string | null)[]>;
   tokenize(request: { model: number; text: string }, call: Call): Promise<Tokens>;
   dispose(model: number): Promise<void>;
 }
 
-interface Entry {
+/** A model, or a collection. */
+interface Entry<T extends { free(): void }> {
   instance: Instance;
-  model: Model;
+  object: T;
   /** Calls waiting or running, and the last of them: each starts when the one before has settled. */
   calls: number;
   last: Promise<unknown>;
@@ -82,7 +118,8 @@ interface Entry {
 
 export class Engine implements Host {
   readonly #createGlue: () => Glue;
-  readonly #models = new Map<number, Entry>();
+  readonly #models = new Map<number, Entry<Model>>();
+  readonly #collections = new Map<number, Entry<Collection> & { model: number }>();
   #instance: { wasm: WasmInput; started: Promise<Instance>; running?: Instance } | undefined;
   #named = 0;
   readonly #store: Store | undefined;
@@ -102,7 +139,7 @@ export class Engine implements Host {
     try {
       signal?.throwIfAborted();
       const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };
-      this.#models.set(++this.#named, { instance, model, calls: 0, last: Promise.resolve(), disposed: false });
+      this.#models.set(++this.#named, { instance, object: model, calls: 0, last: Promise.resolve(), disposed: false });
       return { model: this.#named, info };
     } catch (error) {
       instance.free(model);
@@ -122,13 +159,37 @@ export class Engine implements Host {
     return this.#run(name, call, (model) => model.maxSim(data, dimensions, counts, queries));
   }
 
+  collect<K extends CollectionCall>(request: CollectionRequest<K>, { signal }: Call): Promise<CollectionAnswers[K]> {
+    return this.#collect(request as AnyCollectionRequest, signal) as Promise<CollectionAnswers[K]>;
+  }
+
+  async #collect({ kind, name, argument }: AnyCollectionRequest, signal: AbortSignal | undefined): Promise<CollectionAnswers[CollectionCall]> {
+    if (kind === "open") {
+      const { dimensions, precision, similarity } = argument;
+      const { instance, object: model } = found(this.#models, name);
+      const object = await instance.run((glue) => new glue.Collection(model, dimensions, precision, similarity));
+      this.#collections.set(++this.#named, { instance, object, model: name, calls: 0, last: Promise.resolve(), disposed: false });
+      return { collection: this.#named, rowBytes: object.rowBytes };
+    }
+    if (kind === "close") return retire(this.#collections, name);
+    // They do not stand behind the calls of the model: a search need not wait for what is being embedded.
+    return inTurn(found(this.#collections, name), signal, async ({ instance, object }) => {
+      if (kind === "append") return instance.run(() => object.append(argument.rows));
+      if (kind === "remove") return instance.run(() => object.remove(argument.rows));
+      if (kind === "search") return instance.run(() => object.search(argument.query, argument.topK, argument.allowed));
+      const rows = bytes(argument.bytes);
+      await instance.run(() => object.encode(argument.vectors, rows));
+      return rows;
+    });
+  }
+
   vocabulary(name: number, { signal }: Call): Promise<(string | null)[]> {
-    return this.#queue(name, signal, async ({ instance, model }) => JSON.parse(await instance.run(() => model.vocabulary())) as (string | null)[]);
+    return this.#queue(name, signal, async ({ instance, object: model }) => JSON.parse(await instance.run(() => model.vocabulary())) as (string | null)[]);
   }
 
   /** Runs a call batch by batch, so that its caller hears of it and can give it up in between. */
   #run(name: number, { signal, onEvent }: Call<EmbedProgress>, begin: (model: Model) => Job): Promise<Made> {
-    return this.#queue(name, signal, async ({ instance, model }, check) => {
+    return this.#queue(name, signal, async ({ instance, object: model }, check) => {
       let job: Job | undefined = await instance.run(() => begin(model));
       try {
         const { total } = job;
@@ -149,16 +210,13 @@ export class Engine implements Host {
   }
 
   tokenize(request: { model: number; text: string }, { signal }: Call): Promise<Tokens> {
-    return this.#queue(request.model, signal, async ({ instance, model }) => JSON.parse(await instance.run(() => model.tokenize(request.text))) as Tokens);
+    return this.#queue(request.model, signal, async ({ instance, object: model }) => JSON.parse(await instance.run(() => model.tokenize(request.text))) as Tokens);
   }
 
-  /** Frees a model: at once when it is idle, else as soon as the call that runs has given up. */
+  /** Frees a model and its collections: at once when they are idle, else as soon as the call that runs has given up. */
   async dispose(name: number): Promise<void> {
-    const entry = this.#models.get(name);
-    if (!entry) return;
-    this.#models.delete(name);
-    entry.disposed = true;
-    if (entry.calls === 0) entry.instance.free(entry.model);
+    for (const [collection, { model }] of this.#collections) if (model === name) retire(this.#collections, collection);
+    retire(this.#models, name);
   }
 
   /** A trap that reached the event loop: the promise of the call that caused it will never settle. */
@@ -183,26 +241,54 @@ export class Engine implements Host {
     }
   }
 
-  /** Runs `work` when all calls made before on the same model have settled. */
-  #queue<T>(name: number, signal: AbortSignal | undefined, work: (entry: Entry, check: () => void) => Promise<T>): Promise<T> {
-    const entry = this.#models.get(name);
-    if (!entry) return Promise.reject(disposed());
-    const check = () => {
-      if (entry.instance.crashed) throw entry.instance.crashed;
-      if (entry.disposed) throw disposed();
-      signal?.throwIfAborted();
-    };
-    const turn = entry.last.then(() => {
-      check();
-      return work(entry, check);
+  async #queue<T>(name: number, signal: AbortSignal | undefined, work: (entry: Entry<Model>, check: () => void) => Promise<T>): Promise<T> {
+    return inTurn(found(this.#models, name), signal, work);
+  }
+}
+
+/** Runs `work` when all calls made before on the same model, or collection, have settled. */
+function inTurn<E extends Entry<{ free(): void }>, T>(
+  entry: E,
+  signal: AbortSignal | undefined,
+  work: (entry: E, check: () => void) => Promise<T>,
+): Promise<T> {
+  const check = () => {
+    if (entry.instance.crashed) throw entry.instance.crashed;
+    if (entry.disposed) throw disposed();
+    signal?.throwIfAborted();
+  };
+  const turn = entry.last.then(() => {
+    check();
+    return work(entry, check);
+  });
+  entry.calls++;
+  entry.last = turn
+    .catch(() => {})
+    .then(() => {
+      if (--entry.calls === 0 && entry.disposed) entry.instance.free(entry.object);
     });
-    entry.calls++;
-    entry.last = turn
-      .catch(() => {})
-      .then(() => {
-        if (--entry.calls === 0 && entry.disposed) entry.instance.free(entry.model);
-      });
-    return turn;
+  return turn;
+}
+
+function found<E>(entries: ReadonlyMap<number, E>, name: number): E {
+  const entry = entries.get(name);
+  if (!entry) throw disposed();
+  return entry;
+}
+
+function retire(entries: Map<number, Entry<{ free(): void }>>, name: number): void {
+  const entry = entries.get(name);
+  if (!entry) return;
+  entries.delete(name);
+  entry.disposed = true;
+  if (entry.calls === 0) entry.instance.free(entry.object);
+}
+
+function bytes(count: number): Uint8Array<ArrayBuffer> {
+  try {
+    return new Uint8Array(count);
+  } catch (cause) {
+    throw new EmbedletError("out-of-memory", `There is no room for ${count} bytes of rows: encode fewer vectors at once.`, { cause });
   }
 }
 

@@ -1,6 +1,7 @@
 // The private surface between TypeScript and the crate, as wasm-bindgen exposes it from crate/wasm.rs.
 // Declared by hand because the generated files are not in the repository. Types only.
 
+import type { Found } from "./collection.js";
 import type { EncoderInfo, Tokens } from "./types.js";
 
 /** JSON text of a value of type T. */
@@ -73,13 +74,24 @@ export interface Vectors {
   details?: Json<unknown>;
 }
 
-export type Made = Vectors | { json: string; head?: Uint8Array<ArrayBuffer> };
+/** Rows that are searched. */
+export interface Collection {
+  readonly rowBytes: number;
+  /** Writes vectors as encoded rows, for which there must be room. */
+  encode(vectors: Float32Array, rows: Uint8Array): void;
+  append(rows: Uint8Array): Promise<number>;
+  remove(rows: Uint32Array): void;
+  search(query: Float32Array, topK: number, allowed?: Uint32Array): Promise<Found>;
+  free(): void;
+}
 
+export type Made = Vectors | { json: string; head?: Uint8Array<ArrayBuffer> };
 
 /** The generated module. */
 export interface Glue {
   default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
   Folder: new () => Folder;
+  Collection: new (model: Model, dimensions: number, precision: string, similarity: string) => Collection;
   Loader: {
     /** Consumes the folder, whatever comes of it. */
     create(folder: Folder, options: DeviceOptions): Promise<Loader>;

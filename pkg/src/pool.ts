@@ -2,7 +2,9 @@
 // vector do not depend on the other texts of a call, so only a clock can tell how many there were.
 
 import type { Connection } from "./connect.js";
-import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
+import type {
+  AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest,
+} from "./engine.js";
 import { EmbedletError, isLoss } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import type { EmbedProgress, LoadProgress, Tokens } from "./types.js";
@@ -113,6 +115,10 @@ class Pool implements Host {
 
   maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
     return this.#first.maxSim(request, call);
+  }
+
+  collect<K extends CollectionCall>(request: CollectionRequest<K>, call: Call): Promise<CollectionAnswers[K]> {
+    return this.#first.collect(request, call);
   }
 
   vocabulary(model: number, call: Call): Promise<(string | null)[]> {

@@ -1,7 +1,7 @@
 // Requests, answers and events between the page and the engine in a worker, over anything that posts messages.
 // Both ends offer `Host`, so that the caller cannot tell where the engine runs. Vectors are transferred, not copied.
 
-import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
+import type { AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
 import type { EmbedProgress, ErrorCode, LoadProgress, Tokens } from "./types.js";
@@ -12,7 +12,7 @@ export interface Port {
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
 }
 
-const METHODS = ["load", "embed", "ask", "maxSim", "vocabulary", "tokenize", "dispose"] as const satisfies (keyof Host)[];
+const METHODS = ["load", "embed", "ask", "maxSim", "collect", "vocabulary", "tokenize", "dispose"] as const satisfies (keyof Host)[];
 type Method = "hello" | (typeof METHODS)[number];
 type Request = { id: number; method: Method; argument?: unknown } | { abort: number };
 type Failure = { code: ErrorCode; message: string; cause?: string } | "aborted";
@@ -37,8 +37,7 @@ export function serve(port: Port, host: Host): () => void {
       // The other end is `Remote` of the same release: it says so in "hello".
       if (method !== "hello" && !METHODS.includes(method)) throw new EmbedletError("invalid-argument", `There is no request "${String(method)}".`);
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
-      const made = method === "embed" || method === "ask" || method === "maxSim";
-      port.postMessage({ id, result } satisfies Reply, made ? buffersOf(result as Made) : []);
+      port.postMessage({ id, result } satisfies Reply, buffersOf(result));
     } catch (error) {
       port.postMessage({ id, error: failureOf(error, abort.signal) } satisfies Reply);
     } finally {
@@ -85,6 +84,10 @@ export class Remote implements Host {
 
   maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
     return this.#request("maxSim", request, call);
+  }
+
+  collect<K extends CollectionCall>(request: CollectionRequest<K>, call: Call): Promise<CollectionAnswers[K]> {
+    return this.#request("collect", request, call);
   }
 
   vocabulary(model: number, call: Call): Promise<(string | null)[]> {
@@ -138,10 +141,11 @@ export class Remote implements Host {
   }
 }
 
-function buffersOf(made: Made): Transferable[] {
-  if ("json" in made) return made.head ? [made.head.buffer] : [];
-  const { data, tokens, truncated, counts } = made;
-  return [data.buffer, tokens.buffer, truncated.buffer, ...(counts ? [counts.buffer] : [])];
+/** What a result, or an object of results, has in buffers. They were made for it: nobody else has them. */
+function buffersOf(result: unknown): Transferable[] {
+  if (typeof result !== "object" || result === null || Array.isArray(result)) return [];
+  const values: unknown[] = ArrayBuffer.isView(result) ? [result] : Object.values(result);
+  return values.filter((value) => ArrayBuffer.isView(value)).map(({ buffer }) => buffer as ArrayBuffer);
 }
 
 /** Errors lose their class on the way, and a cause may be anything: only its text travels. */

@@ -4,7 +4,7 @@
 
 export { EmbedletError } from "./errors.js";
 export { SearchIndex } from "./search/search-index.js";
-export type { Collection, CollectionOptions } from "./search/collection.js";
+export type { Collection, CollectionOptions } from "./collection.js";
 export type { IndexStorage } from "./search/storage.js";
 export type * from "./search/types.js";
 export type { ErrorCode } from "./types.js";

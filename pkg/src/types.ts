@@ -4,6 +4,7 @@
 export type * from "./tasks.js";
 export type { CachedModel } from "./cache.js";
 export type { CacheOptions } from "./cached.js";
+export type { Collection, CollectionOptions, CollectionPrecision, Found, SearchOptions } from "./collection.js";
 import type { Embeddings } from "./embeddings.js";
 import type { ChunkVectors, TokenVectors } from "./multi.js";
 import type { Quantized, Ranges } from "./quantize.js";
@@ -346,7 +347,7 @@ export interface EncoderInfo {
  *    `wrong-shape`, `unsupported-dtype`, `unsupported-architecture`, `unsupported-option`, `limit-exceeded`, `token-out-of-range`,
  *    `invalid-tokenizer`;
  *  - the caller: `invalid-argument`, `text-too-long` (with `overflow: "error"`), `no-head` (the model was loaded without the head
- *    that a call needs), `disposed`;
+ *    that a call needs), `disposed`, `collection-lost` (after a restart, without `restore`);
  *  - the device: `no-webgpu`, `no-adapter`, `device-lost`, `out-of-memory`, `shader`, `self-check-failed`, `non-finite`;
  *  - the surroundings: `network` (a file could not be read), `wasm-load` (the library's own files could not be),
  *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed), `disconnected` (of `embedlet/extension`: the document
@@ -383,6 +384,7 @@ export type ErrorCode =
   | "non-finite"
   | "network"
   | "disposed"
+  | "collection-lost"
   | "runtime-crashed"
   | "disconnected"
   | "wasm-load"

@@ -7,7 +7,8 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
   let removed = new Set();
   let isLost = false;
   let disposed = false;
-  const collection = { dimensions, precision, rowBytes, encode, append, remove, search, dispose, before: () => {}, lose: () => (isLost = true), isDisposed: () => disposed };
+  const collection = { dimensions, precision, rowBytes, encode, append, remove, search, dispose };
+  Object.assign(collection, { before: () => {}, lose: () => (isLost = true), isDisposed: () => disposed });
   /** The same calls within a restore. */
   const restored = { dimensions, precision, rowBytes, append: async (bytes) => put(bytes), remove: async (list) => drop(list) };
 
@@ -39,10 +40,12 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
   async function search(query, { topK, allowed, signal }) {
     await ready("search");
     signal?.throwIfAborted();
+    if (!(topK >= 1 && topK <= 4096) || query.length !== dimensions) throw new Error(`a scan for ${topK} rows by ${query.length} values`);
+    const asked = precision === "binary" ? query.map((value) => (value > 0 ? 1 : -1)) : query;
     const found = [];
     rows.forEach((row, i) => {
       const may = !allowed || (allowed[i >> 5] & (1 << (i & 31))) !== 0;
-      if (may && !removed.has(i)) found.push([i, compare(query, row, similarity)]);
+      if (may && !removed.has(i)) found.push([i, compare(asked, row, precision === "binary" ? "dot" : similarity)]);
     });
     found.sort((a, b) => b[1] - a[1] || a[0] - b[0]);
     const best = found.slice(0, topK);
@@ -54,7 +57,7 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
   }
 
   function put(bytes) {
-    if (bytes.length % rowBytes !== 0) throw new Error(`${bytes.length} bytes are no rows`);
+    if (bytes.length === 0 || bytes.length % rowBytes !== 0) throw new Error(`${bytes.length} bytes are no rows`);
     const first = rows.length;
     for (let at = 0; at < bytes.length; at += rowBytes) rows.push(decoded(bytes.slice(at, at + rowBytes)));
     return first;
@@ -73,7 +76,7 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
     if (precision === "float32") return new Uint8Array(scaled.buffer);
     const row = new Uint8Array(rowBytes);
     if (precision === "binary") {
-      scaled.forEach((value, k) => value > 0 && (row[k >> 3] |= 1 << (k & 7)));
+      scaled.forEach((value, k) => value > 0 && (row[k >> 3] |= 128 >> (k & 7)));
       return row;
     }
     const scale = Math.max(...scaled.map(Math.abs)) / 127 || 1;
@@ -84,7 +87,7 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
 
   function decoded(row) {
     if (precision === "float32") return new Float32Array(row.buffer);
-    if (precision === "binary") return Float32Array.from({ length: dimensions }, (_, k) => ((row[k >> 3] >> (k & 7)) & 1 ? 1 : -1));
+    if (precision === "binary") return Float32Array.from({ length: dimensions }, (_, k) => (row[k >> 3] & (128 >> (k & 7)) ? 1 : -1));
     const scale = new DataView(row.buffer).getFloat32(dimensions, true);
     return Float32Array.from(new Int8Array(row.buffer, 0, dimensions), (code) => code * scale);
   }
@@ -93,14 +96,11 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
 }
 
 function compare(a, b, by) {
-  let [dot, own, other, square, sum] = [0, 0, 0, 0, 0];
+  let [dot, own, other] = [0, 0, 0];
   for (let k = 0; k < a.length; k++) {
     dot += a[k] * b[k];
     own += a[k] ** 2;
     other += b[k] ** 2;
-    square += (a[k] - b[k]) ** 2;
-    sum += Math.abs(a[k] - b[k]);
   }
-  if (by === "cosine") return dot / (Math.sqrt(own * other) || 1);
-  return by === "dot" ? dot : by === "euclidean" ? -Math.sqrt(square) : -sum;
+  return by === "cosine" ? dot / (Math.sqrt(own * other) || 1) : dot;
 }

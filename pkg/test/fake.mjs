@@ -23,6 +23,8 @@ export function fakeCrate() {
     onCreate: () => {},
     onPush: () => {},
     onFinish: () => {},
+    /** Called at the start of each call of a collection, with its name; may throw, or return a promise. */
+    onCollect: () => {},
     device: "wasm",
     /** Whether files must have the hashes that are asked for. */
     hashes: false,
@@ -174,8 +176,41 @@ function glueOf(crate) {
     }
   }
 
+  /** Rows as f32, in a list. */
+  class Collection extends Tracked {
+    #rows = [];
+    #removed = new Set();
+    constructor(model, dimensions, precision, similarity) {
+      if (!(model instanceof Model)) throw new Error("expected instance of Model");
+      if (dimensions > 9) throw crateError("limit-exceeded");
+      super();
+      Object.assign(this, { dimensions, precision, similarity, rowBytes: 4 * dimensions });
+    }
+    encode(vectors, rows) {
+      if (vectors.includes(NaN)) throw crateError("non-finite");
+      rows.set(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength));
+    }
+    async append(rows) {
+      await crate.onCollect("append");
+      const first = this.#rows.length;
+      for (let at = 0; at < rows.length; at += this.rowBytes) this.#rows.push(new Float32Array(rows.slice(at, at + this.rowBytes).buffer));
+      return first;
+    }
+    remove(rows) {
+      if (rows.some((row) => row >= this.#rows.length)) throw crateError("invalid-argument");
+      rows.forEach((row) => this.#removed.add(row));
+    }
+    async search(query, topK, allowed) {
+      await crate.onCollect("search");
+      const hits = this.#rows.map((values, row) => ({ row, score: values.reduce((sum, value, i) => sum + value * query[i], 0) }))
+        .filter(({ row }) => !this.#removed.has(row) && (!allowed || (allowed[row >> 5] >> row % 32) & 1));
+      const best = hits.sort((a, b) => b.score - a.score || a.row - b.row).slice(0, topK);
+      return { rows: Uint32Array.from(best, ({ row }) => row), scores: Float32Array.from(best, ({ score }) => score) };
+    }
+  }
+
   crate.instances++;
-  return { default: async () => {}, Folder, Loader };
+  return { default: async () => {}, Folder, Loader, Collection };
 }
 
 /** Where the two chunks of a text are. */

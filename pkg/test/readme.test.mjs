@@ -14,6 +14,7 @@ const STORE = ['{ MemoryVectorStore } from "@langchain/classic/vectorstores/memo
 const EXAMPLES = [
   ["../README.md", "In a page", /^wasm /m],
   ["README.md", "Use", /^Float32Array\(2\)/m],
+  ["README.md", "Duplicates and clusters", /^-?[\d.]+ \d 4$/m],
   ["README.md", "AI SDK", /^\[ -?[\d.]+, -?[\d.]+ \] [1-9]\d*$/m, ['from "ai"', 'from "ai-6"']],
   ["README.md", "AI SDK", /^\[ -?[\d.]+, -?[\d.]+ \] [1-9]\d*$/m, ['from "ai"', 'from "ai-7"']],
   ["README.md", "LangChain", /pageContent: '.+\.'/, STORE],

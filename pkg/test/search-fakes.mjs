@@ -97,7 +97,8 @@ export function faultyStorage(files = new Map(), before = () => {}) {
     list: () => operation("list", () => inner.list()),
     /** The same files from another tab: one writer over both. */
     tab: () => {
-      const tab = { ...storage, announce: () => others.forEach((other) => other !== tab && other.changed?.()), listen: (changed) => (tab.changed = changed) };
+      const announce = () => others.forEach((other) => other !== tab && other.changed?.());
+      const tab = { ...storage, announce, listen: (changed) => (tab.changed = changed) };
       others.add(tab);
       return tab;
     },

@@ -94,7 +94,8 @@ for (const fault of ["throw", "tear", "short", "late", "crash"]) {
       try {
         await live(storage, { begin: (held, changes) => (note = { held, changes }), end: (held) => (note = { held, changes: {} }) });
       } catch (error) {
-        assert.ok(error instanceof EmbedletError && ["storage-failed", "storage-full", "index-damaged"].includes(error.code), `${n}: ${error.stack}`);
+        const codes = ["storage-failed", "storage-full", "index-damaged"];
+        assert.ok(error instanceof EmbedletError && codes.includes(error.code), `${n}: ${error.stack}`);
         failed++;
       }
       const precision = await precisionOf(files);
@@ -278,7 +279,8 @@ test("any byte that is changed: found, what is left is used, and what is lost ca
   const results = new Set();
   for (const [name, bytes] of files) {
     for (let at = 0; at < bytes.length; at += at < 40 ? 1 : 7) {
-      const changed = files.map(([other, content]) => (other === name ? [name, content.with(at, content[at] ^ (1 << (at % 8)))] : [other, content]));
+      const flipped = bytes.with(at, bytes[at] ^ (1 << (at % 8)));
+      const changed = files.map(([other, content]) => [other, other === name ? flipped : content]);
       results.add(await survives(changed, `${name} at ${at}`));
     }
   }
@@ -290,7 +292,9 @@ test("files that are too short, too long, empty or gone", async () => {
   const files = await written();
   for (const [name, bytes] of files) {
     const other = (content) => files.map(([one, own]) => [one, one === name ? content : own]);
-    for (let length = 0; length < bytes.length; length += 13) assert.notEqual(await survives(other(bytes.slice(0, length)), `${name} cut at ${length}`), 0);
+    for (let length = 0; length < bytes.length; length += 13) {
+      assert.notEqual(await survives(other(bytes.slice(0, length)), `${name} cut at ${length}`), 0);
+    }
     assert.notEqual(await survives(other(new Uint8Array([...bytes, 0])), `${name} longer`), 0);
     assert.notEqual(await survives(files.filter(([one]) => one !== name), `${name} gone`), 0);
   }

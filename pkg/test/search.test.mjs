@@ -25,8 +25,7 @@ function corpus(count, seed = 1) {
 }
 
 /** The same by hand: the best passage of each document, by cosine in float64. */
-async function byHand(documents, query, topK) {
-  const encoder = fakeEncoder();
+async function byHand(documents, query, topK, encoder = fakeEncoder()) {
   const q = (await encoder.embedQuery(query)).row(0);
   const cosine = (a, b) => {
     const dot = (x, y) => x.reduce((sum, value, k) => sum + value * y[k], 0);
@@ -45,11 +44,13 @@ async function byHand(documents, query, topK) {
 for (const precision of ["float32", "int8", "binary"]) {
   test(`${precision}: documents by their best passages, as an exhaustive comparison finds them`, async () => {
     const documents = corpus(300);
-    const index = await open({ precision });
+    // As many as models have some of: with few a bit each says little.
+    const encoder = fakeEncoder({ dimensions: 128 });
+    const index = await open({ precision, encoder });
     await index.add(documents);
     for (const query of ["boat river", "winter garden letter", "sugar"]) {
       const hits = await index.search(query, { topK: 20 });
-      const expected = await byHand(documents, query, 20);
+      const expected = await byHand(documents, query, 20, encoder);
       assert.deepEqual(ids(hits), ids(expected));
       hits.forEach((hit, i) => {
         // Scores of float32 are the scan's own.
@@ -226,8 +227,8 @@ test("an add that is given up keeps what was committed; again, and only the rest
   const index = await open({ encoder });
   const abort = new AbortController();
   const events = [];
-  const adding = index.add(documents, { signal: abort.signal, onProgress: (event) => (events.push(event), events.length === 4 && abort.abort(new Error("enough"))) });
-  await assert.rejects(adding, /enough/);
+  const onProgress = (event) => events.push(event) === 4 && abort.abort(new Error("enough"));
+  await assert.rejects(index.add(documents, { signal: abort.signal, onProgress }), /enough/);
   const { documents: kept, passages } = index.stats();
   assert.equal(kept, events.at(-1).done);
   assert.ok(kept > 0 && kept < 100);
@@ -306,7 +307,8 @@ test("migrate: the old model answers until the new one can, across an abort", as
   const expected = await index.search("boat");
   const abort = new AbortController();
   let events = 0;
-  await assert.rejects(index.migrate(other, { signal: abort.signal, onProgress: () => ++events === 3 && abort.abort(new Error("enough")) }), /enough/);
+  const onProgress = () => ++events === 3 && abort.abort(new Error("enough"));
+  await assert.rejects(index.migrate(other, { signal: abort.signal, onProgress }), /enough/);
   assert.deepEqual(await index.search("boat"), expected);
   const done = other.embedded.length;
   assert.ok(done > 30);
@@ -316,9 +318,11 @@ test("migrate: the old model answers until the new one can, across an abort", as
   await again.update({ id: "d1", text: "winter winter winter" });
   await again.update({ id: "d79", metadata: { year: 1 } });
   const searching = [];
-  await again.migrate(other, { model: "other", precision: "float32", onProgress: () => {} }).catch((error) => assert.fail(error));
-  await Promise.all(searching);
-  assert.deepEqual([again.stats().dimensions, again.stats().precision, again.stats().model, again.stats().documents], [24, "float32", "other", 79]);
+  await again.migrate(other, { model: "other", precision: "float32", onProgress: () => searching.push(again.search("winter")) });
+  assert.ok(searching.length > 1);
+  for (const hits of await Promise.all(searching)) assert.deepEqual([hits.length, hits[0].id], [10, "d1"]);
+  const { dimensions, precision, model, documents: count } = again.stats();
+  assert.deepEqual([dimensions, precision, model, count], [24, "float32", "other", 79]);
   const [hit] = await again.search("winter", { topK: 1, hybrid: true });
   assert.equal(hit.id, "d1");
   assert.equal((await again.search("winter", { filter: { year: 1 } }))[0].id, "d79");
@@ -361,7 +365,7 @@ test("the scan may lose its rows at any call", async () => {
   documents[2].text = "boat boat";
   const expected = ids(await byHand(documents.slice(2), "boat bread", 99));
   for (let i = 0; i < 3; i++) assert.deepEqual(ids(await index.search("boat bread", { topK: 99 })), expected);
-  const { rows } = await collection.search(new Float32Array(16), { topK: 1e4 });
+  const { rows } = await collection.search(new Float32Array(16), { topK: 4096 });
   assert.equal(rows.length, index.stats().passages, "removed rows are not found by the scan itself");
   assert.equal(encoder.collections.length, 1);
 });
@@ -403,12 +407,26 @@ test("wrong arguments are named, and change nothing", async () => {
     { id: "x", text: "", metadata: deep }, { id: "x", text: "", metadata: cyclic }, { id: "x", text: "", metadata: { long: "x".repeat(9000) } }];
   for (const document of documents) await assert.rejects(index.add([{ id: "good", text: "good" }, document]), refused("invalid-argument"));
   await assert.rejects(index.add([{ id: "x", text: "" }, { id: "x", text: "" }]), refused("invalid-argument"));
+  await assert.rejects(open({ encoder: fakeEncoder({ similarity: "euclidean" }) }), refused("unsupported-option"));
   for (const topK of [0, -1, 1.5, NaN, 1e9]) await assert.rejects(index.search("x", { topK }), refused("invalid-argument"));
   await assert.rejects(index.search("x", { limit: 5 }), refused("invalid-argument"));
   for (const options of [{ name: "" }, { precision: "int4" }, { dimensions: 0 }, { storage: "disk" }, { storage: null }, { lexical: {} }, { chunks: {} }]) {
     await assert.rejects(open(options), refused("invalid-argument"), JSON.stringify(options));
   }
   assert.equal(index.stats().documents, 1);
+});
+
+test("more documents than a scan gives rows, and more passages than documents", async () => {
+  const index = await open({ precision: "float32" });
+  const vector = (i) => Float32Array.from({ length: 16 }, (_, k) => Math.sin(i * (k + 1)));
+  await index.add(Array.from({ length: 5000 }, (_, i) => ({ id: `${i}`, vector: vector(i) })));
+  const hits = await index.search(vector(7), { topK: 4500 });
+  assert.deepEqual([hits.length, new Set(ids(hits)).size, hits[0].id], [4500, 4500, "7"]);
+  assert.ok(hits.every(({ score }, i) => i === 0 || score <= hits[i - 1].score));
+  const long = await open();
+  await long.add([{ id: "long", text: "boat ".repeat(1800) }, { id: "short", text: "bread" }]);
+  assert.deepEqual(ids(await long.search("boat", { topK: 2 })), ["long", "short"]);
+  assert.ok((await long.search("boat", { topK: 1 }))[0].passage.start === 0);
 });
 
 test("a closed index refuses, and frees its scan", async () => {
@@ -420,7 +438,8 @@ test("a closed index refuses, and frees its scan", async () => {
   index.close();
   const ended = await searching;
   assert.ok(Array.isArray(ended) || ended.code === "disposed", String(ended));
-  for (const call of [index.search("x"), index.add({ id: "a", text: "" }), index.remove("a"), index.compact(), index.export()]) await assert.rejects(call, refused("disposed"));
+  const calls = [index.search("x"), index.add({ id: "a", text: "" }), index.remove("a"), index.compact(), index.export()];
+  for (const call of calls) await assert.rejects(call, refused("disposed"));
   assert.throws(() => index.stats(), refused("disposed"));
   assert.ok(encoder.collections[0].isDisposed());
 });

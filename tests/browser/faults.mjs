@@ -1,4 +1,4 @@
-// Faults of an engine, in a worker or on a page's thread, at a step of a job or where it uses the GPU. A page asks for one with `fault`
+// Faults of an engine, in a worker or on a page's thread, at a step of a job, at a search or where it uses the GPU. A page asks for one with `fault`
 // of in-page.mjs.
 
 let armed;
@@ -29,7 +29,8 @@ WebAssembly.instantiate = async (...given) => {
   const never = (later) => (setTimeout(later), new Promise(() => {}));
   const faults = { trap, task: () => never(trap), foreign: () => never(foreign) };
   const job_step = (job) => meet("step", faults) ?? exports.job_step(job);
-  return Object.create(real, { exports: { value: { ...exports, job_step } } });
+  const collection_search = (...given) => meet("search", faults) ?? exports.collection_search(...given);
+  return Object.create(real, { exports: { value: { ...exports, job_step, collection_search } } });
 };
 
 if (globalThis.GPUAdapter) {

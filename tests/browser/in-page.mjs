@@ -50,6 +50,28 @@ export const plain = (e) => ({
   truncated: Array.from({ length: e.count }, (_, i) => e.truncated(i)),
 });
 
+/** Vectors whose values are between -1 and 1, the same for the same seed. */
+export function vectors(count, dimensions, seed) {
+  let state = seed;
+  return Float32Array.from({ length: count * dimensions }, () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state / 2 ** 31;
+  });
+}
+
+/** The rows of the `count` vectors with the highest product with a query, in f64, of those that `allowed` is true of. */
+export function nearest(vectors, query, count, allowed = () => true) {
+  const dimensions = query.length;
+  const scores = Array.from({ length: vectors.length / dimensions }, (_, row) => {
+    let score = 0;
+    for (let i = 0; i < dimensions; i++) score += vectors[row * dimensions + i] * query[i];
+    return { row, score };
+  });
+  return scores.filter(({ row }) => allowed(row)).sort((a, b) => b.score - a.score || a.row - b.row).slice(0, count).map(({ row }) => row);
+}
+
 /** How a promise ended: `{ code }` or `{ name }` of the error with `message` and `ms`, or `{ value }`. */
 export async function outcome(promise) {
   const start = performance.now();

@@ -119,3 +119,30 @@ test("a WebAssembly memory without room for large batches has smaller ones", { t
   assert.ok(same, "the same bits");
   assert.ok(pages[2] <= limit && limit < pages[1], `${pages} pages, at most ${limit}`);
 });
+
+test("a WebAssembly memory without room for more rows keeps those that it has", { timeout: 120_000 }, async () => {
+  const page = await open(browser, served);
+  const { refused, again, before, after } = await page.evaluate(async (limited) => {
+    const bytes = new Uint8Array(await (await fetch("/pkg/embedlet_bg.wasm")).arrayBuffer());
+    // 32 MB.
+    const wasmModule = await WebAssembly.compile(eval(limited)(bytes, 512));
+    const encoder = await embedlet.Encoder.load(await helpers.folder("bert-mean"), { device: "wasm", worker: false, wasmModule });
+    const collection = await encoder.collection({ dimensions: 256 });
+    const search = async () => [...(await collection.search(query, { topK: 2000 })).rows];
+    const query = helpers.vectors(1, 256, 2);
+    const rows = await collection.encode(helpers.vectors(1000, 256, 1));
+    await collection.append(rows);
+    const before = await search();
+    const many = new Uint8Array(40 * rows.length);
+    for (let at = 0; at < many.length; at += rows.length) many.set(rows, at);
+    const refused = await helpers.outcome(collection.append(many));
+    const kept = await search();
+    const again = await collection.append(rows);
+    const after = [kept, (await search()).length];
+    encoder.dispose();
+    return { refused, again, before, after };
+  }, `(${LIMITED})`);
+  await page.close();
+  assert.equal(refused.code, "out-of-memory", JSON.stringify(refused));
+  assert.deepEqual([again, after], [1000, [before, 2000]]);
+});

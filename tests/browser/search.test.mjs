@@ -33,14 +33,15 @@ beforeEach(async () => {
 
 /** Runs in a page or a worker: the package as `embedlet`, an `encoder`, and `open` for its index. */
 async function prepare(model) {
-  const { fakeCollection } = await import("/collection.mjs");
   globalThis.embedlet = { ...(await import("/pkg/index.js")), ...(await import("/pkg/search.js")) };
   globalThis.Base = (await import("/pkg/index.js")).EmbedletError;
   globalThis.encoder = await embedlet.Encoder.load(new URL(model, location.href));
-  encoder.collection = fakeCollection;
   globalThis.open = (options) => embedlet.SearchIndex.open({ name: "notes / ü", encoder, ...options });
   globalThis.documentsOf = (texts, first = 0) => texts.map((text, i) => ({ id: `${first + i}`, text, metadata: { n: first + i } }));
-  globalThis.folder = async () => (await (await navigator.storage.getDirectory()).getDirectoryHandle("embedlet-index")).getDirectoryHandle("notes%20%2F%20%C3%BC");
+  globalThis.folder = async () => {
+    const root = await navigator.storage.getDirectory();
+    return (await root.getDirectoryHandle("embedlet-index")).getDirectoryHandle("notes%20%2F%20%C3%BC");
+  };
   globalThis.filesOf = async () => {
     const names = [];
     for await (const name of (await folder()).keys()) names.push(name);
@@ -146,7 +147,10 @@ test("a page that dies while it writes leaves what was committed, and no lock", 
     session.send("Page.crash").catch(() => {});
     await page.waitForEvent("crash");
     await adding;
-    const [stats, found, files] = await next.evaluate(async (text) => [before, (await index.search(text, { topK: 100 })).map(({ id }) => id).sort(), await filesOf()], texts[9]);
+    const [stats, found, files] = await next.evaluate(async (text) => {
+      const hits = await index.search(text, { topK: 100 });
+      return [before, hits.map(({ id }) => id).sort(), await filesOf()];
+    }, texts[9]);
     assert.deepEqual([stats.documents, stats.lost, stats.problem], [expected, 0, null], `at ${at}`);
     assert.deepEqual(found, [...Array.from({ length: expected }, (_, i) => `${i}`), "after"]);
     assert.equal(files.filter((name) => name.startsWith("manifest")).length, 1);
@@ -162,9 +166,11 @@ test("without room an add rejects, and the index goes on; with room again it tak
   const session = await context.newCDPSession(page);
   await session.send("Storage.overrideQuotaForOrigin", { origin: served.url, quotaSize: 60_000 });
   const refused = await page.evaluate(async (texts) => {
-    const large = documentsOf(texts.slice(4, 8), 4).map((one) => ({ ...one, text: one.text.repeat(4000), vector: new Float32Array(index.stats().dimensions).fill(1) }));
+    const vector = new Float32Array(index.stats().dimensions).fill(1);
+    const large = documentsOf(texts.slice(4, 8), 4).map((one) => ({ ...one, text: one.text.repeat(4000), vector }));
     const error = await index.add(large).catch((error) => error);
-    return { code: error.code, isOurs: error instanceof embedlet.EmbedletError && error instanceof Base, found: (await index.search(texts[0], { topK: 100 })).length };
+    const isOurs = error instanceof embedlet.EmbedletError && error instanceof Base;
+    return { code: error.code, isOurs, found: (await index.search(texts[0], { topK: 100 })).length };
   }, texts);
   assert.deepEqual(refused, { code: "storage-full", isOurs: true, found: 4 });
   await session.send("Storage.overrideQuotaForOrigin", { origin: served.url });

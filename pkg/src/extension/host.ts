@@ -3,6 +3,7 @@
 
 import { invalid } from "../arguments.js";
 import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "../engine.js";
+import { EmbedletError } from "../errors.js";
 import type { Made, Vectors } from "../glue.js";
 import { serve } from "../rpc.js";
 import { abortable } from "../signal.js";
@@ -124,6 +125,11 @@ export class Served implements Host {
   async maxSim(request: MaxSimRequest, call: Call<EmbedProgress>): Promise<Made> {
     const read = readMaxSim(request);
     return this.#ask(call, ({ host, model }) => host.maxSim({ model, ...read }, call));
+  }
+
+  /** Rows are many and messages slow; and a connection outlives the engines that would hold them. */
+  async collect(): Promise<never> {
+    throw new EmbedletError("unsupported-option", "Collections and search indexes are opened where their encoder runs: load one by `Encoder.load` in the document that has the index.");
   }
 
   async vocabulary(_model: number, call: Call): Promise<(string | null)[]> {

@@ -12,6 +12,8 @@ import { bitmapOf, readAll, type Entry, type View } from "./view.js";
 /** Rows that the scan is asked for, for every document that is wanted: what the coarser forms order wrongly is put right by the vectors. */
 const MARGIN = { float32: 1, int8: 4, binary: 16 };
 const LEAST_MARGIN = 64;
+/** Most rows that a scan gives at once. */
+const MOST_ROWS = 4096;
 /** Documents that rankings are fused over, and that are ranked once more. */
 const DEPTH = 100;
 
@@ -73,33 +75,37 @@ export async function find(view: View, question: Question): Promise<Hit[]> {
 /** The documents whose passages are closest. Passages are asked for until there are enough documents, or no more passages. */
 async function nearest(view: View, { vector, holds, signal }: Question, wanted: number): Promise<Found[]> {
   const { vectors, precision } = view.made;
-  const exact = new Map<number, number>();
-  const first = vectors ? Math.max(wanted * MARGIN[precision], LEAST_MARGIN) : wanted;
-  for (let topK = first; ; topK *= 4) {
-    signal?.throwIfAborted();
-    const asked = Math.min(topK, view.rows.length);
-    if (asked === 0) return [];
-    // Made here, so that it has a bit for every row that the scan can have by then.
-    const allowed = holds && bitmapOf(view, holds);
-    const scan = await view.collection.search(vector, { topK: asked, ...(allowed && { allowed }), ...(signal && { signal }) });
-    const rows = [...scan.rows].filter((row) => view.isThere(row));
-    if (vectors) await rescore(view, vector, rows.filter((row) => !exact.has(row)), exact);
-    else scan.rows.forEach((row, i) => exact.set(row, scan.scores[i]!));
-    const best = new Map<Entry, Found>();
-    for (const row of rows) {
-      const [entry, score] = [view.rows[row]!, exact.get(row)!];
-      const other = best.get(entry);
-      // Between equal passages the first of the text.
-      const better = !other || score > other.score || (score === other.score && row < other.row);
-      if (Number.isFinite(score) && better) best.set(entry, { entry, row, score });
+  const seen = new Set<number>();
+  const best = new Map<Entry, Found>();
+  for (let most = vectors ? Math.max(wanted * MARGIN[precision], LEAST_MARGIN) : wanted; best.size < wanted; most *= 4) {
+    while (seen.size < most) {
+      signal?.throwIfAborted();
+      const topK = Math.min(most - seen.size, MOST_ROWS);
+      // Made here, so that it has a bit for every row that the scan can have by then.
+      const allowed = holds || seen.size > 0 ? bitmapOf(view, holds, seen) : undefined;
+      const scan = await view.collection.search(vector, { topK, ...(allowed && { allowed }), ...(signal && { signal }) });
+      const there = [...scan.rows.keys()].filter((i) => view.isThere(scan.rows[i]!));
+      const rows = there.map((i) => scan.rows[i]!);
+      const scores = vectors ? await rescore(view, vector, rows) : there.map((i) => scan.scores[i]!);
+      rows.forEach((row, i) => take(best, { entry: view.rows[row]!, row, score: scores[i]! }));
+      for (const row of scan.rows) seen.add(row);
+      if (scan.rows.length < topK) return sorted(best, wanted);
     }
-    const isAll = scan.rows.length < asked || asked === view.rows.length;
-    if (best.size >= wanted || isAll) return [...best.values()].sort(byScore).slice(0, wanted);
   }
+  return sorted(best, wanted);
 }
 
+/** Keeps a document's best passage; of equal ones the first of the text. */
+function take(best: Map<Entry, Found>, found: Found): void {
+  const other = best.get(found.entry);
+  const isBetter = !other || found.score > other.score || (found.score === other.score && found.row < other.row);
+  if (Number.isFinite(found.score) && isBetter) best.set(found.entry, found);
+}
+
+const sorted = (best: ReadonlyMap<Entry, Found>, most: number) => [...best.values()].sort(byScore).slice(0, most);
+
 /** Compares the query with the vectors of rows, as they were before they became rows. */
-async function rescore(view: View, query: Float32Array, rows: readonly number[], scores: Map<number, number>): Promise<void> {
+async function rescore(view: View, query: Float32Array, rows: readonly number[]): Promise<Float32Array> {
   const entryOf = (row: number) => view.rows[row]!;
   const vectors = await readAll(rows, (row) => {
     const { segment, index, row: first } = entryOf(row);
@@ -107,7 +113,7 @@ async function rescore(view: View, query: Float32Array, rows: readonly number[],
   }, entryOf);
   const all = new Float32Array(rows.length * query.length);
   vectors.forEach((vector, i) => all.set(vector, i * query.length));
-  compare(query, all, view.made.similarity).forEach((score, i) => scores.set(rows[i]!, score));
+  return compare(query, all, view.made.similarity);
 }
 
 /** Documents in the order of their best rows. */

@@ -2,7 +2,7 @@
 // vector of a text that never changes, which nothing that matters escapes.
 
 import { EmbedletError } from "../errors.js";
-import { Embeddings, similarity } from "../embeddings.js";
+import { Embeddings, similarity as similarities } from "../embeddings.js";
 import type { Similarity } from "../types.js";
 import type { Made } from "./manifest.js";
 import type { IndexOptions, SearchEncoder } from "./types.js";
@@ -19,6 +19,10 @@ export async function identify(
   signal: AbortSignal | undefined,
 ): Promise<Omit<Made, "rowBytes">> {
   const { info } = encoder;
+  const { similarity } = info;
+  if (similarity !== "cosine" && similarity !== "dot") {
+    throw new EmbedletError("unsupported-option", `An index compares by cosine or dot product, and this model's similarity is "${similarity}".`);
+  }
   const form = precision ?? stored?.precision ?? "int8";
   const width = dimensions ?? stored?.dimensions ?? info.dimensions;
   if (dimensions === undefined && width > info.dimensions) throw mismatch(`the model has ${info.dimensions} dimensions, and the index ${width}`);
@@ -27,7 +31,7 @@ export async function identify(
     model: model ?? stored?.model ?? null,
     architecture: info.architecture,
     dimensions: width,
-    similarity: info.similarity,
+    similarity,
     precision: form,
     vectors: form !== "float32" && (rescore ?? stored?.vectors ?? true),
     prompts: info.prompts,
@@ -69,7 +73,8 @@ export function compare(query: Float32Array, vectors: Float32Array, by: Similari
   const dimensions = query.length;
   const rows = (data: Float32Array) => {
     const count = data.length / dimensions;
-    return new Embeddings({ data: data as Float32Array<ArrayBuffer>, dimensions, tokens: new Uint32Array(count), truncated: new Uint8Array(count) });
+    const nothing = { tokens: new Uint32Array(count), truncated: new Uint8Array(count) };
+    return new Embeddings({ data: data as Float32Array<ArrayBuffer>, dimensions, ...nothing });
   };
-  return similarity(rows(query), rows(vectors), by);
+  return similarities(rows(query), rows(vectors), by);
 }

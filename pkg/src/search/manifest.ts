@@ -1,7 +1,6 @@
 // What an index is made of: which segments, which of their documents are removed, and which model made the vectors. A commit is a new
 // manifest, written last; whatever no manifest names is not there.
 
-import type { Similarity } from "../types.js";
 import { damaged, frame, isSize, unframe } from "./file.js";
 import type { Segment, SegmentRef, Shape } from "./segment.js";
 import type { IndexPrecision } from "./types.js";
@@ -10,7 +9,7 @@ import type { IndexPrecision } from "./types.js";
 export interface Made extends Shape {
   model: string | null;
   architecture: string;
-  similarity: Similarity;
+  similarity: "cosine" | "dot";
   precision: IndexPrecision;
   /** The model's prompts by name. */
   prompts: Record<string, string>;
@@ -119,7 +118,7 @@ const isText = (value: unknown) => typeof value === "string";
 function isMade(made: Made | undefined): boolean {
   if (typeof made !== "object" || made === null) return false;
   const { model, architecture, dimensions, rowBytes, vectors, similarity, precision, prompts, probe } = made;
-  const names = (model === null || isText(model)) && isText(architecture) && isText(similarity) && isText(precision);
+  const names = (model === null || isText(model)) && isText(architecture) && isText(precision) && ["cosine", "dot"].includes(similarity);
   const sizes = [dimensions, rowBytes].every((size) => isSize(size) && size > 0 && size < 2 ** 24) && typeof vectors === "boolean";
   const texts = typeof prompts === "object" && prompts !== null && Object.values(prompts).every(isText);
   return names && sizes && texts && Array.isArray(probe) && probe.length === dimensions && probe.every(Number.isFinite);

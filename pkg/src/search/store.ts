@@ -135,7 +135,8 @@ export class Store {
   async #write(name: string, file: Blob, check: () => Promise<unknown>): Promise<void> {
     await guarded("write", this.storage.write(name, file));
     await check().catch((cause) => {
-      throw isDamage(cause) ? new EmbedletError("storage-failed", `The browser's storage did not keep ${name} as it was written.`, { cause }) : cause;
+      if (!isDamage(cause)) throw cause;
+      throw new EmbedletError("storage-failed", `The browser's storage did not keep ${name} as it was written.`, { cause });
     });
   }
 }

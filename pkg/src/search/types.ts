@@ -1,8 +1,8 @@
 // The contract of `embedlet/search`: every public type of the index, documented once. Nothing here runs.
 
 import type { Encoder } from "../encoder.js";
-import type { ChunkOptions, FileBytes, Similarity } from "../types.js";
-import type { Collection, CollectionOptions } from "./collection.js";
+import type { ChunkOptions, FileBytes } from "../types.js";
+import type { CollectionPrecision } from "../collection.js";
 import type { IndexStorage } from "./storage.js";
 
 /** What JSON can hold. */
@@ -12,10 +12,7 @@ export type Json = string | number | boolean | null | Json[] | { [key: string]: 
 export type Metadata = { [key: string]: Json };
 
 /** What an index asks of an encoder. */
-export interface SearchEncoder extends Pick<Encoder, "info" | "chunk" | "embedDocuments" | "embedQuery"> {
-  /** The exact scan, where this encoder runs. */
-  collection(options: CollectionOptions): Promise<Collection>;
-}
+export type SearchEncoder = Pick<Encoder, "info" | "chunk" | "embedDocuments" | "embedQuery" | "collection">;
 
 /** What orders documents by a query. */
 export type Reranker = Pick<Encoder, "rerank">;
@@ -32,7 +29,7 @@ export interface Document {
 }
 
 /** How vectors are kept for the scan. */
-export type IndexPrecision = "float32" | "int8" | "binary";
+export type IndexPrecision = CollectionPrecision;
 
 /** What an index is made with: options of `SearchIndex.open` and of `migrate`. What is left out is as the index has it. */
 export interface IndexOptions {
@@ -147,7 +144,7 @@ export interface IndexStats {
   model: string | null;
   dimensions: number;
   precision: IndexPrecision;
-  similarity: Similarity;
+  similarity: "cosine" | "dot";
   /** Documents whose bytes were gone, or not what was written. They are found no more; add them again. */
   lost: number;
   /** What was wrong with the files when they were opened; `null` where all was well. */

@@ -2,7 +2,7 @@
 // what has changed in it, whoever made it.
 
 import { EmbedletError } from "../errors.js";
-import type { Collection } from "./collection.js";
+import type { Collection } from "../collection.js";
 import { isDamage } from "./file.js";
 import type { Predicate } from "./metadata.js";
 import { segmentsOf, type Made, type State } from "./manifest.js";
@@ -213,12 +213,13 @@ export function isSame({ segment, index }: Entry, hash: Hash): boolean {
   return a === hash[0] && b === hash[1];
 }
 
-/** Rows of the documents for which `holds`, as the scan takes them. */
-export function bitmapOf(view: View, holds: Predicate): Uint32Array {
+/** Rows of the documents for which `holds`, but for those that were `seen`, as the scan takes them. */
+export function bitmapOf(view: View, holds: Predicate | undefined, seen: ReadonlySet<number>): Uint32Array {
   const words = new Uint32Array(Math.ceil(view.rows.length / 32));
   for (const { metadata, row, passages } of view.documents.values()) {
-    if (!holds(metadata)) continue;
+    if (holds && !holds(metadata)) continue;
     for (let r = row; r < row + passages; r++) words[r >> 5]! |= 1 << (r & 31);
   }
+  for (const row of seen) words[row >> 5]! &= ~(1 << (row & 31));
   return words;
 }
