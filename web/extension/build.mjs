@@ -48,6 +48,8 @@ for (const [name, change] of Object.entries({ chromium, firefox })) {
     format: "esm",
     target: "es2022",
     define: { MODEL: JSON.stringify(model.load), FIREFOX: String(change === firefox) },
+    // What is of the other browser goes.
+    minifySyntax: true,
     logLevel: "warning",
     plugins: [{
       name: "what stands beside the scripts",
