@@ -53,7 +53,9 @@ for (const [name, change] of Object.entries({ chromium, firefox })) {
     logLevel: "warning",
     plugins: [{
       name: "what stands beside the scripts",
-      setup: ({ onResolve }) => onResolve({ filter: /^embedlet/ }, ({ path }) => ({ path: `./embedlet/${path.split("/")[1] ?? "index"}.js`, external: true })),
+      setup({ onResolve }) {
+        onResolve({ filter: /^embedlet/ }, ({ path }) => ({ path: `./embedlet/${path.split("/")[1] ?? "index"}.js`, external: true }));
+      },
     }],
   });
   console.log(`extension: ${relative(process.cwd(), out) || "."}`);

@@ -61,7 +61,8 @@ export class Client {
 
   async #connect(): Promise<Port> {
     try {
-      const port = here.accept ? toHere(here.accept) : (await ensureOffscreen({ url: "offscreen.html" }), chrome.runtime.connect({ name: PORT }));
+      if (!here.accept) await ensureOffscreen({ url: "offscreen.html" });
+      const port = here.accept ? toHere(here.accept) : chrome.runtime.connect({ name: PORT });
       port.onMessage.addListener((message) => this.#receive(message));
       port.onDisconnect.addListener(() => this.#lose());
       return port;

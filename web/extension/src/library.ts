@@ -47,7 +47,8 @@ export class Library {
       id: idOf(origin, url), text: `${title}\n${text}`, metadata: { url, title, origin },
     }));
     const end = new AbortController();
-    const work = this.#use((index) => index.add(documents, { signal: AbortSignal.any([signal, end.signal]), onProgress: () => this.#count(index) }));
+    const either = AbortSignal.any([signal, end.signal]);
+    const work = this.#use((index) => index.add(documents, { signal: either, onProgress: () => this.#count(index) }));
     this.#adding.set(end, work);
     await work.finally(() => this.#adding.delete(end));
   }
@@ -92,9 +93,9 @@ export class Library {
       const encoder = await this.#encoder;
       const index = await SearchIndex.open({ name: NAME, encoder });
       const { lost } = index.stats();
-      const { device } = encoder.info;
-      const where = device === "webgpu" ? "Runs on the GPU of this device." : "Runs on the CPU of this device.";
-      this.#tell({ model: "ready", progress: 100, note: lost > 0 ? `${where} ${lost} pages were damaged in storage: add them again.` : where });
+      const where = `Runs on the ${encoder.info.device === "webgpu" ? "GPU" : "CPU"} of this device.`;
+      const note = lost > 0 ? `${where} ${lost} pages were damaged in storage: add them again.` : where;
+      this.#tell({ model: "ready", progress: 100, note });
       return (this.#current = index);
     } catch (error) {
       this.#drop(error);

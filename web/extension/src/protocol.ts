@@ -95,11 +95,15 @@ export function readTold(message: unknown): Told {
 }
 
 function isPage(value: unknown): value is Page {
-  return isRecord(value) && isAddress(value.url) && isText(value.title, MOST.title) && isText(value.text, MOST.text) && isOrigin(value.origin);
+  return isNamed(value) && isText(value.text, MOST.text);
 }
 
 function isFound(value: unknown): value is Found {
-  return isRecord(value) && isAddress(value.url) && isText(value.title, MOST.title) && isText(value.passage, MOST.passage) && isOrigin(value.origin);
+  return isNamed(value) && isText(value.passage, MOST.passage);
+}
+
+function isNamed(value: unknown): value is Record<string, unknown> {
+  return isRecord(value) && isAddress(value.url) && isText(value.title, MOST.title) && isOrigin(value.origin);
 }
 
 function isState(value: unknown): value is State {
