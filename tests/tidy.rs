@@ -103,7 +103,7 @@ fn files_stay_readable() {
 #[test]
 fn the_repository_speaks_of_itself_alone() {
     for (folder, ending) in
-        [("crate", ".rs"), ("xtask", ".rs"), ("pkg/src", ".ts"), ("web/src", ".ts"), ("shaders", ".wgsl")]
+        [("crate", ".rs"), ("xtask", ".rs"), ("pkg/src", ".ts"), ("web", ".ts"), ("shaders", ".wgsl")]
     {
         for path in files(folder, ending) {
             let text = std::fs::read_to_string(&path).unwrap();
