@@ -1,5 +1,6 @@
 // Writes docs/api/: a page for every entry of the package that exports something, from the types of src/ and their comments, and a list of
-// the pages. `npm run docs` writes; a test compares. What a name means is said at its declaration and nowhere here.
+// the pages. `npm run docs` writes; a test compares. What a name means is said at its declaration and nowhere here. The compiler calls this
+// interface of its own unstable; the lock file has its exact version.
 
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -41,7 +42,6 @@ const isNamed = (node) => [SyntaxKind.TypeReference, SyntaxKind.ExpressionWithTy
 const isType = ({ kind }) => kind === SyntaxKind.InterfaceDeclaration || kind === SyntaxKind.TypeAliasDeclaration;
 const isOwn = (node) => node.getSourceFile().fileName.startsWith(`${here}src`);
 const idOf = (symbol) => `${symbol.declarations[0].path}:${symbol.name}`;
-const slug = (heading) => heading.toLowerCase().replace(/[^\w\- ]/g, "").replaceAll(" ", "-");
 
 class Writer {
   /** Where each public name has its heading, by declaration. */
@@ -59,6 +59,33 @@ class Writer {
         if (base?.name === symbol.name && !this.homes.has(idOf(base))) this.homes.set(idOf(base), home);
       }
     }
+    for (const entry of entries) {
+      entry.parts = this.partsOf(entry);
+      // Names that differ in case alone have one anchor, but for a number.
+      const counts = {};
+      for (const { symbol } of entry.parts.flatMap(([, list]) => list)) {
+        const slug = symbol.name.toLowerCase();
+        const before = (counts[slug] = (counts[slug] ?? -1) + 1);
+        this.homes.get(idOf(symbol)).anchor = before === 0 ? slug : `${slug}-${before}`;
+      }
+    }
+  }
+
+  /** What an entry's page has a section of, by its parts: what can be called, and types. */
+  partsOf({ file, page, symbols }) {
+    const fileOf = ({ node }) => node.getSourceFile().fileName;
+    const nodes = symbols.filter((symbol) => this.homes.get(idOf(symbol)).page === page).map((symbol) => ({ symbol, node: nodesOf(symbol)[0] }));
+    // What an entry makes itself comes first, then what has most of its types.
+    const weight = (one) => {
+      if (fileOf(one) === file) return nodes.length;
+      return isType(one.node) ? nodes.filter((other) => fileOf(other) === fileOf(one)).length : 0;
+    };
+    const order = nodes.sort((a, b) => weight(b) - weight(a));
+    const parts = [
+      ["Functions and classes", order.filter(({ node }) => !isType(node))],
+      ["Types", order.filter(({ node }) => isType(node))],
+    ];
+    return parts.filter(([, list]) => list.length > 0);
   }
 
   pages() {
@@ -75,23 +102,10 @@ class Writer {
     return pages;
   }
 
-  page({ name, file, page, about, symbols }) {
+  page({ name, page, about, symbols, parts }) {
     const home = (symbol) => this.homes.get(idOf(symbol));
-    const here = symbols.filter((symbol) => home(symbol).page === page);
-    const fileOf = ({ node }) => node.getSourceFile().fileName;
-    const nodes = here.map((symbol) => ({ symbol, node: nodesOf(symbol)[0] }));
-    // What an entry makes itself comes first, then what has most of its types.
-    const weight = (one) => {
-      if (fileOf(one) === file) return nodes.length;
-      return isType(one.node) ? nodes.filter((other) => fileOf(other) === fileOf(one)).length : 0;
-    };
-    const order = nodes.sort((a, b) => weight(b) - weight(a));
-    const parts = [
-      ["Functions and classes", order.filter(({ node }) => !isType(node))],
-      ["Types", order.filter(({ node }) => isType(node))],
-    ].filter(([, list]) => list.length > 0);
     const others = symbols.filter((symbol) => home(symbol).page !== page).map((symbol) => this.link(home(symbol), page));
-    const contents = parts.map(([heading, list]) => `${heading}: ${list.map(({ symbol }) => `[\`${symbol.name}\`](#${slug(symbol.name)})`).join(" · ")}\n`);
+    const contents = parts.map(([heading, list]) => `${heading}: ${list.map(({ symbol }) => this.link(home(symbol), page)).join(" · ")}\n`);
     const also = others.length > 0 ? [`Also exported: ${others.join(" · ")}\n`] : [];
     const body = parts.flatMap(([heading, list]) => [`## ${heading}\n`, ...list.map(({ symbol, node }) => this.section(symbol, node, page))]);
     return `${NOTE}# ${name}\n\n${about}\n\n${[...contents, ...also, ...body].join("\n")}`;
@@ -222,8 +236,8 @@ class Writer {
     });
   }
 
-  address({ page, heading }, from) {
-    return `${page === from ? "" : page}#${slug(heading)}`;
+  address({ page, anchor }, from) {
+    return `${page === from ? "" : page}#${anchor}`;
   }
 
   link(home, from) {

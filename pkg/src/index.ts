@@ -1,4 +1,4 @@
-// The entry for browsers and bundlers: the wasm and the worker are files beside this one.
+// The entry for browsers and bundlers: encoders, whose wasm and worker are files beside this one.
 
 import { beside } from "./beside.js";
 import { connect } from "./connect.js";
