@@ -13,7 +13,9 @@ import type { Quantized, Ranges } from "./quantize.js";
 /** Where the arithmetic runs: the GPU through WebGPU, or the CPU through WebAssembly. */
 export type Device = "webgpu" | "wasm";
 
-/** How weights are stored on the device. Sums are always taken in f32. */
+/**
+ * How weights are stored on the device: in 32 or 16 bits, or, on the CPU, as integers of 8. Sums of the first two are always taken in f32.
+ */
 export type Precision = "f32" | "f16" | "int8";
 
 /** The same of a model that is loaded: `"packed"` are the integers of a packed folder, as a GPU holds them. */
@@ -67,7 +69,7 @@ export interface LoadOptions {
    * plain folder: its head is as large as the token table.
    */
   task?: Task;
-  /** Called while files are read. */
+  /** Called as files are read, and when the load goes over to something else. */
   onProgress?: (event: LoadProgress) => void;
   /** Gives the load up: the promise rejects with the signal's reason and everything loaded so far is freed. */
   signal?: AbortSignal;
@@ -83,7 +85,7 @@ export interface LoadOptions {
   cache?: boolean;
   /** `false` reads from the cache only; a model that is not kept is refused with the code `network`. Default `true`. */
   allowRemote?: boolean;
-  /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is not used. */
+  /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is refused with `wrong-hash`. */
   integrity?: Readonly<Record<string, string>>;
   /** Sent with every request for a model file, such as `{ Authorization: "Bearer …" }`. */
   headers?: Readonly<Record<string, string>>;
@@ -100,7 +102,10 @@ export interface LoadOptions {
   threads?: number;
   /** Address of `worker.js`, where the bundler or host moved it. */
   workerUrl?: string | URL;
-  /** Address of `embedlet_bg.wasm`, where the bundler or host moved it. */
+  /**
+   * Address of `embedlet_bg.wasm`, where the bundler or host moved it; or of `embedlet_relaxed_bg.wasm`, which is faster on the CPU and does not
+   * start everywhere.
+   */
   wasmUrl?: string | URL;
   /** The compiled `embedlet_bg.wasm`; nothing is fetched then. */
   wasmModule?: WebAssembly.Module;
@@ -109,7 +114,7 @@ export interface LoadOptions {
 /**
  * What a load is at:
  *  - `download`: files come from the network. Weights are hashed, and go to the device, as they come;
- *  - `verify`: files that have been read are held against their hashes, and the crate makes sure of what is in them;
+ *  - `verify`: files that have been read are held against their hashes, and the library makes sure of what is in them;
  *  - `upload`: weights go to the device from where they are already, which is the cache, files or memory;
  *  - `compile`: all is read. Kernels, which the browser compiles beside the weights, are waited for; the CPU has none;
  *  - `check`: kernels are compared with the CPU, and a packed folder must give the vectors that it names.
@@ -139,13 +144,13 @@ export interface LoadProgress {
 export interface EmbedOptions {
   /** Put before every text. Wins over `promptName`. */
   prompt?: string;
-  /** Name of one of the model's prompts, see `info.prompts`. */
+  /** Name of one of the model's prompts, see `info.prompts`. Default: `info.defaultPromptName`, or the one of the kind of text. */
   promptName?: string;
   /** Keeps the first so many dimensions (Matryoshka models), before normalising. Default: all. */
   dimensions?: number;
-  /** Scales every vector to length 1. */
+  /** Scales every vector to length 1. Default: as the model does. */
   normalize?: boolean;
-  /** Pooling instead of the model's own. */
+  /** How token vectors become one. Default: as the model does. */
   pooling?: Pooling | readonly Pooling[];
   /** Runs only the first so many layers (2D Matryoshka models). Default: all. */
   layers?: number;
@@ -169,7 +174,7 @@ export interface EmbedOptions {
    * of each dimension; either is scaled to length 1 again where vectors are. `"none"` gives {@link ChunkVectors}.
    */
   chunkPooling?: "mean" | "max" | "none";
-  /** How texts are cut into chunks. */
+  /** How texts are cut into chunks. Default: into as few as the model reads whole. */
   chunk?: ChunkOptions;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
@@ -313,7 +318,8 @@ export interface EncoderInfo {
  *    (its files are gone, or not what was written), `storage-full`, `storage-failed`.
  *
  * After `device-lost`, `runtime-crashed` and `disconnected` the encoder loads the model again and asks its calls once more; a call rejects with them
- * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
+ * where it met them twice. After two such restarts without an answer the encoder stops, and says so. What to do about each code is in
+ * `docs/guide-web.md` of the repository.
  */
 export type ErrorCode =
   | "missing-file"

@@ -94,6 +94,10 @@ test("an example that is not run says why, and is written in its language", asyn
   assert.deepEqual(found, NOT_RUN);
 });
 
+test("what is JSON can be read", () => {
+  for (const { path, line, code } of all.filter(({ lang }) => lang === "json")) assert.doesNotThrow(() => JSON.parse(code), `${path}:${line}`);
+});
+
 test("what stands behind a language is known", () => {
   for (const { path, line, lang, info } of all.filter(({ info }) => info !== "")) {
     assert.ok(info === "continued" || reasonOf({ info }), `${path}:${line} has "${lang} ${info}"`);
