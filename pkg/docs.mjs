@@ -98,7 +98,8 @@ class Writer {
       const same = !own && entry.symbols.length > 0 ? " Exports what `embedlet` exports." : "";
       return `| ${own ? `[\`${entry.name}\`](${entry.page})` : `\`${entry.name}\``} | ${entry.about}${same} |\n`;
     });
-    pages["README.md"] = `${NOTE}# Reference\n\nEvery public name, from its declaration; the [guides](../README.md) show their use.\n\n| entry | |\n|---|---|\n${lines.join("")}`;
+    const about = "Every public name, from its declaration; the [guides](../README.md) show their use.";
+    pages["README.md"] = `${NOTE}# Reference\n\n${about}\n\n| entry | |\n|---|---|\n${lines.join("")}`;
     return pages;
   }
 
@@ -250,7 +251,8 @@ function nodesOf(symbol) {
 }
 
 function hidden(node) {
-  return node.name?.kind === SyntaxKind.PrivateIdentifier || docsOf(node).includes("@internal") || Boolean(node.modifierFlags & ModifierFlags.Private);
+  const isPrivate = node.name?.kind === SyntaxKind.PrivateIdentifier || Boolean(node.modifierFlags & ModifierFlags.Private);
+  return isPrivate || docsOf(node).includes("@internal");
 }
 
 function docsOf(node) {

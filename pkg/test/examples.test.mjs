@@ -6,7 +6,7 @@ import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { after, test } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { format, inspect, promisify } from "node:util";
+import { format, promisify } from "node:util";
 import { transform } from "esbuild";
 import { blocksOf, pages } from "./examples.mjs";
 import "./hub.mjs";
@@ -14,7 +14,10 @@ import "./origin.mjs";
 
 // The libraries under the names that they are installed by here. LangChain's store in memory is the one of its core.
 const LIBRARIES = [
-  [['{ MemoryVectorStore } from "@langchain/classic/vectorstores/memory"', '{ FakeVectorStore as MemoryVectorStore } from "@langchain/core/utils/testing"']],
+  [[
+    '{ MemoryVectorStore } from "@langchain/classic/vectorstores/memory"',
+    '{ FakeVectorStore as MemoryVectorStore } from "@langchain/core/utils/testing"',
+  ]],
   [['from "ai"', 'from "ai-6"'], ['from "ai"', 'from "ai-7"']],
 ];
 /** What an example must print, where more can be said than that it does. */
@@ -62,7 +65,7 @@ for (const [at, { name, line, lang, code, here = "" }] of scripts.entries()) {
     const file = `${folder}/${at}.mjs`;
     await writeFile(file, lang === "ts" ? (await transform(code, { loader: "ts" })).code : code);
     const printed = [];
-    t.mock.method(console, "log", (...values) => printed.push(format(...values.map((value) => (typeof value === "string" ? value : inspect(value))))));
+    t.mock.method(console, "log", (...values) => void printed.push(format(...values)));
     await import(pathToFileURL(file));
     const text = printed.join("\n");
     if (PRINTED[name]) return assert.match(text, PRINTED[name]);
