@@ -17,8 +17,11 @@ export interface EmbeddingModelOptions extends AdapterOptions {
 
 /** What the SDK asks. */
 export interface EmbedCall {
+  /** The texts. */
   values: string[];
+  /** Keeps the first so many; version 7 of the SDK passes them on. */
   dimensions?: number | undefined;
+  /** Gives the call up. */
   abortSignal?: AbortSignal | undefined;
   /** `embedlet` holds {@link AdapterOptions}; what is meant for others is theirs. */
   providerOptions?: Readonly<Record<string, object>> | undefined;
@@ -28,8 +31,11 @@ export interface EmbedCall {
 
 /** What it is given. */
 export interface EmbedResult {
+  /** A vector a text. */
   embeddings: number[][];
+  /** Tokens that the model read, special tokens included. */
   usage: { tokens: number };
+  /** Says how many texts were cut. */
   warnings: { type: "other"; message: string }[];
 }
 
@@ -40,6 +46,7 @@ export interface EmbeddingModel {
   readonly modelId: string;
   readonly maxEmbeddingsPerCall: number | undefined;
   readonly supportsParallelCalls: boolean;
+  /** What `embed` and `embedMany` of the SDK call. */
   doEmbed(call: EmbedCall): Promise<EmbedResult>;
 }
 

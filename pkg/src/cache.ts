@@ -20,6 +20,7 @@ export interface CachedModel {
   source: string;
   /** Bytes of its files. */
   bytes: number;
+  /** How many there are. */
   files: number;
   /** When it was kept. */
   saved: Date;

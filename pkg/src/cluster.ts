@@ -8,7 +8,9 @@ import type { CallOptions } from "./types.js";
 
 /** Vectors, row after row, such as `embed` gives. */
 export interface VectorRows {
+  /** All values, a multiple of `dimensions` of them, all finite. */
   readonly data: Float32Array;
+  /** Of each vector. */
   readonly dimensions: number;
 }
 
@@ -17,8 +19,11 @@ export type Comparer = Pick<Encoder, "maxSim">;
 
 /** Two vectors that are alike: `i < j`. */
 export interface Pair {
+  /** Their cosine, -1 to 1. */
   score: number;
+  /** The number of the first, from 0. */
   i: number;
+  /** The number of the second. */
   j: number;
 }
 
@@ -48,7 +53,7 @@ export interface KMeansOptions extends CallOptions {
   seed?: number;
   /** The first centres, instead of random ones. */
   init?: VectorRows;
-  /** Default 300. */
+  /** Most rounds of assigning vectors and moving centres. Default 300. */
   maxIterations?: number;
   /** Stops where centres moved by less than this, as a share of the mean variance of the columns. Default 1e-4. */
   tolerance?: number;
@@ -62,6 +67,7 @@ export interface Clusters {
   centers: Float32Array;
   /** The sum of the squared distances of the vectors to their centres. */
   inertia: number;
+  /** Rounds that it took. */
   iterations: number;
 }
 

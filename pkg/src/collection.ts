@@ -49,7 +49,9 @@ export interface SearchOptions {
  * number. Arrays that a call is given must stay as they are until it has settled.
  */
 export interface Collection {
+  /** Of a vector, and of a query. */
   readonly dimensions: number;
+  /** How the values of a row are kept. */
   readonly precision: CollectionPrecision;
   /** Bytes of an encoded row. */
   readonly rowBytes: number;
@@ -58,7 +60,7 @@ export interface Collection {
    * then the row's scale, an f32; binary: the first dimension in the highest bit. Values that are not finite are refused (`non-finite`).
    */
   encode(vectors: Float32Array): Promise<Uint8Array<ArrayBuffer>>;
-  /** Appends encoded rows, all or none, and resolves with the number of the first. */
+  /** Appends encoded rows, all or none, and resolves with the number of the first. Rejects with `out-of-memory` where there is no room. */
   append(rows: Uint8Array): Promise<number>;
   /** Removed rows are never found again. */
   remove(rows: Uint32Array): Promise<void>;

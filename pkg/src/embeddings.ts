@@ -9,7 +9,9 @@ import type { Similarity } from "./types.js";
 export class Embeddings {
   /** All vectors, row after row: `count × dimensions` numbers. */
   readonly data: Float32Array;
+  /** How many texts there are. */
   readonly count: number;
+  /** Of each vector. */
   readonly dimensions: number;
   readonly #tokens: Uint32Array;
   readonly #truncated: Uint8Array;

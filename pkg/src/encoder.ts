@@ -52,7 +52,10 @@ export class Encoder {
     return this.#supervisor.info;
   }
 
-  /** Embeds texts as they are, or with a prompt. An array gives one row per text, a string one row. */
+  /**
+   * Embeds texts as they are, or with a prompt. An array gives one row per text, in its order, a string one row. A text may have 1 MiB of
+   * UTF-8, else the call rejects with `limit-exceeded`.
+   */
   async embed(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
   async embed(texts: Texts, options: ChunkVectorOptions): Promise<ChunkVectors>;
   async embed(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
@@ -61,7 +64,7 @@ export class Encoder {
     return this.#embed(texts, options);
   }
 
-  /** Embeds queries, with the model's prompt for queries where it has one. */
+  /** As `embed`, with the model's prompt for queries where it has one. */
   async embedQuery(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
   async embedQuery(texts: Texts, options: ChunkVectorOptions): Promise<ChunkVectors>;
   async embedQuery(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
@@ -70,7 +73,7 @@ export class Encoder {
     return this.#embed(texts, options, "query");
   }
 
-  /** Embeds documents to be searched, with the model's prompt for documents where it has one. */
+  /** As `embed`, with the model's prompt for documents, which are to be found, where it has one. */
   async embedDocuments(texts: Texts, options: TokenOptions): Promise<TokenVectors>;
   async embedDocuments(texts: Texts, options: ChunkVectorOptions): Promise<ChunkVectors>;
   async embedDocuments(texts: Texts, options: QuantizedOptions): Promise<Quantized>;
@@ -79,7 +82,10 @@ export class Encoder {
     return this.#embed(texts, options, "document");
   }
 
-  /** Compares every row of `a` with every row of `b` as the model is meant to: `a.count × b.count` numbers, higher is closer. */
+  /**
+   * Compares every row of `a` with every row of `b` as the model is meant to (`info.similarity`): `a.count × b.count` numbers, row of `a`
+   * after row, higher is closer. Throws `invalid-argument` where dimensions differ.
+   */
   similarity(a: Embeddings, b: Embeddings): Float32Array {
     if (!(a instanceof Embeddings) || !(b instanceof Embeddings)) throw invalid("similarity compares results of embed.");
     return similarity(a, b, this.info.similarity);
@@ -87,7 +93,8 @@ export class Encoder {
 
   /**
    * Scores labels. With `labels` as an object from label to examples, any model can: each text takes every label's nearest
-   * example, best first. Otherwise by the head of the checkpoint, which also takes pairs of texts. See also `trainHead`.
+   * example, best first. Otherwise by the head of the checkpoint, which also takes pairs of texts; without one it rejects with
+   * `no-head`. See also `trainHead`.
    */
   async classify(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]>;
   async classify(inputs: Input | readonly Input[], options?: HeadOptions): Promise<Classification[]>;
@@ -105,18 +112,21 @@ export class Encoder {
     return this.#head({ task: "train-head", examples: readExamples(examples), ...readTrainOptions(options, this.info) }, options);
   }
 
-  /** Takes a head that `save` gave, if it was trained with this model. */
+  /** Takes a head that `save` gave. One that was trained with another model is refused with `invalid-argument`. */
   async loadHead(file: FileBytes, options: Pick<CallOptions, "signal"> = {}): Promise<TrainedHead> {
     return this.#head({ task: "load-head" }, options, await readHead(file));
   }
 
-  /** Scores labels that the model was not trained for, by a head of natural language inference. */
+  /** Scores labels that the model was not trained for, best first, by a head of natural language inference. */
   async zeroShot(texts: Texts, options: ZeroShotOptions): Promise<Scored[][]> {
     const read = readTaskOptions("zeroShot", options, ["labels", "hypothesisTemplate", "multiLabel"]);
     return this.#json({ task: "zero-shot", texts: readTexts(texts), options: read }, options);
   }
 
-  /** Orders documents by how well they answer a query, best first: by a cross-encoder, a Uni-Encoder, or late interaction. */
+  /**
+   * Orders documents by how well they answer a query, best first: by a cross-encoder, a Uni-Encoder, or late interaction, whichever was
+   * loaded. Other models reject with `no-head`.
+   */
   async rerank(query: string, documents: readonly string[], options: RerankOptions = {}): Promise<Ranked[]> {
     const read = readTaskOptions("rerank", options, ["topK", "function"]);
     if (typeof query !== "string") throw invalid("The query must be a string.");
@@ -159,7 +169,7 @@ export class Encoder {
 
   /**
    * How well each document answers each query, by the best match of every query vector: `queries.count × documents.count`
-   * numbers. Many are compared on the model's device.
+   * numbers, the documents of the first query first. Many are compared on the model's device.
    */
   async maxSim(queries: Rows, documents: Rows, options: CallOptions = {}): Promise<Float32Array> {
     readTaskOptions("maxSim", options, []);

@@ -6,6 +6,7 @@ import type { ErrorCode } from "./types.js";
 /** Every failure of this package. `code` is stable, `message` says what is wrong and what to do, `cause` is the error below, if any. */
 export class EmbedletError extends Error {
   override readonly name = "EmbedletError";
+  /** What to act on; the message is for people, and may change. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {

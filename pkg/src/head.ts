@@ -31,10 +31,11 @@ type Classify = (texts: string | readonly string[], options?: HeadOptions) => Pr
 export class TrainedHead {
   /** In the order of its logits, which is that of code points. */
   readonly labels: readonly string[];
+  /** How it was trained. */
   readonly method: "logistic" | "centroids";
   /** C of the logistic regression; `null` for centroids. */
   readonly regularization: number | null;
-  /** The share of the examples that heads trained without them got right: what to expect of new texts of the same kind. */
+  /** The share of the examples, 0 to 1, that heads trained without them got right: what to expect of new texts of the same kind. */
   readonly accuracy: number;
   /** Scores the labels of each text, best first. */
   readonly classify: Classify;

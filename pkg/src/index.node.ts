@@ -23,7 +23,10 @@ const entry: Entry = {
 
 /** A sentence-transformers model: `Encoder.load`, then `embed`. */
 export class Encoder extends Base {
-  /** Loads a model folder. Rejects with an `EmbedletError`, or with the signal's reason. */
+  /**
+   * Loads a model folder, checks what was loaded on the device that it is to run on, and resolves when it can be used. Rejects with an
+   * `EmbedletError` (see {@link ErrorCode}) that names what is missing or not understood, or with the signal's reason.
+   */
   static load(source: ModelSource, options: LoadOptions = {}): Promise<Encoder> {
     return open(Encoder, (given) => connect(entry, given), source, options);
   }

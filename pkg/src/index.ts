@@ -1,4 +1,4 @@
-// The entry for browsers and bundlers: the wasm and the worker are files beside this one.
+// The entry for browsers and bundlers: encoders, whose wasm and worker are files beside this one.
 
 import { beside } from "./beside.js";
 import { connect } from "./connect.js";
@@ -14,7 +14,10 @@ export type * from "./types.js";
 
 /** A sentence-transformers model in the browser: `Encoder.load`, then `embed`. */
 export class Encoder extends Base {
-  /** Loads a model folder. Rejects with an `EmbedletError`, or with the signal's reason. */
+  /**
+   * Loads a model folder, checks what was loaded on the device that it is to run on, and resolves when it can be used. Rejects with an
+   * `EmbedletError` (see {@link ErrorCode}) that names what is missing or not understood, or with the signal's reason.
+   */
   static load(source: ModelSource, options: LoadOptions = {}): Promise<Encoder> {
     return open(Encoder, (given) => connect(beside, given), source, options);
   }

@@ -7,6 +7,7 @@ import type { Encoder } from "./encoder.js";
 /** Options of every call; `signal` ends all of them. `overflow` is `"error"` here: the vectors could not tell that a text was cut. */
 export type EmbeddingsOptions = NumberOptions;
 
+/** An `EmbeddingsInterface` of LangChain.js. */
 export interface LangChainEmbeddings {
   /** With the model's prompt for documents, where it has one. */
   embedDocuments(documents: string[]): Promise<number[][]>;

@@ -9,6 +9,7 @@ import type { Chunk, Tokens } from "./types.js";
 export class MultiVectors {
   /** All vectors, row after row. */
   readonly data: Float32Array;
+  /** Of each vector. */
   readonly dimensions: number;
   /** How many vectors each text has. */
   readonly counts: Uint32Array;

@@ -13,23 +13,32 @@ export interface ClientOptions extends Omit<AdapterOptions, "dimensions" | "sign
   model?: string;
 }
 
+/** A request as OpenAI's client sends it. What is not named here is refused. */
 export interface EmbeddingRequest {
+  /** A text or several; token ids are not read. */
   input: string | string[];
   /** The name that the client has the encoder under: a request for another model is not answered with this one's vectors. */
   model: string;
+  /** Keeps the first so many (Matryoshka models). Default: all. */
   dimensions?: number;
   /** Arrays of numbers (default), or the bytes of little-endian f32 in base64. */
   encoding_format?: "float" | "base64";
 }
 
+/** An answer in the shape of OpenAI's. */
 export interface EmbeddingResponse<Vector> {
   object: "list";
+  /** In the order of the input. */
   data: { object: "embedding"; index: number; embedding: Vector }[];
+  /** The name that the request gave. */
   model: string;
+  /** Tokens that the model read, special tokens included; both numbers are the same. */
   usage: { prompt_tokens: number; total_tokens: number };
 }
 
+/** As much of OpenAI's client as an encoder can answer. */
 export interface OpenAIClient {
+  /** `create` takes texts; `encoding_format` decides the form of the vectors. Failures reject with an `EmbedletError`. */
   embeddings: {
     create(request: EmbeddingRequest & { encoding_format?: "float" }, options?: { signal?: AbortSignal }): Promise<EmbeddingResponse<number[]>>;
     create(request: EmbeddingRequest & { encoding_format: "base64" }, options?: { signal?: AbortSignal }): Promise<EmbeddingResponse<string>>;

@@ -4,7 +4,9 @@ import { EmbedletError } from "./errors.js";
 
 /** The lowest and the highest value of each dimension, which bytes are spread over. */
 export interface Ranges {
+  /** A value for every dimension. */
   lowest: Float32Array;
+  /** A value for every dimension. */
   highest: Float32Array;
 }
 
@@ -12,9 +14,11 @@ export interface Ranges {
 export class Quantized {
   /** `count` rows: a signed byte a dimension, or eight dimensions a byte, the first in the highest bit, less 128. */
   readonly data: Int8Array;
+  /** How many texts there are. */
   readonly count: number;
   /** Of the vectors that were quantised. */
   readonly dimensions: number;
+  /** Which of the two they are. */
   readonly precision: "int8" | "binary";
   /** What the bytes were spread over; give it with the next texts, so that their vectors can be compared with these. */
   readonly ranges: Ranges | undefined;

@@ -2,6 +2,7 @@
 // Vectors are row-major Float32Arrays; sizes are in bytes unless a comment says otherwise.
 
 export type * from "./tasks.js";
+export type { Examples, TrainOptions } from "./head.js";
 export type { CachedModel } from "./cache.js";
 export type { CacheOptions } from "./cached.js";
 export type { Collection, CollectionOptions, CollectionPrecision, Found, SearchOptions } from "./collection.js";
@@ -12,7 +13,9 @@ import type { Quantized, Ranges } from "./quantize.js";
 /** Where the arithmetic runs: the GPU through WebGPU, or the CPU through WebAssembly. */
 export type Device = "webgpu" | "wasm";
 
-/** How weights are stored on the device. Sums are always taken in f32. */
+/**
+ * How weights are stored on the device: in 32 or 16 bits, or, on the CPU, as integers of 8. Sums of the first two are always taken in f32.
+ */
 export type Precision = "f32" | "f16" | "int8";
 
 /** The same of a model that is loaded: `"packed"` are the integers of a packed folder, as a GPU holds them. */
@@ -66,7 +69,7 @@ export interface LoadOptions {
    * plain folder: its head is as large as the token table.
    */
   task?: Task;
-  /** Called while files are read. */
+  /** Called as files are read, and when the load goes over to something else. */
   onProgress?: (event: LoadProgress) => void;
   /** Gives the load up: the promise rejects with the signal's reason and everything loaded so far is freed. */
   signal?: AbortSignal;
@@ -82,7 +85,7 @@ export interface LoadOptions {
   cache?: boolean;
   /** `false` reads from the cache only; a model that is not kept is refused with the code `network`. Default `true`. */
   allowRemote?: boolean;
-  /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is not used. */
+  /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is refused with `wrong-hash`. */
   integrity?: Readonly<Record<string, string>>;
   /** Sent with every request for a model file, such as `{ Authorization: "Bearer …" }`. */
   headers?: Readonly<Record<string, string>>;
@@ -99,7 +102,10 @@ export interface LoadOptions {
   threads?: number;
   /** Address of `worker.js`, where the bundler or host moved it. */
   workerUrl?: string | URL;
-  /** Address of `embedlet_bg.wasm`, where the bundler or host moved it. */
+  /**
+   * Address of `embedlet_bg.wasm`, where the bundler or host moved it; or of `embedlet_relaxed_bg.wasm`, which is faster on the CPU and does not
+   * start everywhere.
+   */
   wasmUrl?: string | URL;
   /** The compiled `embedlet_bg.wasm`; nothing is fetched then. */
   wasmModule?: WebAssembly.Module;
@@ -108,7 +114,7 @@ export interface LoadOptions {
 /**
  * What a load is at:
  *  - `download`: files come from the network. Weights are hashed, and go to the device, as they come;
- *  - `verify`: files that have been read are held against their hashes, and the crate makes sure of what is in them;
+ *  - `verify`: files that have been read are held against their hashes, and the library makes sure of what is in them;
  *  - `upload`: weights go to the device from where they are already, which is the cache, files or memory;
  *  - `compile`: all is read. Kernels, which the browser compiles beside the weights, are waited for; the CPU has none;
  *  - `check`: kernels are compared with the CPU, and a packed folder must give the vectors that it names.
@@ -138,15 +144,15 @@ export interface LoadProgress {
 export interface EmbedOptions {
   /** Put before every text. Wins over `promptName`. */
   prompt?: string;
-  /** Name of one of the model's prompts, see `info.prompts`. */
+  /** Name of one of the model's prompts, see `info.prompts`. Default: `info.defaultPromptName`, or the one of the kind of text. */
   promptName?: string;
-  /** Keeps the first so many dimensions (Matryoshka models), before normalising. */
+  /** Keeps the first so many dimensions (Matryoshka models), before normalising. Default: all. */
   dimensions?: number;
-  /** Scales every vector to length 1. */
+  /** Scales every vector to length 1. Default: as the model does. */
   normalize?: boolean;
-  /** Pooling instead of the model's own. */
+  /** How token vectors become one. Default: as the model does. */
   pooling?: Pooling | readonly Pooling[];
-  /** Runs only the first so many layers (2D Matryoshka models). */
+  /** Runs only the first so many layers (2D Matryoshka models). Default: all. */
   layers?: number;
   /** What a dimension takes: an f32 (default), a byte, or a bit, as sentence-transformers quantises. */
   output?: "float32" | "int8" | "binary";
@@ -168,7 +174,7 @@ export interface EmbedOptions {
    * of each dimension; either is scaled to length 1 again where vectors are. `"none"` gives {@link ChunkVectors}.
    */
   chunkPooling?: "mean" | "max" | "none";
-  /** How texts are cut into chunks. */
+  /** How texts are cut into chunks. Default: into as few as the model reads whole. */
   chunk?: ChunkOptions;
   /** Gives the call up: the promise rejects with the signal's reason; the encoder stays usable. */
   signal?: AbortSignal;
@@ -213,88 +219,37 @@ export interface ChunkTextOptions extends ChunkOptions, Pick<EmbedOptions, "prom
 /** A part of a text: `text.slice(start, end)`. A text that fits is one chunk, as it is; where one was cut, blanks are left out. */
 export interface Chunk {
   text: string;
-  /** In UTF-16 units. */
+  /** Where it begins in the text, in UTF-16 units. */
   start: number;
+  /** One past its last unit. */
   end: number;
   /** Tokens that the model reads of it, with special tokens and prompt. */
   tokens: number;
 }
 
-/** What a model can be loaded for; each has the methods that need its head. */
+/**
+ * What a model can be loaded for beside its vectors: `classify`, `zeroShot` and `rerank` need the head `"classify"`, `tag`, `answer` and
+ * `fill` the one of their name, `embedSparse` `"sparse"` or `"fill"`, `embedMulti` `"multi"`; `rerank` also goes by `"multi"` and
+ * `"uni-encoder"`. A call without its head rejects with `no-head`.
+ */
 export type Task = "embed" | "classify" | "tag" | "answer" | "fill" | "sparse" | "multi" | "uni-encoder";
 
-/** What every call can be given. */
+/** What every call can be given: `signal` and `onProgress` of {@link EmbedOptions}. */
 export type CallOptions = Pick<EmbedOptions, "signal" | "onProgress">;
-
-/** A text, or two that the model reads together. */
-export type Input = string | { text: string; pair: string };
-
-/** Options of `classify` by the model's own head, or by one that was trained. */
-export interface HeadOptions extends CallOptions {
-  /** Only these labels take part: scores are among them. */
-  labels?: readonly string[];
-  /** Keeps the best so many labels. Default: all. */
-  topK?: number;
-  /** What makes scores of the head's columns. Default: as the model's configuration says; `"softmax"` where it was trained. */
-  function?: "softmax" | "sigmoid" | "none";
-}
-
-/** A label and its score. */
-export interface Scored {
-  label: string;
-  score: number;
-  /** Of `zeroShot`: there where the text was cut to fit beside this label's claim. */
-  truncated?: true;
-}
-
-/** What a head says of a text. */
-export interface Classification {
-  /** The columns of the head, in the order of `info.labels`, or of its own `labels`. */
-  logits: number[];
-  /** Best first. */
-  scores: Scored[];
-  /** There where the input was cut. */
-  truncated?: true;
-}
 
 /** What is done of a call: texts, or the chunks, windows or variants of texts where the model reads those. */
 export interface EmbedProgress {
+  /** How many of them are done. */
   done: number;
+  /** How many there are. */
   total: number;
-}
-
-/** Options of `classify` by examples, which any model can do. */
-export interface ClassifyOptions extends Pick<EmbedOptions, "prompt" | "promptName" | "signal" | "onProgress"> {
-  /** At least one example text for every label. */
-  labels: Readonly<Record<string, readonly string[]>>;
-  /** Divides the similarities before the softmax. Default 0.05, the usual scale of contrastive training. */
-  temperature?: number;
-  /** Keeps the best so many labels of each text. Default: all. */
-  topK?: number;
-}
-
-/** A text and its label. */
-export interface Example {
-  text: string;
-  label: string;
-}
-
-export type { Examples, TrainOptions } from "./head.js";
-
-/** One label of one text. */
-export interface LabelScore {
-  label: string;
-  /** Softmax over all labels, 0 to 1. */
-  score: number;
-  /** Cosine between the text and the label's nearest example. */
-  similarity: number;
-  /** That example. */
-  example: string;
 }
 
 /** The tokens of one text as the model sees them, special tokens included. */
 export interface Tokens {
+  /** Their places in the vocabulary. */
   ids: number[];
+  /** The same as strings of the vocabulary, such as `"##ing"`. */
   tokens: string[];
   /** Start and end of each token in the text, in UTF-16 units; `[0, 0]` for special tokens. */
   offsets: [number, number][];
@@ -310,12 +265,15 @@ export interface EncoderInfo {
   dimensions: number;
   /** Tokens of a text that are read, special tokens included. */
   maxTokens: number;
+  /** Blocks of the encoder. */
   layers: number;
+  /** Where the arithmetic runs. */
   device: Device;
   /** The GPU in use; `null` on the CPU. */
   adapter: { vendor: string; architecture: string; description: string; software: boolean } | null;
   /** Why `device: "auto"` did not take WebGPU; `null` otherwise. */
   reason: string | null;
+  /** How weights are stored there. */
   precision: StoredPrecision;
   /** Bytes of weights held on the device. */
   weightBytes: number;
@@ -327,17 +285,21 @@ export interface EncoderInfo {
   labels: string[];
   /** What stands for a token to be filled in; `null` where the tokenizer has no such token. */
   maskToken: string | null;
+  /** How token vectors become one, unless a call says otherwise. */
   pooling: Pooling[];
+  /** Whether vectors are scaled to length 1, unless a call says otherwise. */
   normalized: boolean;
+  /** How vectors are meant to be compared, which `similarity` does. */
   similarity: Similarity;
   /** The model's prompts by name. */
   prompts: Record<string, string>;
+  /** The one that `embed` puts before texts where a call names none; `null`: none. */
   defaultPromptName: string | null;
   /** The model's adapters by name, of which a call may choose one as its `task`. */
   loraAdaptations: string[];
   /** Whether the files came out of the browser's cache, were put there, or neither; `reason` says why not, where it was tried. */
   cache: { used: "read" | "written" | "none"; reason: string | null };
-  /** Every kernel in use, run on the device against its CPU side at load; `null` on the CPU. */
+  /** Every kernel in use, run on the device against its CPU side at load: how many, and their largest error. `null` on the CPU. */
   selfCheck: { kernels: number; maxError: number; passed: boolean } | null;
 }
 
@@ -356,7 +318,8 @@ export interface EncoderInfo {
  *    (its files are gone, or not what was written), `storage-full`, `storage-failed`.
  *
  * After `device-lost`, `runtime-crashed` and `disconnected` the encoder loads the model again and asks its calls once more; a call rejects with them
- * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
+ * where it met them twice. After two such restarts without an answer the encoder stops, and says so. What to do about each code is in
+ * `docs/guide-web.md` of the repository.
  */
 export type ErrorCode =
   | "missing-file"

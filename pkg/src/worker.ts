@@ -1,4 +1,5 @@
-// The worker: an engine behind the worker's own messages. One self-contained script; everything it needs is sent to it.
+// The worker: an engine behind the worker's own messages. One self-contained script, which a worker of the caller's may import too;
+// everything it needs is sent to it.
 
 import { createGlue } from "embedlet:glue";
 import { Engine } from "./engine.js";

@@ -38,7 +38,7 @@ async function digest(texts) {
 
 /** The files of the example, by the comment at their beginning; the manifest has none. */
 function example() {
-  const blocks = [...DOCS.matchAll(/^```(json|js|html)\n([^]*?)^```$/gm)];
+  const blocks = [...DOCS.matchAll(/^```(json|js|html)[^\n]*\n([^]*?)^```$/gm)];
   return Object.fromEntries(blocks.map(([, kind, text]) => [kind === "json" ? "manifest.json" : /^(?:\/\/|<!--) ([\w.]+)/.exec(text)[1], text]));
 }
 

@@ -12,6 +12,7 @@ export interface OffscreenOptions {
   url: string;
   /** What Chromium is told that it is for. Default `["WORKERS"]`, with which it lives until it is closed. */
   reasons?: readonly string[];
+  /** Why, in words, for those who review extensions. Default: that a text encoder runs in a worker. */
   justification?: string;
 }
 

@@ -33,7 +33,11 @@ export class SearchIndex {
     this.#makeLexical = lexical;
   }
 
-  /** Opens an index, or makes one where there is none of this name. Refuses one that another model made. */
+  /**
+   * Opens an index, or makes one where there is none of this name. Rejects with `index-mismatch` where another model made it, with
+   * `index-version` where a newer release wrote it, and with `index-damaged` where what `export` gave is not whole. Of a damaged index in
+   * storage what is left is used: see `stats`.
+   */
   static async open(options: OpenOptions): Promise<SearchIndex> {
     checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, "name", "encoder", "storage", "chunk", "lexical", "signal"]);
     const { name, encoder, storage = "opfs", lexical, signal } = options;
@@ -62,7 +66,7 @@ export class SearchIndex {
 
   /**
    * Adds documents, in the place of those with the same `id`. They are committed in parts: what an abort or a crash has left is there, and
-   * when the same documents are added again, those that have not changed are skipped.
+   * when the same documents are added again, those that have not changed are skipped. A full disk is `storage-full`.
    */
   async add(documents: Document | readonly Document[], options: WorkOptions = {}): Promise<void> {
     checkNames("add", options, ["signal", "onProgress"]);
@@ -119,7 +123,7 @@ export class SearchIndex {
     }
   }
 
-  /** What the index holds, as of the last call. */
+  /** What the index holds, as of the last call; `problem` and `lost` say what of it could not be read. */
   stats(): IndexStats {
     const { latest, lost, problem } = this.#core;
     const { documents, made, state } = latest;

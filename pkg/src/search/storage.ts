@@ -4,13 +4,15 @@
 import { alone } from "../cache.js";
 import { EmbedletError, textOf } from "../errors.js";
 
-/** A place for files. Whatever rejects does so with the browser's own error; {@link guarded} gives it a code. */
+/** A place for files. Whatever rejects does so with the browser's own error, which the index gives a code. */
 export interface IndexStorage {
   /** The file as it is now; undefined where there is none. */
   read(name: string): Promise<Blob | undefined>;
   /** Resolves when the whole file is there, in the place of an older one. */
   write(name: string, file: Blob): Promise<void>;
+  /** Resolves when there is no such file. */
   delete(name: string): Promise<void>;
+  /** The names of all files, in any order. */
   list(): Promise<string[]>;
   /** Runs `work` alone among all who write here. */
   alone<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T>;
@@ -18,6 +20,7 @@ export interface IndexStorage {
   announce(): void;
   /** Calls `changed` when another has committed. */
   listen(changed: () => void): void;
+  /** Ends the listening; the files stay. */
   close(): void;
 }
 

@@ -23,6 +23,7 @@ export interface Document {
   id: string;
   /** What is embedded, in passages that the model reads whole. May be left out beside a `vector`. */
   text?: string;
+  /** What filters go by: JSON of at most 8,192 characters. */
   metadata?: Metadata | null;
   /** Taken instead of the text's own vector; the document is one passage then. */
   vector?: Float32Array;
@@ -50,6 +51,7 @@ export interface IndexOptions {
 export interface OpenOptions extends IndexOptions {
   /** Names the index among those of this origin. */
   name: string;
+  /** Embeds the documents and queries, and scans; it must outlive the index, which does not dispose of it. */
   encoder: SearchEncoder;
   /**
    * Where the index is kept: in the origin's private file system (`"opfs"`), for as long as this object lives (`"memory"`), or in memory
@@ -60,13 +62,17 @@ export interface OpenOptions extends IndexOptions {
   chunk?: ChunkOptions;
   /** Makes an empty full-text engine, for `hybrid` searches: `() => new MiniSearch({ fields: ["text"] })`. */
   lexical?: () => LexicalEngine;
+  /** Gives the opening up: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /** A full-text engine such as MiniSearch. Its documents are passages, with a number and a text. */
 export interface LexicalEngine {
+  /** Takes a passage in. */
   add(document: { id: number; text: string }): void;
+  /** Forgets a passage. */
   discard(id: number): void;
+  /** The passages that match and that `filter` lets through, best first. */
   search(query: string, options: { filter: (result: { id: number }) => boolean }): { id: number }[];
 }
 
@@ -107,31 +113,40 @@ export type Filter = { $and?: readonly Filter[]; $or?: readonly Filter[]; $not?:
 
 /** Options of `search`. */
 export interface SearchOptions {
-  /** Most documents. Default 10. */
+  /** Most documents, up to 10,000. Default 10. */
   topK?: number;
+  /** Which documents take part. Default: all. */
   filter?: Filter;
-  /** Takes the words of the query into account too: BM25, by the engine of `lexical`, fused by reciprocal rank. */
+  /**
+   * Takes the words of the query into account too: by the engine of `lexical` (BM25 in MiniSearch), fused by reciprocal rank, the sum of
+   * 1 / (60 + rank) over both lists (Cormack, Clarke and Büttcher 2009). Default `false`.
+   */
   hybrid?: boolean;
-  /** Orders the best hundred passages once more. */
+  /** An encoder with a reranking head, which orders the best hundred passages once more. */
   rerank?: Reranker;
+  /** Gives the search up: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /** A document that was found, by its best passage. */
 export interface Hit {
+  /** Of the document. */
   id: string;
   /** Of the passage, higher is closer: the similarity; with `hybrid` the sum of 1 / (60 + rank), with `rerank` the reranker's score. */
   score: number;
   /** The whole text. */
   text: string;
+  /** As it was added. */
   metadata: Metadata | null;
-  /** `text.slice(start, end)` */
+  /** Where the best passage is: `text.slice(start, end)`. */
   passage: { start: number; end: number };
 }
 
 /** What an index holds. */
 export interface IndexStats {
+  /** Documents that can be found. */
   documents: number;
+  /** Their passages, each with a vector. */
   passages: number;
   /** Bytes of its files. */
   bytes: number;
@@ -141,9 +156,13 @@ export interface IndexStats {
   dead: number;
   /** Commits since it was made. */
   generation: number;
+  /** The name of the model, where `open` was given one. */
   model: string | null;
+  /** Of a vector. */
   dimensions: number;
+  /** How vectors are kept for the scan. */
   precision: IndexPrecision;
+  /** How they are compared. */
   similarity: "cosine" | "dot";
   /** Documents whose bytes were gone, or not what was written. They are found no more; add them again. */
   lost: number;
