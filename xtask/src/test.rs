@@ -58,26 +58,28 @@ pub fn test(all: bool) -> Result<()> {
     step("size", || wasm::sizes(&["--check"]))?;
     step("package", || run(npm().arg("test").current_dir(root().join("pkg"))))?;
 
-    let node_tests = |folder: &str| {
+    let node_tests = |folder: &str, at_once: &str| {
         let files = test_files(folder)?;
         let mut node = command("node");
         if all {
             node.env("EMBEDLET_TEST_ALL", "1");
         }
         run(node
-            .args(["--test", "--test-concurrency=1"])
+            .args(["--test", at_once])
             .args(files)
             .env("CHROME", &browser)
             .env("EMBEDLET_MODEL", &model)
             .env("EMBEDLET_PAGE_MODEL", &packed))
     };
-    step("browser", || node_tests("tests/browser"))?;
+    const ONE: &str = "--test-concurrency=1";
+    // Each file has a browser and a server of its own, and waits for them half of the time.
+    step("browser", || node_tests("tests/browser", "--test-concurrency=2"))?;
     if all {
         step("install", || {
             setup::npm_ci("tests/install")?;
-            node_tests("tests/install")
+            node_tests("tests/install", ONE)
         })?;
-        step("soak", || node_tests("tests/soak"))?;
+        step("soak", || node_tests("tests/soak", ONE))?;
         let short = ["--contenders=embedlet", "--only=load,one-short", "--rounds=1"].map(String::from);
         step("bench", || bench::pages(&browser, &model, None, &short))?;
     }
