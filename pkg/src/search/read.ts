@@ -7,7 +7,7 @@ import type { Bytes } from "./file.js";
 import { fits } from "./identity.js";
 import type { Made } from "./manifest.js";
 import type { Predicate } from "./metadata.js";
-import type { Segment } from "./segment.js";
+import type { Kept, Segment } from "./segment.js";
 import type { StoredDocument } from "./types.js";
 import { readAll, Unreadable, type Entry } from "./view.js";
 
@@ -41,6 +41,15 @@ export async function* documents(core: Core, reading: Reading): AsyncGenerator<S
   }
 }
 
+/** The documents of a segment that stays as it is. */
+export async function* documentsOf(segment: Segment, made: Made, { vectors, holds, signal }: Reading): AsyncGenerator<StoredDocument, void, undefined> {
+  const rows = vectors ? new Rows() : undefined;
+  for (const [index, [id, metadata]] of segment.entries.entries()) {
+    signal?.throwIfAborted();
+    if (!holds || holds(metadata)) yield stored({ id, metadata, segment, index }, made, rows);
+  }
+}
+
 /** The documents of these names that are there. */
 export async function get(core: Core, ids: readonly string[], reading: Reading): Promise<Map<string, StoredDocument>> {
   const { made } = await core.current();
@@ -70,7 +79,7 @@ async function read(core: Core, made: Made, ids: readonly string[], { vectors, h
 }
 
 /** A document as it lies where it lies now; a commit may move it meanwhile. */
-async function stored({ id, metadata, segment, index }: Entry, made: Made, rows: Rows | undefined): Promise<StoredDocument> {
+async function stored({ id, metadata, segment, index }: Kept, made: Made, rows: Rows | undefined): Promise<StoredDocument> {
   const [first, count] = segment.passagesOf(index);
   const text = await segment.text(index);
   const passages = Array.from({ length: count }, async (_, p) => {

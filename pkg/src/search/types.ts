@@ -48,19 +48,30 @@ export interface IndexOptions {
 
 /** Options of `SearchIndex.open`. */
 export interface OpenOptions extends IndexOptions {
-  /** Names the index among those of this origin. */
-  name: string;
+  /** Names the index among those of this origin. A static index needs none. */
+  name?: string;
   encoder: SearchEncoder;
   /**
    * Where the index is kept: in the origin's private file system (`"opfs"`), for as long as this object lives (`"memory"`), or in memory
-   * from what `export` gave. Default `"opfs"`.
+   * from what `export` gave. Or a static index, which is only read: the address of its folder on a host, or a handle of the folder. Default
+   * `"opfs"`.
    */
-  storage?: "opfs" | "memory" | FileBytes | IndexStorage;
+  storage?: "opfs" | "memory" | FileBytes | IndexStorage | URL | FileSystemDirectoryHandle;
+  /** Of a static index in cells: bytes of files that stay in memory between searches. Default 128 MB. */
+  memory?: number;
   /** How texts are cut into passages. Default: as `encoder.chunk` does. */
   chunk?: ChunkOptions;
   /** Makes an empty full-text engine, for `hybrid` searches: `() => new MiniSearch({ fields: ["text"] })`. */
   lexical?: () => LexicalEngine;
   signal?: AbortSignal;
+  /** Called with the bytes of a static index that are wanted before it is open. */
+  onProgress?: (event: TransferProgress) => void;
+}
+
+/** Bytes that have come, of those that are waited for. */
+export interface TransferProgress {
+  loaded: number;
+  total: number;
 }
 
 /** A full-text engine such as MiniSearch. Its documents are passages, with a number and a text. */
@@ -114,7 +125,14 @@ export interface SearchOptions {
   hybrid?: boolean;
   /** Orders the best hundred passages once more. */
   rerank?: Reranker;
+  /**
+   * Of a static index in cells: how many cells are looked at, of those that are nearest; `Infinity` finds what comparing with everything
+   * does. Where fewer than `topK` documents are found, up to four times as many. Default: as the index was measured with (`stats().cells`).
+   */
+  probes?: number;
   signal?: AbortSignal;
+  /** Of a static index in cells: called with the bytes that the search waits for. */
+  onProgress?: (event: TransferProgress) => void;
 }
 
 /** A document that was found, by its best passage. */
@@ -176,4 +194,8 @@ export interface IndexStats {
   lost: number;
   /** What was wrong with the files when they were opened; `null` where all was well. */
   problem: string | null;
+  /** Of a static index: bytes that have come from the network. */
+  fetched?: number;
+  /** Of a static index in cells: how many, and what share of the ten nearest so many of them have, as it was measured. */
+  cells?: { count: number; probes: number; recall: [probes: number, share: number][] };
 }
