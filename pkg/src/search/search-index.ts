@@ -11,6 +11,7 @@ import { find, type Question } from "./find.js";
 import type { Folder } from "./folder.js";
 import { identify } from "./identity.js";
 import { Lexical } from "./lexical.js";
+import { mapQuery } from "./map.js";
 import { compileFilter } from "./metadata.js";
 import { migrate } from "./migrate.js";
 import { documents, get } from "./read.js";
@@ -18,9 +19,10 @@ import { Shards } from "./shards.js";
 import { isStatic, openStatic } from "./static.js";
 import { deleteOpfs, memoryStorage, opfsStorage, type IndexStorage } from "./storage.js";
 import type {
-  Document, Hit, IndexOptions, IndexStats, OpenOptions, ReadOptions, SearchEncoder, SearchOptions, StoredDocument, WorkOptions,
+  Document, Hit, IndexOptions, IndexStats, MapQuality, MigrateOptions, OpenOptions, ReadOptions, SearchEncoder, SearchOptions, StoredDocument,
+  WorkOptions,
 } from "./types.js";
-import { Unreadable, type View } from "./view.js";
+import { Unreadable, type QueryMap, type View } from "./view.js";
 import { compact, exported, put, remove } from "./write.js";
 
 const INDEX_OPTIONS = ["model", "precision", "dimensions", "rescore"] as const satisfies (keyof IndexOptions)[];
@@ -165,7 +167,7 @@ export class SearchIndex {
     const fetched = this.#folder && { fetched: this.#folder.fetched };
     if (this.#index instanceof Shards) return { ...this.#index.stats(), ...fetched };
     const { latest, lost, problem } = this.#index;
-    const { documents, made, state } = latest;
+    const { documents, made, map, state } = latest;
     const segments = state.parts.map(({ segment }) => segment);
     const sum = (counts: number[]) => counts.reduce((all, count) => all + count, 0);
     const passages = sum([...documents.values()].map((entry) => entry.passages));
@@ -182,6 +184,7 @@ export class SearchIndex {
       similarity: made.similarity,
       lost,
       problem,
+      ...(map && { map: { ...map.quality } }),
       ...fetched,
     };
   }
@@ -199,12 +202,14 @@ export class SearchIndex {
 
   /**
    * Embeds all texts with another model, or in another form, while the index goes on answering. Goes on where it was given up. Afterwards
-   * the index is the new model's, and other tabs must open it with that.
+   * the index is the new model's, and other tabs must open it with that. With `map` queries are the new model's from early on, the old
+   * encoder is not needed any more, and `open` takes the new one; gives how good the map is.
    */
-  async migrate(encoder: SearchEncoder, options: IndexOptions & WorkOptions = {}): Promise<void> {
-    checkNames("migrate", options, [...INDEX_OPTIONS, "signal", "onProgress"]);
+  async migrate(encoder: SearchEncoder, options: MigrateOptions = {}): Promise<MapQuality | undefined> {
+    checkNames("migrate", options, [...INDEX_OPTIONS, "map", "signal", "onProgress"]);
     checkIndexOptions(options);
-    await migrate(this.#writable(), encoder, options, this.#chunk);
+    checkMap(options.map);
+    return migrate(this.#writable(), encoder, options, this.#chunk);
   }
 
   /** Frees the memory of the index; its encoder stays. Calls still running reject with `disposed`. */
@@ -235,9 +240,13 @@ export class SearchIndex {
   }
 }
 
-async function vectorOf({ encoder, made }: Pick<View, "encoder" | "made">, query: string | Float32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
-  if (typeof query !== "string") return readVector("of the query", query, made.dimensions)!;
-  return (await encoder.embedQuery(query, { dimensions: made.dimensions, ...(signal && { signal }) })).row(0);
+type Asked = Pick<View, "encoder" | "made"> & { map?: QueryMap | undefined };
+
+async function vectorOf({ encoder, made, map }: Asked, query: string | Float32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
+  const { dimensions } = map?.made ?? made;
+  const isText = typeof query === "string";
+  const own = isText ? (await encoder.embedQuery(query, { dimensions, ...(signal && { signal }) })).row(0) : readVector("of the query", query, dimensions)!;
+  return map ? mapQuery(map.matrix, own) : own;
 }
 
 const isFile = (storage: OpenOptions["storage"]) => storage instanceof Blob || storage instanceof ArrayBuffer || ArrayBuffer.isView(storage);
@@ -271,4 +280,11 @@ function checkIndexOptions({ model, precision, dimensions, rescore }: IndexOptio
   oneOf("precision", precision, ["float32", "int8", "binary"]);
   if (dimensions !== undefined && !isCount(dimensions)) throw invalid("`dimensions` must be a positive whole number.");
   if (rescore !== undefined && typeof rescore !== "boolean") throw invalid("`rescore` must be true or false.");
+}
+
+function checkMap(map: MigrateOptions["map"]): void {
+  if (map === undefined || typeof map === "boolean") return;
+  const good = typeof map === "object" && map !== null && isCount(map.sample) && map.sample >= 10 && map.sample <= 100_000;
+  if (!good) throw invalid("`map` must be true, or have a `sample` of 10 to 100,000 passages.");
+  checkNames("map", map, ["sample"]);
 }

@@ -81,12 +81,33 @@ export interface LexicalEngine {
   search(query: string, options: { filter: (result: { id: number }) => boolean }): { id: number }[];
 }
 
-/** Options of `add`, `update`, `remove`, `compact` and `migrate`. */
+/** Options of `add`, `update`, `remove` and `compact`. */
 export interface WorkOptions {
   /** Gives the work up: the promise rejects with the signal's reason. What was committed stays. */
   signal?: AbortSignal;
   /** Called after every commit, with documents. */
   onProgress?: (event: { done: number; total: number }) => void;
+}
+
+/** Options of `migrate`. */
+export interface MigrateOptions extends IndexOptions, Pick<WorkOptions, "signal"> {
+  /**
+   * Lets the new model's queries be answered at once, by a map of the stored vectors onto those of the new model, which is fitted to a sample
+   * of the texts (default 2,000 passages), until all texts are embedded again. Both models must compare by cosine. Default `false`.
+   */
+  map?: boolean | { sample: number };
+  /** Called after every commit, with documents; with `map` also before the map is used, so that an abort then leaves the old model to answer. */
+  onProgress?: (event: { done: number; total: number; map?: MapQuality }) => void;
+}
+
+/** How good the map of a migration is, measured on texts that it was not fitted to. */
+export interface MapQuality {
+  /** Passages that were embedded for it. A fifth of them is what it was measured on. */
+  sample: number;
+  /** Of mapped vectors and those of the new model, on average. */
+  cosine: number;
+  /** What share of the ten nearest passages of the sample, by the new model, is found by mapped vectors. */
+  agreement: number;
 }
 
 /** A value that metadata is compared with. */
@@ -194,6 +215,8 @@ export interface IndexStats {
   lost: number;
   /** What was wrong with the files when they were opened; `null` where all was well. */
   problem: string | null;
+  /** While queries are answered by the map of a migration: how good it is. */
+  map?: MapQuality;
   /** Of a static index: bytes that have come from the network. */
   fetched?: number;
   /** Of a static index in cells: how many, and what share of the ten nearest so many of them have, as it was measured. */
