@@ -117,21 +117,20 @@ async function product(
 ): Promise<Float64Array> {
   const result = new Float64Array(rows * columns);
   for (let r = 0; r < rows; r++) {
-    for (let k = 0; k < inner; k += 4) {
-      // Four at once; behind the end there is zero times what was before.
-      const factor = (i: number) => (k + i < inner ? data[r * down + (k + i) * right]! : 0);
-      const place = (i: number) => (k + i < inner ? k + i : k) * columns;
-      addFour(result, r * columns, columns, other, [place(0), place(1), place(2), place(3)], [factor(0), factor(1), factor(2), factor(3)]);
+    const sum = result.subarray(r * columns, (r + 1) * columns);
+    let k = 0;
+    // Four rows at once, for a sum is read and written once for all of them.
+    for (; k + 4 <= inner; k += 4) {
+      const [at, from] = [r * down + k * right, k * columns];
+      const [p, q, s, t] = [data[at]!, data[at + right]!, data[at + 2 * right]!, data[at + 3 * right]!];
+      for (let c = 0, i = from; c < columns; c++, i++) {
+        sum[c]! += p * other[i]! + q * other[i + columns]! + s * other[i + 2 * columns]! + t * other[i + 3 * columns]!;
+      }
     }
+    for (; k < inner; k++) for (let c = 0; c < columns; c++) sum[c]! += data[r * down + k * right]! * other[k * columns + c]!;
     if (r % 16 === 15) await turn(signal);
   }
   return result;
-}
-
-type Four = readonly [number, number, number, number];
-
-function addFour(sum: Float64Array, at: number, count: number, rows: Float64Array, [a, b, c, d]: Four, [p, q, r, s]: Four): void {
-  for (let k = 0; k < count; k++) sum[at + k]! += p * rows[a + k]! + q * rows[b + k]! + r * rows[c + k]! + s * rows[d + k]!;
 }
 
 /** How near mapped vectors are to those of the new model, and how far both find the same. */
