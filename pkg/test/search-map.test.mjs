@@ -218,6 +218,9 @@ test("what cannot be mapped is refused, and nothing is changed", async () => {
     await assert.rejects(index.migrate(fakeEncoder(), { map }), refused("invalid-argument"), JSON.stringify(map));
   }
   await assert.rejects(index.migrate(fakeEncoder({ similarity: "dot" }), { map: true }), refused("unsupported-option"));
+  const same = fakeEncoder({ seed: 1 });
+  assert.ok((await index.migrate(same, { map: true })).cosine > 1 - 1e-6, "the same model");
+  assert.equal(same.collections.filter((one) => !one.isDisposed()).length, 1);
   await index.add({ id: "mine", vector: new Float32Array(16).fill(1) });
   await assert.rejects(index.migrate(fakeEncoder(), { map: true }), refused("invalid-argument"));
   assert.equal((await index.search("w1", { topK: 99 })).length, 21);

@@ -7,7 +7,7 @@ import { sources } from "./bundle.mjs";
 import { fakeEncoder, random } from "./search-fakes.mjs";
 import { fakeCaches, fakeHost, staticFiles } from "./static-files.mjs";
 
-const { EmbedletError, SearchIndex, retry } = sources;
+const { EmbedletError, SearchIndex, retry, several } = sources;
 const AT = "https://host.example/some/index/";
 const CELLS = 16;
 const encoderOf = (options) => fakeEncoder({ dimensions: 32, words: 1000, ...options });
@@ -366,6 +366,18 @@ test("progress, and an abort that gives up what nobody else waits for", async ()
   await settled();
   last.close();
   await assert.rejects(waiting, refused("disposed"));
+});
+
+test("an abort between two works is an abort", async () => {
+  const abort = new AbortController();
+  let done = 0;
+  const work = async () => {
+    if (++done === 8) abort.abort(new Error("enough"));
+  };
+  await assert.rejects(several(Array(20).fill(0), abort.signal, work), /enough/);
+  assert.ok(done < 20);
+  await several(Array(20).fill(0), undefined, work);
+  assert.ok(done >= 28);
 });
 
 test("a scan that loses its rows gets them again", async () => {

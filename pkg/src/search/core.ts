@@ -167,6 +167,7 @@ export class Core {
     }
     this.lost += state.lost;
     this.problem = state.problem ?? this.problem;
+    if (other !== view) other?.dispose();
     if (view !== this.#view) this.#drop();
     this.#latest = this.#view = view;
     this.#like = { encoder: view.encoder, made: view.made, map: view.map };
@@ -207,6 +208,6 @@ async function likeOf({ made, parts, next }: State, identify: Identify): Promise
     const isOther = error instanceof EmbedletError && error.code === "index-mismatch";
     if (!isOther || !stored || !next?.map) throw error;
     checkIdentity(next.made, await identify(next.made));
-    return { made: stored, map: { made: next.made, matrix: next.map.matrix, quality: next.map.quality } };
+    return { made: stored, map: { ...next.map, made: next.made } };
   }
 }

@@ -23,7 +23,7 @@ const [CACHE, VERSION_OF_CACHE] = ["embedlet indexes ", 1];
 
 type OnBytes = (loaded: number) => void;
 
-interface Fetching {
+interface Download {
   cache: RequestCache;
   /** Whether to ask again where the connection fails. */
   patient: boolean;
@@ -59,7 +59,7 @@ export class Folder {
   async manifest(signal: AbortSignal | undefined): Promise<{ file: Blob; isKept: boolean }> {
     const kept = await this.#kept(MANIFEST, MOST_MANIFEST);
     try {
-      const file = await this.#fetch(MANIFEST, MOST_MANIFEST, { cache: "no-cache", patient: !kept, signal, onBytes: () => {} });
+      const file = await this.#download(MANIFEST, MOST_MANIFEST, { cache: "no-cache", patient: !kept, signal, onBytes: () => {} });
       return { file, isKept: false };
     } catch (error) {
       const isOffline = error instanceof EmbedletError && ["network", "html-instead-of-file"].includes(error.code);
@@ -77,7 +77,7 @@ export class Folder {
       return kept;
     }
     for (const cache of ["default", "reload"] as const) {
-      const file = await this.#fetch(name, bytes, { cache, patient: true, signal, onBytes });
+      const file = await this.#download(name, bytes, { cache, patient: true, signal, onBytes });
       if (!(await isRight(file))) continue;
       this.keep(name, file);
       return file;
@@ -111,7 +111,7 @@ export class Folder {
     }
   }
 
-  async #fetch(name: string, most: number, { cache, patient, signal, onBytes }: Fetching): Promise<Blob> {
+  async #download(name: string, most: number, { cache, patient, signal, onBytes }: Download): Promise<Blob> {
     const counts = this.#source.fetches(name);
     for (let attempt = 0; ; attempt++) {
       try {

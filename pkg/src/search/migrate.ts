@@ -85,7 +85,7 @@ async function answerByMap(core: Core, next: View, size: number, { signal, onPro
       const migration = follows(now, next);
       const stored = migration.map ?? (await core.store.writeMap(generation, fitted!.map, quality));
       mapped?.dispose();
-      mapped = await View.make(next.encoder, now.made, now.state, { made: next.made, matrix: stored.matrix, quality });
+      mapped = await View.make(next.encoder, now.made, now.state, { ...stored, made: next.made });
       return { next: { ...migration, map: stored }, view: mapped };
     });
   } catch (error) {

@@ -232,6 +232,8 @@ export async function several<T>(list: readonly T[], signal: AbortSignal | undef
   };
   try {
     await Promise.all(Array.from({ length: AT_ONCE }, run));
+    // Between two works an abort ends nothing by itself.
+    ended.signal.throwIfAborted();
   } catch (error) {
     ended.abort(error);
     throw error;

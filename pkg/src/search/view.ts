@@ -22,7 +22,7 @@ export interface Entry {
 }
 
 /** How queries of another model are asked of an index that moves to it. */
-export interface QueryMap extends Omit<StoredMap, "ref"> {
+export interface QueryMap extends Pick<StoredMap, "matrix" | "quality"> {
   /** What the model's own vectors will be made with. */
   made: Made;
 }
