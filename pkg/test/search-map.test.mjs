@@ -6,7 +6,7 @@ import MiniSearch from "minisearch";
 import { sources } from "./bundle.mjs";
 import { fakeEncoder, faultyStorage, random } from "./search-fakes.mjs";
 
-const { EmbedletError, SearchIndex, commits, polarFactor } = sources;
+const { EmbedletError, SearchIndex, commits, frame, makeMap, memoryStorage, polarFactor, readMap } = sources;
 const open = (options = {}) => SearchIndex.open({ name: "notes", encoder: fakeEncoder(), storage: "memory", ...options });
 const ids = (hits) => hits.map(({ id }) => id);
 const refused = (code) => (error) => error instanceof EmbedletError && error.code === code;
@@ -208,6 +208,22 @@ test("a map that is damaged, or gone, is fitted again", async () => {
     assert.ok(cosine > 0.9999);
     assert.equal(storage.files.size, index.stats().segments + 1);
   }
+});
+
+test("the file of a map is believed only where all of it fits", async () => {
+  const quality = { sample: 10, cosine: 0.5, agreement: 0.25 };
+  const matrix = matrixOf(4, 3, 1, (next) => Math.fround(next()));
+  const read = ({ file, checksum }, rows = 4, columns = 3, bytes = file.size) =>
+    readMap(memoryStorage(new Map([["map-1-0", file]])), { name: "map-1-0", bytes, checksum }, rows, columns);
+  const { ref: _ref, ...right } = await read(makeMap(matrix, quality));
+  assert.deepEqual(right, { matrix, quality });
+  const good = makeMap(matrix, quality);
+  const wrong = [
+    read(good, 3, 4), read(good, 4, 4), read(good, 4, 3, good.file.size + 1), read({ ...good, checksum: good.checksum + 1 }),
+    read(makeMap({ ...matrix, data: matrix.data.map((value, i) => (i === 5 ? NaN : value)) }, quality)), read(makeMap(matrix, { ...quality, cosine: "high" })),
+    read(makeMap(matrix, undefined)), read(frame({ kind: "segment", rows: 4, columns: 3 })), read(frame({ kind: "map", rows: 2 ** 31, columns: 2 ** 31, quality, parts: { matrix: [2 ** 40, 0] } }), 2 ** 31, 2 ** 31),
+  ];
+  for (const one of wrong) await assert.rejects(one, refused("index-damaged"));
 });
 
 test("what cannot be mapped is refused, and nothing is changed", async () => {

@@ -151,7 +151,8 @@ function isSegments(segments: Named[] | undefined): boolean {
 
 /** Other releases' manifests have none. */
 function isMap(map: SegmentRef | null | undefined): boolean {
-  return map === undefined || map === null || (typeof map === "object" && /^map-[\w-]{1,60}$/.test(map.name) && [map.bytes, map.checksum].every(isSize));
+  if (map === undefined || map === null) return true;
+  return typeof map === "object" && isText(map.name) && /^map-[\w-]{1,60}$/.test(map.name) && [map.bytes, map.checksum].every(isSize);
 }
 
 /** What a manifest says of a segment that is there. */

@@ -61,7 +61,7 @@ export function readMap(storage: IndexStorage, ref: SegmentRef, rows: number, co
 /** Fits the map to four fifths of the pairs, and measures it by the others. */
 export async function fitMap({ from, to, count }: Pairs, signal: AbortSignal | undefined): Promise<{ map: Matrix; quality: MapQuality }> {
   const [rows, columns] = [to.length / count, from.length / count];
-  if (rows * columns > MOST) throw new EmbedletError("limit-exceeded", `A map between ${columns} and ${rows} dimensions is larger than ${MOST} numbers.`);
+  if (rows * columns > MOST) throw new EmbedletError("limit-exceeded", `A map may have ${MOST} numbers, not ${columns} × ${rows}.`);
   const x = units(from, columns);
   const y = units(to, rows);
   const fitted = [...Array(count).keys()].filter((i) => i % HELD_OUT !== 0);

@@ -21,8 +21,10 @@ export interface Reading {
   signal: AbortSignal | undefined;
 }
 
+export type Stored = AsyncGenerator<StoredDocument, void, undefined>;
+
 /** All documents for which `holds`, in the order of the files, so that no part of these is read twice. */
-export async function* documents(core: Core, reading: Reading): AsyncGenerator<StoredDocument, void, undefined> {
+export async function* documents(core: Core, reading: Reading): Stored {
   const { state, made, documents } = await core.current();
   const order = new Map(state.parts.map(({ segment }, i) => [segment, i]));
   const placeOf = ({ segment }: Entry) => order.get(segment) ?? 0;
@@ -42,7 +44,7 @@ export async function* documents(core: Core, reading: Reading): AsyncGenerator<S
 }
 
 /** The documents of a segment that stays as it is. */
-export async function* documentsOf(segment: Segment, made: Made, { vectors, holds, signal }: Reading): AsyncGenerator<StoredDocument, void, undefined> {
+export async function* documentsOf(segment: Segment, made: Made, { vectors, holds, signal }: Reading): Stored {
   const rows = vectors ? new Rows() : undefined;
   for (const [index, [id, metadata]] of segment.entries.entries()) {
     signal?.throwIfAborted();
@@ -67,7 +69,9 @@ async function read(core: Core, made: Made, ids: readonly string[], { vectors, h
     signal?.throwIfAborted();
     const view = await core.current();
     const { state } = view;
-    if (vectors && !fits(view.made, made)) throw new EmbedletError("index-mismatch", "The index moved to another model while it was read: begin again.");
+    if (vectors && !fits(view.made, made)) {
+      throw new EmbedletError("index-mismatch", "The index moved to another model while it was read: begin again.");
+    }
     const entries = ids.flatMap((id) => view.documents.get(id) ?? []).filter(({ metadata }) => !holds || holds(metadata));
     try {
       return await readAll(entries, (entry) => stored(entry, made, vectors ? rows : undefined), (entry) => entry);

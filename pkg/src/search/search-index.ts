@@ -226,7 +226,8 @@ export class SearchIndex {
   /** The index where it has all of its documents at hand. */
   #whole(what: string): Core {
     if (!(this.#index instanceof Shards)) return this.#index;
-    throw new EmbedletError("unsupported-option", `\`${what}\` needs an index that is there as a whole; this one is in cells, of which searches read some.`);
+    const reason = "needs an index that is there as a whole; this one is in cells, of which searches read some";
+    throw new EmbedletError("unsupported-option", `\`${what}\` ${reason}.`);
   }
 
   #writable(): Core {
@@ -244,14 +245,16 @@ type Asked = Pick<View, "encoder" | "made"> & { map?: QueryMap | undefined };
 
 async function vectorOf({ encoder, made, map }: Asked, query: string | Float32Array, signal: AbortSignal | undefined): Promise<Float32Array> {
   const { dimensions } = map?.made ?? made;
-  const isText = typeof query === "string";
-  const own = isText ? (await encoder.embedQuery(query, { dimensions, ...(signal && { signal }) })).row(0) : readVector("of the query", query, dimensions)!;
+  const embed = async (text: string) => (await encoder.embedQuery(text, { dimensions, ...(signal && { signal }) })).row(0);
+  const own = typeof query === "string" ? await embed(query) : readVector("of the query", query, dimensions)!;
   return map ? mapQuery(map.matrix, own) : own;
 }
 
 const isFile = (storage: OpenOptions["storage"]) => storage instanceof Blob || storage instanceof ArrayBuffer || ArrayBuffer.isView(storage);
 
-async function placeOf(name: string, storage: Exclude<OpenOptions["storage"], undefined | URL | FileSystemDirectoryHandle>): Promise<IndexStorage> {
+type OwnStorage = Exclude<OpenOptions["storage"], undefined | URL | FileSystemDirectoryHandle>;
+
+async function placeOf(name: string, storage: OwnStorage): Promise<IndexStorage> {
   if (storage === "opfs") return opfsStorage(name);
   if (storage === "memory") return memoryStorage();
   if (isFile(storage)) return memoryStorage(await unpack(new Blob([storage as BlobPart])));

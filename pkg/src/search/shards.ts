@@ -8,10 +8,10 @@ import { damaged } from "./file.js";
 import { byScore, nearest, ranked, type Found, type Question } from "./find.js";
 import type { Folder } from "./folder.js";
 import { Part } from "./manifest.js";
-import { documentsOf, type Reading } from "./read.js";
+import { documentsOf, type Reading, type Stored } from "./read.js";
 import { Segment } from "./segment.js";
 import { memoryStorage } from "./storage.js";
-import type { Hit, IndexStats, SearchEncoder, StoredDocument, TransferProgress } from "./types.js";
+import type { Hit, IndexStats, SearchEncoder, TransferProgress } from "./types.js";
 import { Unreadable, View } from "./view.js";
 
 /** Segments that are fetched at once. */
@@ -66,7 +66,8 @@ export class Shards {
       const searched = new Set<number>();
       for (let count = first; ; count = Math.min(2 * count, MOST_MORE * first)) {
         const next = [...new Set(order.slice(0, count))].filter((segment) => !searched.has(segment));
-        const watches = new Map(next.map((segment) => [segment, this.#shards.get(segment)?.isReady ? undefined : report(segments[segment]!.bytes)]));
+        const waited = next.filter((segment) => !this.#shards.get(segment)?.isReady);
+        const watches = new Map(waited.map((segment) => [segment, report(segments[segment]!.bytes)]));
         await several(next, signal, async (segment, signal) => {
           searched.add(segment);
           const more = await this.#use(segment, watches.get(segment), signal, (view) => nearest(view, { ...question, signal }, depth));
@@ -81,7 +82,7 @@ export class Shards {
   }
 
   /** All documents, one segment after another. */
-  async *documents(reading: Reading): AsyncGenerator<StoredDocument, void, undefined> {
+  async *documents(reading: Reading): Stored {
     for (const number of this.#manifest.segments.keys()) {
       this.#check();
       reading.signal?.throwIfAborted();
@@ -221,7 +222,11 @@ export function summed(onProgress: ((event: TransferProgress) => void) | undefin
 }
 
 /** Does some work for each of a list, several at once. The first that fails ends the others, as the signal does. */
-export async function several<T>(list: readonly T[], signal: AbortSignal | undefined, work: (one: T, signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function several<T>(
+  list: readonly T[],
+  signal: AbortSignal | undefined,
+  work: (one: T, signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   const ended = new AbortController();
   const abort = () => ended.abort(signal?.reason);
   signal?.throwIfAborted();

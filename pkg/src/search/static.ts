@@ -17,7 +17,12 @@ const MOST_BYTES = 2 ** 30;
 export const isStatic = (storage: OpenOptions["storage"]): storage is URL | FileSystemDirectoryHandle =>
   storage instanceof URL || (typeof storage === "object" && storage !== null && isDirectory(storage));
 
-export async function openStatic(place: URL | FileSystemDirectoryHandle, options: OpenOptions): Promise<{ index: Core | Shards; folder: Folder }> {
+interface Opened {
+  index: Core | Shards;
+  folder: Folder;
+}
+
+export async function openStatic(place: URL | FileSystemDirectoryHandle, options: OpenOptions): Promise<Opened> {
   const { encoder, memory = MEMORY, signal, onProgress } = options;
   const folder = new Folder(place);
   const { file, isKept } = await folder.manifest(signal);
@@ -28,10 +33,12 @@ export async function openStatic(place: URL | FileSystemDirectoryHandle, options
   const report = summed(onProgress, signal);
   let index: Core | Shards;
   if (cells) {
-    index = new Shards(folder, manifest, await Cells.read(await folder.read(cells, signal, report(cells.bytes)), cells, manifest), encoder, memory);
+    const read = await Cells.read(await folder.read(cells, signal, report(cells.bytes)), cells, manifest);
+    index = new Shards(folder, manifest, read, encoder, memory);
   } else {
     if (segments.reduce((sum, { bytes }) => sum + bytes, 0) > MOST_BYTES) {
-      throw new EmbedletError("limit-exceeded", `An index without cells is read as a whole, and this one has more than ${MOST_BYTES} bytes: build it with cells.`);
+      const advice = "it would be read as a whole: build it with cells";
+      throw new EmbedletError("limit-exceeded", `The index has no cells and more than ${MOST_BYTES} bytes: ${advice}.`);
     }
     const files = new Map([[MANIFEST, file]]);
     const watches = segments.map(({ bytes }) => report(bytes));
