@@ -44,7 +44,10 @@ export class SearchIndex {
     this.#makeLexical = lexical;
   }
 
-  /** Opens an index, or makes one where there is none of this name. Refuses one that another model made. */
+  /**
+   * Opens an index, or makes one where there is none of this name; or a static index, by its address. Refuses one that another model made,
+   * but for one that moves to this model by a map (see `migrate`).
+   */
   static async open(options: OpenOptions): Promise<SearchIndex> {
     checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, "name", "encoder", "storage", "memory", "chunk", "lexical", "signal", "onProgress"]);
     const { name, encoder, storage = "opfs", memory, lexical, signal } = options;

@@ -70,7 +70,9 @@ export interface OpenOptions extends IndexOptions {
 
 /** Bytes that have come, of those that are waited for. */
 export interface TransferProgress {
+  /** So far, of all files together. */
   loaded: number;
+  /** Of the files that are known to be wanted. */
   total: number;
 }
 
@@ -172,13 +174,17 @@ export interface Hit {
 export interface ReadOptions {
   /** Gives the vectors of the passages too. Default `false`. */
   vectors?: boolean;
+  /** Gives the reading up: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /** A document as the index holds it. */
 export interface StoredDocument {
+  /** As it was added. */
   id: string;
+  /** The whole text; empty where there was none beside a `vector`. */
   text: string;
+  /** As it was added. */
   metadata: Metadata | null;
   /** Where they are in the text, `text.slice(start, end)`, in its order. */
   passages: StoredPassage[];
@@ -186,7 +192,9 @@ export interface StoredDocument {
 
 /** A passage of a {@link StoredDocument}. */
 export interface StoredPassage {
+  /** In UTF-16 units of the text. */
   start: number;
+  /** Behind its last. */
   end: number;
   /**
    * As the model gave it, where the index keeps that (`rescore`); else what its row stands for: of length 1 where the model compares by
