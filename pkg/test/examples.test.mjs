@@ -32,7 +32,7 @@ const PRINTED = {
   "pkg/README.md: OpenAI": /^\] [1-9]\d*$/m,
 };
 /** How many blocks of a page are not run here; each of them says why. */
-const NOT_RUN = { "docs/extension.md": 5, "docs/guide-static.md": 3, "pkg/README.md": 1 };
+const NOT_RUN = { "docs/extension.md": 5, "docs/guide-static.md": 3, "pkg/README.md": 2 };
 
 const SCRIPTS = ["js", "ts"];
 const all = (await pages()).flatMap(blocksOf);
