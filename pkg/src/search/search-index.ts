@@ -8,7 +8,7 @@ import { unpack } from "./archive.js";
 import { Core } from "./core.js";
 import { checkId, readDocuments, readVector } from "./documents.js";
 import { find, type Question } from "./find.js";
-import { identify } from "./identity.js";
+import { checkIdentity, identify } from "./identity.js";
 import { Lexical } from "./lexical.js";
 import { compileFilter } from "./metadata.js";
 import { migrate } from "./migrate.js";
@@ -33,22 +33,38 @@ export class SearchIndex {
     this.#makeLexical = lexical;
   }
 
-  /** Opens an index, or makes one where there is none of this name. Refuses one that another model made. */
+  /** Opens an index, or makes one where there is none of this name. One that another model made is refused, or migrated. */
   static async open(options: OpenOptions): Promise<SearchIndex> {
-    checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, "name", "encoder", "storage", "chunk", "lexical", "signal"]);
-    const { name, encoder, storage = "opfs", lexical, signal } = options;
+    const names = ["name", "encoder", "storage", "chunk", "lexical", "migrate", "signal", "onProgress"] as const;
+    checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, ...names]);
+    const { name, encoder, storage = "opfs", chunk = {}, lexical, migrate: isMigrated = false, signal, onProgress } = options;
     checkName(name);
     checkIndexOptions(options);
     if (lexical !== undefined && typeof lexical !== "function") throw invalid("`lexical` must be a function that makes a full-text engine.");
+    if (typeof isMigrated !== "boolean") throw invalid("`migrate` must be true or false.");
     signal?.throwIfAborted();
     const place = await placeOf(name, storage);
+    let isForeign = false;
+    let core: Core | undefined;
     try {
-      const core = await Core.open(place, encoder, (stored) => identify(encoder, options, stored, signal));
-      if (core.problem === null || !isFile(storage)) return new SearchIndex(core, options);
+      core = await Core.open(place, encoder, async (stored) => {
+        try {
+          const own = await identify(encoder, options, stored, signal);
+          if (stored) checkIdentity(stored, own);
+          return own;
+        } catch (error) {
+          if (!isMigrated || !stored || !(error instanceof EmbedletError) || error.code !== "index-mismatch") throw error;
+          isForeign = true;
+          return stored;
+        }
+      });
       // Of a file there is another copy where it came from: a part of it is no index.
-      core.close();
-      throw new EmbedletError("index-damaged", core.problem);
+      if (core.problem !== null && isFile(storage)) throw new EmbedletError("index-damaged", core.problem);
+      const wishes = Object.fromEntries(INDEX_OPTIONS.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
+      if (isForeign) await migrate(core, encoder, { ...wishes, ...(signal && { signal }), ...(onProgress && { onProgress }) }, chunk);
+      return new SearchIndex(core, options);
     } catch (error) {
+      core?.close();
       place.close();
       throw error;
     }

@@ -60,7 +60,14 @@ export interface OpenOptions extends IndexOptions {
   chunk?: ChunkOptions;
   /** Makes an empty full-text engine, for `hybrid` searches: `() => new MiniSearch({ fields: ["text"] })`. */
   lexical?: () => LexicalEngine;
+  /**
+   * Where another model made the index: embeds all texts with this one, as `migrate` does, before the promise resolves. The other model
+   * need not be there. Default `false`: such an index is refused.
+   */
+  migrate?: boolean;
   signal?: AbortSignal;
+  /** Called after every commit of such a migration, with documents. */
+  onProgress?: WorkOptions["onProgress"];
 }
 
 /** A full-text engine such as MiniSearch. Its documents are passages, with a number and a text. */
