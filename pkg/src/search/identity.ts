@@ -59,6 +59,16 @@ export function checkIdentity(index: Made, own: Omit<Made, "rowBytes">): void {
   if (!(cosine(index.probe, own.probe) > LEAST_COSINE)) throw mismatch("the model that made it gives other vectors");
 }
 
+/** Whether the vectors, and the rows, of one can stand beside those of the other. */
+export function fits(made: Made, own: Made): boolean {
+  try {
+    checkIdentity(made, own);
+    return made.rowBytes === own.rowBytes;
+  } catch {
+    return false;
+  }
+}
+
 function mismatch(reason: string): EmbedletError {
   const advice = "Open it as it was made, and `migrate` it if need be.";
   return new EmbedletError("index-mismatch", `This encoder does not fit the index: ${reason}. ${advice}`);

@@ -6,8 +6,7 @@ import { EmbedletError } from "../errors.js";
 import type { ChunkOptions } from "../types.js";
 import type { Core } from "./core.js";
 import { embedded, passagesOf, type Wanted } from "./documents.js";
-import { checkIdentity, identify } from "./identity.js";
-import type { Made } from "./manifest.js";
+import { fits, identify } from "./identity.js";
 import type { IndexOptions, SearchEncoder, WorkOptions } from "./types.js";
 import { isSame, readAll, Unreadable, View, type Entry } from "./view.js";
 import { commits } from "./write.js";
@@ -79,15 +78,6 @@ async function follow({ state }: View, next: View): Promise<void> {
   const fitting = state.next && fits(state.next.made, next.made);
   if (!fitting) throw new EmbedletError("index-mismatch", "Another migration of this index has begun.");
   await next.adopt({ ...next.state, ...state.next });
-}
-
-function fits(made: Made, own: Made): boolean {
-  try {
-    checkIdentity(made, own);
-    return made.rowBytes === own.rowBytes;
-  } catch {
-    return false;
-  }
 }
 
 /** Whether a document has its new vectors. */

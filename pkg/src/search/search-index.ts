@@ -12,8 +12,11 @@ import { checkIdentity, identify } from "./identity.js";
 import { Lexical } from "./lexical.js";
 import { compileFilter } from "./metadata.js";
 import { migrate } from "./migrate.js";
+import { documents, get } from "./read.js";
 import { deleteOpfs, memoryStorage, opfsStorage, type IndexStorage } from "./storage.js";
-import type { Document, Hit, IndexOptions, IndexStats, OpenOptions, SearchEncoder, SearchOptions, WorkOptions } from "./types.js";
+import type {
+  Document, Hit, IndexOptions, IndexStats, OpenOptions, ReadOptions, SearchEncoder, SearchOptions, StoredDocument, WorkOptions,
+} from "./types.js";
 import { Unreadable, type View } from "./view.js";
 import { compact, exported, put, remove } from "./write.js";
 
@@ -102,10 +105,27 @@ export class SearchIndex {
   /** Removes documents. Tells how many of them were there. */
   async remove(ids: string | readonly string[], options: Pick<WorkOptions, "signal"> = {}): Promise<number> {
     checkNames("remove", options, ["signal"]);
-    const list = typeof ids === "string" ? [ids] : ids;
-    if (!Array.isArray(list)) throw invalid("remove takes an id, or an array of ids.");
-    list.forEach(checkId);
-    return remove(this.#core, list, options.signal);
+    return remove(this.#core, readIds("remove", ids), options.signal);
+  }
+
+  /**
+   * All documents, or those that pass the filter, read as they come, in no order that means anything. Others may write meanwhile: what is
+   * there from beginning to end comes once, what changes comes as it is when it is its turn.
+   */
+  documents(options: ReadOptions & Pick<SearchOptions, "filter"> = {}): AsyncGenerator<StoredDocument, void, undefined> {
+    checkNames("documents", options, ["vectors", "filter", "signal"]);
+    const { vectors = false, filter, signal } = options;
+    const holds = filter === undefined ? undefined : compileFilter(filter);
+    return documents(this.#core, { vectors: checkVectors(vectors), holds, signal });
+  }
+
+  /** Documents by their names, in the order of these; undefined where there is none. */
+  async get(ids: string | readonly string[], options: ReadOptions = {}): Promise<(StoredDocument | undefined)[]> {
+    checkNames("get", options, ["vectors", "signal"]);
+    const { vectors = false, signal } = options;
+    const list = readIds("get", ids);
+    const found = await get(this.#core, list, { vectors: checkVectors(vectors), holds: undefined, signal });
+    return list.map((id) => found.get(id));
   }
 
   /** Finds the documents that are closest to a query: a text, or a vector of the model. Best first. */
@@ -209,6 +229,18 @@ async function placeOf(name: string, storage: NonNullable<OpenOptions["storage"]
   if (isFile(storage)) return memoryStorage(await unpack(new Blob([storage as BlobPart])));
   if (typeof storage === "object" && storage !== null && "alone" in storage) return storage;
   throw invalid("`storage` must be \"opfs\", \"memory\", or a file that `export` gave.");
+}
+
+function readIds(method: string, ids: string | readonly string[]): readonly string[] {
+  const list = typeof ids === "string" ? [ids] : ids;
+  if (!Array.isArray(list)) throw invalid(`${method} takes an id, or an array of ids.`);
+  list.forEach(checkId);
+  return list;
+}
+
+function checkVectors(vectors: unknown): boolean {
+  if (typeof vectors !== "boolean") throw invalid("`vectors` must be true or false.");
+  return vectors;
 }
 
 function checkName(name: unknown): void {

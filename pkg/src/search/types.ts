@@ -136,6 +136,33 @@ export interface Hit {
   passage: { start: number; end: number };
 }
 
+/** Options of `documents` and `get`. */
+export interface ReadOptions {
+  /** Gives the vectors of the passages too. Default `false`. */
+  vectors?: boolean;
+  signal?: AbortSignal;
+}
+
+/** A document as the index holds it. */
+export interface StoredDocument {
+  id: string;
+  text: string;
+  metadata: Metadata | null;
+  /** Where they are in the text, `text.slice(start, end)`, in its order. */
+  passages: StoredPassage[];
+}
+
+/** A passage of a {@link StoredDocument}. */
+export interface StoredPassage {
+  start: number;
+  end: number;
+  /**
+   * As the model gave it, where the index keeps that (`rescore`); else what its row stands for: of length 1 where the model compares by
+   * cosine, of `"int8"` rounded, of `"binary"` 1 and -1.
+   */
+  vector?: Float32Array;
+}
+
 /** What an index holds. */
 export interface IndexStats {
   documents: number;
