@@ -70,7 +70,7 @@ test("a precision is taken, and shown; one that this device has not is refused w
 
   const refused = await loads(() => page.getByRole("button", { name: "WebGPU" }).click());
   assert.equal(refused.error.code, "unsupported-option");
-  assert.match(await page.locator("#error-advice").textContent(), /another precision under Model/);
+  assert.match(await page.locator("#error-advice").textContent(), /another model or precision under Model/);
   await loads(() => page.getByRole("button", { name: "WebAssembly" }).click());
   const exact = await loads(() => page.getByLabel("Precision").selectOption("auto"));
   assert.equal(exact.topHits[0].score, whole);

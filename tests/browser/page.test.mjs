@@ -330,6 +330,7 @@ test("after one load the page asks for nothing, works without its server, and th
     assert.equal(brief.sent.get("model/model.safetensors"), WEIGHTS);
 
     await state(page, "ready", "error");
+    await page.waitForFunction(async () => (await caches.match("map-room.js")) !== undefined);
     brief.requests.length = 0;
     await search(page, "a secret of mine");
     await tab(page, "Classify").click();
@@ -340,7 +341,6 @@ test("after one load the page asks for nothing, works without its server, and th
     await adds(page, 1, () => page.getByRole("button", { name: "Add these texts" }).click());
     assert.deepEqual(brief.requests, []);
 
-    await page.waitForFunction(async () => (await caches.match("map-room.js")) !== undefined);
     await brief.close();
     await page.context().setOffline(true);
     await page.goto(`${brief.url}?device=wasm&query=why+does+the+same+side+of+the+moon+face+us`);

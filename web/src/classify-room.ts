@@ -1,11 +1,10 @@
-// The classify room: rows of a label and its examples, texts to sort, and the predictions with the example that decided.
+// The classify room, loaded when it is first shown: rows of a label and its examples, texts to sort, and the predictions with the example that decided.
 // Everything is recomputed a moment after the last change.
 
 import type { Encoder, LabelScore } from "embedlet";
-import { announce, byId, debounce, element } from "./dom.js";
+import { announce, debounce, element, meter } from "./dom.js";
 import { isAbort } from "./errors.js";
 import { plural } from "./format.js";
-import { meter } from "./search-room.js";
 
 const PAUSE_MS = 300;
 
@@ -18,11 +17,16 @@ const TEXTS = `My order was meant to come on Monday and nobody rang the bell.
 The app freezes each time I open a photo.
 Please reverse the payment, I never asked for a subscription.`;
 
-export function classifyRoom(failed: (error: unknown) => void) {
-  const rows = byId("labels", HTMLElement);
-  const texts = byId("to-classify", HTMLTextAreaElement);
-  const status = byId("classify-status", HTMLElement);
-  const list = byId("predictions", HTMLOListElement);
+export function classifyRoom(room: HTMLElement, failed: (error: unknown) => void) {
+  const rows = element("div", { id: "labels", class: "labels" });
+  const add = element("button", { type: "button", id: "add-label", class: "quiet", onclick: () => addLabel().focus() }, "Add a label");
+  const texts = element("textarea", { id: "to-classify", rows: 5, spellcheck: "false" }, TEXTS);
+  const status = element("p", { id: "classify-status", class: "muted status" });
+  const list = element("ol", { id: "predictions", class: "predictions", "aria-label": "Predictions" });
+  room.replaceChildren(
+    element("p", { class: "muted" }, "Give each label a few examples in your own words. Every text below is sorted to the label whose "
+      + "examples come nearest; there is nothing to train."),
+    rows, add, element("label", { class: "field-label", for: "to-classify" }, "Texts to sort, one per line"), texts, status, list);
   let encoder: Encoder | null = null;
   let abort = new AbortController();
 
@@ -56,7 +60,7 @@ export function classifyRoom(failed: (error: unknown) => void) {
     const name = element("input", { type: "text", value: label, autocomplete: "off", maxlength: 80, oninput: later });
     const remove = element("button", { type: "button", class: "quiet", onclick: () => {
       row.remove();
-      byId("add-label", HTMLButtonElement).focus();
+      add.focus();
       later();
     } }, "Remove");
     const called = () => remove.setAttribute("aria-label", `Remove label ${name.value || "without a name"}`);
@@ -72,9 +76,7 @@ export function classifyRoom(failed: (error: unknown) => void) {
   }
 
   for (const [label, examples] of EXAMPLES) addLabel(label, examples);
-  texts.value = TEXTS;
   texts.addEventListener("input", later);
-  byId("add-label", HTMLButtonElement).addEventListener("click", () => addLabel().focus());
 
   return {
     use(next: Encoder | null): void {

@@ -9,7 +9,7 @@ import { isAbort } from "./errors.js";
 import { count, plural } from "./format.js";
 import type { Library } from "./library.js";
 import { hue, mapCanvas } from "./map-canvas.js";
-import type { Document } from "./passages.js";
+import type { Document } from "./parse.js";
 import { project } from "./projection.js";
 import { titleOf, topics } from "./topics.js";
 
@@ -58,8 +58,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     abort.abort();
     abort = new AbortController();
     const { signal } = abort;
-    const { documents, vectors } = library.points();
-    if (encoder === null || documents.length < 3) {
+    if (encoder === null || library.size < 3) {
       shown.hidden = true;
       status.textContent = encoder === null ? "The map is drawn once the texts are embedded."
         : "A map needs three texts or more: add some under “Your texts”.";
@@ -67,6 +66,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     }
     status.textContent = "Drawing …";
     try {
+      const { documents, vectors } = await library.points(signal);
       const wanted = Number(clusters.select.value) || Math.round(Math.sqrt(documents.length / 2));
       const number = Math.max(2, Math.min(wanted, CHOICES.at(-1)!, documents.length));
       const places = await project(vectors, signal);
@@ -76,7 +76,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
       const sources = { names, labels: Uint32Array.from(documents, ({ source }) => names.indexOf(source)) };
       drawn = { documents, places, clusters: { labels, names: topics(documents, labels, number) }, sources };
     } catch (error) {
-      if (!isAbort(error)) failed(error);
+      if (!signal.aborted && !isAbort(error)) failed(error);
       return;
     }
     shown.hidden = false;

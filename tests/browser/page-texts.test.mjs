@@ -1,0 +1,127 @@
+// The texts of the page over visits, in Chromium, on the processor: what is kept, what another model makes of it, search by words too,
+// and that what is forgotten is gone. Environment as in `page.test.mjs`.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { GOLDEN, launch } from "./harness.mjs";
+import { open, report, serve, state } from "./page-site.mjs";
+
+const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
+const model = process.env.EMBEDLET_PAGE_MODEL;
+
+let browser;
+let site;
+let page;
+before(async () => {
+  assert.ok(model, "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
+  browser = await launch();
+  const sample = JSON.parse(readFileSync(join(dist, "sample.json"), "utf8")).slice(0, 12);
+  site = await serve({ page: dist, model, sample });
+  // Its service worker would refuse another sample.
+  page = await open(browser, { serviceWorkers: "block" });
+  await page.goto(`${site.url}?device=wasm`);
+  await state(page, "ready", "error");
+});
+after(async () => {
+  if (page) assert.deepEqual(page.complaints, []);
+  await browser?.close();
+  await site?.close();
+});
+
+const tab = (name) => page.getByRole("tab", { name }).click();
+const documents = (wanted) => page.waitForFunction((wanted) => {
+  const { documents, state } = JSON.parse(document.getElementById("report").textContent);
+  return documents === wanted && state === "ready";
+}, wanted);
+
+async function best(query) {
+  await tab("Search");
+  await page.getByLabel("Say what you are looking for").fill(query);
+  await page.waitForFunction((query) => JSON.parse(document.getElementById("report").textContent).query === query, query);
+  return (await report(page)).topHits[0];
+}
+
+async function reload() {
+  await page.reload();
+  await state(page, "ready", "error");
+}
+
+test("pasted texts are there again after a reload, and nothing is embedded anew", async () => {
+  assert.deepEqual([(await report(page)).documents, (await report(page)).textsPerSecond > 0], [12, true]);
+  await tab("Your texts");
+  await page.getByLabel("Paste texts").fill("Pottery\n\nA kiln fires clay until it rings. The glaze melts.\n\nBees\n\nBeekeepers smoke the hive to calm it.");
+  await page.getByRole("button", { name: "Add these texts" }).click();
+  await documents(14);
+  const found = await best("calm bees with smoke");
+  assert.deepEqual([found.title, found.text], ["Bees", "Beekeepers smoke the hive to calm it."]);
+
+  await reload();
+  const seen = await report(page);
+  assert.deepEqual([seen.documents, seen.textsPerSecond, seen.error], [14, null, null]);
+  assert.deepEqual(await best("calm bees with smoke"), found);
+  await tab("Your texts");
+  assert.deepEqual(await page.locator("#sources strong").allTextContents(), ["Sample collection", "Pasted text 1"]);
+  assert.match(await page.locator("#texts-kept").textContent(), /^Kept in this browser/);
+  await page.getByLabel("Paste texts").fill("A second one.");
+  await page.getByRole("button", { name: "Add these texts" }).click();
+  await documents(15);
+  assert.deepEqual(await page.locator("#sources strong").allTextContents(), ["Sample collection", "Pasted text 1", "Pasted text 2"]);
+});
+
+test("words too: a name that the model does not know is found by its letters", async () => {
+  await tab("Your texts");
+  await page.getByLabel("Paste texts").fill("Part XK-4417\n\nKeep it dry.");
+  await page.getByRole("button", { name: "Add these texts" }).click();
+  await documents(16);
+  await best("XK-4417 or bees");
+  assert.equal(await page.evaluate(() => performance.getEntriesByName(new URL("words.js", document.baseURI).href).length), 0);
+  await page.getByLabel("Words of the query count too").check();
+  await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).topHits[0]?.score < 0.04);
+  const { topHits } = await report(page);
+  const titles = topHits.slice(0, 2).map(({ title }) => title).sort();
+  assert.deepEqual(titles, ["Bees", "Part XK-4417"]);
+  const bars = await page.locator("#hits meter").evaluateAll((all) => all.map(({ value }) => value));
+  assert.ok(bars[0] === 1 && bars.at(-1) > 0 && bars.at(-1) < 1);
+  await page.getByLabel("Words of the query count too").uncheck();
+  await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).topHits[0]?.score > 0.04);
+});
+
+test("another model embeds the kept texts anew, and so does the first when it is back", async () => {
+  const held = (await report(page)).documents;
+  await page.locator("#model-folder").setInputFiles(join(GOLDEN, "models/bert-mean"));
+  await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).info?.dimensions < 384);
+  await state(page, "ready", "error");
+  const other = await report(page);
+  assert.deepEqual([other.error, other.documents], [null, held]);
+  assert.ok((await best("calm bees with smoke")).score <= 1.0001);
+
+  await reload(); // the page's own model again, and no trace of the other
+  assert.deepEqual([(await report(page)).error, (await report(page)).documents], [null, held]);
+  assert.equal((await best("calm bees with smoke")).title, "Bees");
+});
+
+test("a source that is removed, and all that is forgotten, is in no file any more", async () => {
+  const holds = (words) => page.evaluate(async (words) => {
+    const read = async (folder) => {
+      for await (const entry of folder.values()) {
+        if (entry.kind === "directory" ? await read(entry) : (await (await entry.getFile()).text()).includes(words)) return true;
+      }
+      return false;
+    };
+    return read(await navigator.storage.getDirectory());
+  }, words);
+  assert.deepEqual([await holds("fires clay"), await holds("A second one.")], [true, true]);
+  await tab("Your texts");
+  await page.getByRole("button", { name: "Remove Pasted text 2" }).click();
+  await documents(15);
+  assert.deepEqual([await holds("fires clay"), await holds("A second one.")], [true, false]);
+  await page.getByRole("button", { name: "Forget my texts" }).click();
+  await documents(12);
+  assert.equal(await holds("fires clay"), false);
+  assert.ok(!(await page.getByRole("button", { name: "Forget my texts" }).isVisible()));
+  await reload();
+  assert.equal((await report(page)).documents, 12);
+});
