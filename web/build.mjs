@@ -22,7 +22,7 @@ const { out } = values;
 const modules = join(here, "../pkg/node_modules");
 const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
 
-const PAGE = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.json"];
+const PAGE = ["index.html", "style.css", "icon.svg", "icon-maskable.svg", "manifest.webmanifest", "sample.json"];
 const PACKAGE = ["index.js", "worker.js", "search.js", "cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });

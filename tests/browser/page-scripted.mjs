@@ -7,7 +7,7 @@ import { fakeCollection } from "../../pkg/test/collection.mjs";
 const WORDS = 384;
 
 export class Encoder {
-  static cache = { list: async () => [] };
+  static cache = { list: async () => [], persist: async () => false };
 
   static async load(source, { device = "auto", signal, onProgress } = {}) {
     signal?.throwIfAborted();

@@ -116,8 +116,8 @@ test("a device lost in use: the page says so, and trying again goes on", () => v
   assert.equal(await text(page, "loading-title"), "The encoder stopped");
   write({});
   // The files are not what failed, so they are still stored, and the script is one of them.
-  await page.getByRole("button", { name: "Remove the stored model" }).click();
-  await page.waitForFunction(() => document.getElementById("forget").hidden);
+  await page.getByRole("button", { name: "Remove this page's model" }).click();
+  await page.waitForFunction(() => document.getElementById("storage").textContent.includes("no model is"));
   await page.getByRole("button", { name: "Try again" }).click();
   await state(page, "ready");
   assert.equal((await report(page)).documents, 122);

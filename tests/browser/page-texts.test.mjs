@@ -1,11 +1,12 @@
 // The texts of the page over visits, in Chromium, on the processor: what is kept, what another model makes of it, search by words too,
-// and that what is forgotten is gone. Environment as in `page.test.mjs`.
+// that what is forgotten is gone, the storage card, and what it takes to install the page. Environment as in `page.test.mjs`.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { AxeBuilder } from "@axe-core/playwright";
 import { GOLDEN, launch } from "./harness.mjs";
 import { open, report, serve, state } from "./page-site.mjs";
 
@@ -103,6 +104,31 @@ test("another model embeds the kept texts anew, and so does the first when it is
   assert.equal((await best("calm bees with smoke")).title, "Bees");
 });
 
+test("the storage card has what is kept, and deletes it", async () => {
+  const kept = () => page.getByRole("list", { name: "What is kept" }).locator("li");
+  await page.getByLabel("Hub id, or address on this site").fill("./%6Dodel/"); // the page's model under another name, which the package keeps
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).model === "./%6Dodel/");
+  await state(page, "ready", "error");
+  await page.waitForFunction(() => document.querySelectorAll("#storage-card li").length === 2);
+  const names = await kept().locator("strong").allTextContents();
+  assert.deepEqual(names, [new URL("%6Dodel/", site.url).href, "the texts and their vectors"]);
+  const [weights, texts] = await kept().locator(".muted").allTextContents();
+  assert.match(weights, /^2\d\.\d MB$/);
+  assert.match(texts, /^16 texts, [\d.]+ kB$/);
+  assert.match(await page.locator("#storage-card").textContent(), /[\d.]+ MB in all, of [\d.]+ MB that the browser allows\. The browser may delete it/);
+
+  await page.getByRole("button", { name: "Ask the browser to keep it" }).click();
+  await page.getByRole("button", { name: "The browser will not promise that" }).waitFor(); // without a head nobody is asked
+  const { violations } = await new AxeBuilder({ page }).include("#storage-card").analyze();
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id} ${nodes[0].html}`), []);
+
+  await page.getByRole("button", { name: `Remove ${names[0]}` }).press("Enter");
+  await page.waitForFunction(() => document.querySelectorAll("#storage-card li").length === 1);
+  assert.equal(await page.evaluate(async () => (await (await import("./embedlet/index.js")).Encoder.cache.list()).length), 0);
+  assert.equal(await page.evaluate(() => document.activeElement.id), "storage-card");
+});
+
 test("a source that is removed, and all that is forgotten, is in no file any more", async () => {
   const holds = (words) => page.evaluate(async (words) => {
     const read = async (folder) => {
@@ -124,4 +150,28 @@ test("a source that is removed, and all that is forgotten, is in no file any mor
   assert.ok(!(await page.getByRole("button", { name: "Forget my texts" }).isVisible()));
   await reload();
   assert.equal((await report(page)).documents, 12);
+});
+
+test("all texts are removed by the storage card, and the sample is back at the next visit", async () => {
+  await page.getByRole("button", { name: "Remove the texts and their vectors" }).click();
+  await documents(0);
+  await page.waitForFunction(() => document.querySelectorAll("#storage-card li").length === 0);
+  await reload();
+  assert.deepEqual([(await report(page)).documents, (await report(page)).textsPerSecond > 0], [12, true]);
+});
+
+test("the page can be installed", async () => {
+  const devtools = await page.context().newCDPSession(page);
+  const { errors, data, url } = await devtools.send("Page.getAppManifest");
+  assert.deepEqual([errors, url], [[], new URL("manifest.webmanifest", site.url).href]);
+  const { icons, start_url, scope, display } = JSON.parse(data);
+  assert.deepEqual([new URL(start_url, url).href, new URL(scope, url).href, display], [site.url, site.url, "standalone"]);
+  assert.deepEqual(icons.map(({ purpose }) => purpose), ["any", "maskable"]);
+  for (const { src, type } of icons) {
+    const response = await page.request.get(new URL(src, url).href);
+    assert.deepEqual([response.status(), response.headers()["content-type"]], [200, type]);
+  }
+  const { installabilityErrors } = await devtools.send("Page.getInstallabilityErrors");
+  // Chromium installs nothing from the kind of profile that tests have.
+  assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== "in-incognito"), []);
 });

@@ -352,7 +352,7 @@ test("after one load the page asks for nothing, works without its server, and th
     await page.getByRole("img", { name: /^Map: 12\d texts/ }).waitFor();
     assert.deepEqual(page.complaints, []);
 
-    await page.getByRole("button", { name: "Remove the stored model" }).click();
+    await page.getByRole("button", { name: "Remove this page's model" }).click();
     await page.waitForFunction(() => document.getElementById("storage").textContent.includes("no model is"));
   } finally {
     await page.context().close();

@@ -47,6 +47,8 @@ export class Library {
   get isOpen(): boolean { return this.#index !== null; }
   get size(): number { return this.#places.size; }
   get passages(): number { return this.#index?.stats().passages ?? 0; }
+  /** What is kept takes so much in storage. */
+  get bytes(): number { return this.unkept === null ? (this.#index?.stats().bytes ?? 0) : 0; }
 
   /** The sources of all documents, and how many each has. */
   sources(): Map<string, number> {
@@ -128,9 +130,9 @@ export class Library {
     await this.#remove(this.#idsOf((one) => one === source));
   }
 
-  /** Forgets all that is the reader's, also what could not be opened. */
-  async forget(): Promise<void> {
-    await this.#remove(this.#idsOf((source) => source !== SAMPLE));
+  /** Forgets all that is the reader's, also what could not be opened; or the sample too. */
+  async forget(all = false): Promise<void> {
+    await this.#remove(this.#idsOf((source) => all || source !== SAMPLE));
     if (this.isOpen && this.unkept === null) return;
     const { SearchIndex } = await import("embedlet/search");
     await SearchIndex.delete(NAME).catch((error) => {

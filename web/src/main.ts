@@ -10,7 +10,7 @@ import type { classifyRoom } from "./classify-room.js";
 import { type Device, deviceCard, deviceName, isDevice } from "./device-card.js";
 import { byId, row } from "./dom.js";
 import { isAbort, type Problem, problemOf } from "./errors.js";
-import { count, duration, megabytes } from "./format.js";
+import { count, duration } from "./format.js";
 import { Library, type Progress, SAMPLE } from "./library.js";
 import { loadPanel } from "./load-panel.js";
 import type { mapRoom } from "./map-room.js";
@@ -19,6 +19,7 @@ import * as offline from "./offline.js";
 import type { Document } from "./parse.js";
 import { allowOwnScripts } from "./policy.js";
 import { searchRoom } from "./search-room.js";
+import type { storageCard } from "./storage-card.js";
 import { tabs } from "./tabs.js";
 import { textsRoom } from "./texts-room.js";
 
@@ -37,6 +38,7 @@ let state: State = "loading";
 let problem: Problem | null = null;
 let classify: ReturnType<typeof classifyRoom> | null = null;
 let map: ReturnType<typeof mapRoom> | null = null;
+let storage: ReturnType<typeof storageCard> | null = null;
 let sampled: Promise<void> | null = null;
 const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
   { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null };
@@ -75,10 +77,6 @@ tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
       map.use(state === "ready" ? encoder : null);
     });
   }
-});
-byId("forget", HTMLButtonElement).addEventListener("click", () => {
-  void offline.forgetModels().then(showStored);
-  byId("rooms", HTMLElement).focus(); // the button goes with the model
 });
 
 search.fill(address.get("query") ?? "");
@@ -142,7 +140,6 @@ async function load(): Promise<void> {
     search.run(); // queues before the texts: it is answered anew as they come
     await index();
     classify?.use(encoder);
-    void showStored(); // the browser counts a stored file some time after it is written
   } catch (error) {
     if (!signal.aborted) fail(error);
   }
@@ -179,6 +176,7 @@ async function index(): Promise<void> {
     await search.settled();
     signal.throwIfAborted();
     enter("ready");
+    void showStored(); // the browser counts a stored file some time after it is written
     map?.use(encoder);
   } catch (error) {
     if (!signal.aborted) fail(error);
@@ -204,7 +202,8 @@ function fail(error: unknown): void {
   card.empty("not loaded");
   texts.update();
   panel.failed(problem, isOfTexts ? "The texts cannot be kept" : loaded ? "The encoder stopped" : "The model did not load");
-  if (problem.aboutFiles && offline.keeps(model.source)) void offline.forgetServed().then(showStored);
+  const isWrong = problem.aboutFiles && offline.keeps(model.source);
+  void (isWrong ? offline.forgetServed() : Promise.resolve()).then(showStored);
 }
 
 function enter(next: State): void {
@@ -219,12 +218,14 @@ function offerUpdate(apply: () => void): void {
   byId("update-now", HTMLButtonElement).onclick = apply;
 }
 
+/** Shows what is kept. Where the card's code did not come, the next call is another try. */
 async function showStored(): Promise<void> {
-  const { page, model, bytes } = await offline.stored();
-  byId("forget", HTMLElement).hidden = !model;
-  byId("storage", HTMLElement).textContent = !page ? "The browser stores nothing for this page, so it needs its network."
-    : model ? `The page and its model are stored in this browser, ${megabytes(bytes)} in all, and work without a network.`
-    : "The page is stored in this browser, but no model is: loading one needs a network.";
+  try {
+    const { storageCard } = await import("./storage-card.js");
+    await (storage ??= storageCard(library, () => texts.forget(true))).update();
+  } catch (error) {
+    console.info("embedlet: the storage card did not load.", error);
+  }
 }
 
 /** Writes the timings, and what a program that drives the page wants to know. */

@@ -75,15 +75,15 @@ export function textsRoom(library: Library, actions: { failed(error: unknown): v
     sources.replaceChildren(...[...groups].map(([source, texts]) => element("li", {},
       element("div", {}, element("strong", {}, source), element("span", { class: "muted" }, plural(texts, "text"))),
       element("button", { type: "button", class: "quiet", "aria-label": `Remove ${source}`, disabled: !library.isOpen,
-        onclick: () => gone(() => library.remove(source), `${source}: removed.`) }, "Remove"))));
+        onclick: () => remove(source) }, "Remove"))));
     if (groups.size === 0) sources.append(element("li", { class: "muted" }, "Nothing yet."));
   }
 
-  function gone(work: () => Promise<void>, said: string): void {
+  function remove(source: string): void {
     paste.focus(); // the button that had the focus goes
     void change(async () => {
-      await work();
-      return said;
+      await library.remove(source);
+      return `${source}: removed.`;
     });
   }
 
@@ -96,7 +96,14 @@ export function textsRoom(library: Library, actions: { failed(error: unknown): v
     void takeText(paste.value, "Pasted text");
     paste.value = "";
   });
-  forget.addEventListener("click", () => gone(() => library.forget(), "Your texts are forgotten."));
+  const forgetTexts = (all = false) => change(async () => {
+    await library.forget(all);
+    return "Your texts are forgotten.";
+  });
+  forget.addEventListener("click", () => {
+    paste.focus(); // the button goes
+    void forgetTexts();
+  });
 
   files.addEventListener("change", () => {
     const chosen = [...(files.files ?? [])];
@@ -106,7 +113,7 @@ export function textsRoom(library: Library, actions: { failed(error: unknown): v
 
   acceptDrops((list) => void takeFiles(list), (text) => void takeText(text, "Dropped text"));
 
-  return { update };
+  return { update, forget: forgetTexts };
 }
 
 /** Files and text may be dropped anywhere on the page, except text over a field, where the browser puts it in. */
