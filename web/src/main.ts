@@ -6,14 +6,12 @@
 // "cancelled") and reads the JSON in `#report`.
 
 import { Encoder } from "embedlet";
-import type { classifyRoom } from "./classify-room.js";
 import { type Device, deviceCard, deviceName, isDevice } from "./device-card.js";
 import { byId, row } from "./dom.js";
 import { isAbort, type Problem, problemOf } from "./errors.js";
 import { count, duration } from "./format.js";
 import { Library, type Progress, SAMPLE } from "./library.js";
 import { loadPanel } from "./load-panel.js";
-import type { mapRoom } from "./map-room.js";
 import { type Choice, isPrecision, modelCard, type Precision } from "./model-card.js";
 import * as offline from "./offline.js";
 import type { Document } from "./parse.js";
@@ -24,6 +22,18 @@ import { tabs } from "./tabs.js";
 import { textsRoom } from "./texts-room.js";
 
 type State = "loading" | "indexing" | "ready" | "error" | "cancelled";
+
+/** A room is given the encoder when all texts are embedded, and again when there are others; `null` while there is none. */
+interface Room { use(encoder: Encoder | null): void }
+
+/** Those whose code comes when they are first shown. */
+const ROOMS: Record<string, (panel: HTMLElement) => Promise<Room | void>> = {
+  "room-classify": async (panel) => (await import("./classify-room.js")).classifyRoom(panel, fail),
+  "room-compare": async (panel) => (await import("./compare-room.js")).compareRoom(panel, fail),
+  "room-explain": async (panel) => (await import("./explain-room.js")).explainRoom(panel, fail),
+  "room-map": async (panel) => (await import("./map-room.js")).mapRoom(panel, library, fail),
+  "room-bench": async (panel) => (await import("./bench.js")).benchRoom(panel, () => model),
+};
 
 const address = new URLSearchParams(location.search);
 const named = address.get("model") ?? "./model/";
@@ -36,8 +46,8 @@ let encoder: Encoder | null = null;
 let abort = new AbortController();
 let state: State = "loading";
 let problem: Problem | null = null;
-let classify: ReturnType<typeof classifyRoom> | null = null;
-let map: ReturnType<typeof mapRoom> | null = null;
+const rooms: Room[] = [];
+const opened = new Set<string>();
 let storage: ReturnType<typeof storageCard> | null = null;
 let sampled: Promise<void> | null = null;
 const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
@@ -60,23 +70,10 @@ const library = new Library(indexed);
 const search = searchRoom(library, { failed: fail, changed: report });
 const texts = textsRoom(library, { failed: fail, changed: () => void index() });
 tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
-  if (panel.id === "room-bench" && !panel.querySelector("button")) {
-    void later(panel, async () => (await import("./bench.js")).benchRoom(panel, () => model));
-  }
-  if (panel.id === "room-classify" && classify === null) {
-    void later(panel, async () => {
-      const { classifyRoom } = await import("./classify-room.js");
-      classify ??= classifyRoom(panel, fail);
-      classify.use(state === "ready" ? encoder : null);
-    });
-  }
-  if (panel.id === "room-map" && map === null) {
-    void later(panel, async () => {
-      const { mapRoom } = await import("./map-room.js");
-      map ??= mapRoom(panel, library, fail);
-      map.use(state === "ready" ? encoder : null);
-    });
-  }
+  const make = ROOMS[panel.id];
+  if (!make || opened.has(panel.id)) return;
+  opened.add(panel.id);
+  void fill(panel, make);
 });
 
 search.fill(address.get("query") ?? "");
@@ -139,19 +136,22 @@ async function load(): Promise<void> {
     signal.throwIfAborted();
     search.run(); // queues before the texts: it is answered anew as they come
     await index();
-    classify?.use(encoder);
   } catch (error) {
     if (!signal.aborted) fail(error);
   }
 }
 
 /** Fills a room whose code comes only now. Where it does not come, showing the room again is another try. */
-async function later(room: HTMLElement, fill: () => Promise<void>): Promise<void> {
-  room.textContent = "Loading …";
+async function fill(panel: HTMLElement, make: (panel: HTMLElement) => Promise<Room | void>): Promise<void> {
+  panel.textContent = "Loading …";
   try {
-    await fill();
+    const room = await make(panel);
+    if (!room) return;
+    rooms.push(room);
+    room.use(state === "ready" ? encoder : null);
   } catch (error) {
-    room.textContent = `This part of the page did not load: ${problemOf(error).message}`;
+    opened.delete(panel.id);
+    panel.textContent = `This part of the page did not load: ${problemOf(error).message}`;
   }
 }
 
@@ -159,8 +159,7 @@ async function later(room: HTMLElement, fill: () => Promise<void>): Promise<void
 function drop(): void {
   library.close();
   search.clear();
-  classify?.use(null);
-  map?.use(null);
+  for (const room of rooms) room.use(null);
   encoder?.dispose();
   encoder = null;
 }
@@ -177,7 +176,7 @@ async function index(): Promise<void> {
     signal.throwIfAborted();
     enter("ready");
     void showStored(); // the browser counts a stored file some time after it is written
-    map?.use(encoder);
+    for (const room of rooms) room.use(encoder);
   } catch (error) {
     if (!signal.aborted) fail(error);
   }
