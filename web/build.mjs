@@ -19,14 +19,16 @@ const { values } = parseArgs({ options: {
 } });
 const { out } = values;
 // The package's own, so that one version is pinned in one place.
+const modules = join(here, "../pkg/node_modules");
 const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
 
-const PAGE = ["index.html", "style.css", "icon.svg", "manifest.webmanifest", "sample.json"];
-const PACKAGE = ["index.js", "worker.js", "cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
+const PAGE = ["index.html", "style.css", "icon.svg", "icon-maskable.svg", "manifest.webmanifest", "sample.json"];
+const PACKAGE = ["index.js", "worker.js", "search.js", "cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });
 for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
 for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
+copyFileSync(join(modules, "minisearch/LICENSE.txt"), join(out, "words.license.txt"));
 
 await esbuild.build({
   entryPoints: ["main.js", ...LATER.filter((file) => /^[^/]+\.js$/.test(file))].map((file) => join(here, "src", file.replace(/js$/, "ts"))),
@@ -36,6 +38,7 @@ await esbuild.build({
   target: "es2022",
   minify: true,
   legalComments: "none",
+  nodePaths: [modules],
   plugins: [{
     name: "what stands beside the page",
     setup(build) {

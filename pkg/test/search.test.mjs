@@ -334,6 +334,41 @@ test("migrate: the old model answers until the new one can, across an abort", as
   assert.equal(reopened.stats().documents, 80);
 });
 
+test("open migrates an index of another model, which need not be there, across an abort", async () => {
+  const documents = corpus(20);
+  const storage = memoryStorage();
+  (await open({ storage })).close();
+  const index = await open({ storage });
+  await index.add(documents);
+  index.close();
+  const other = { encoder: fakeEncoder({ dimensions: 24, seed: 9 }), storage };
+  await assert.rejects(open(other), refused("index-mismatch"));
+  await assert.rejects(open({ ...other, migrate: 1 }), refused("invalid-argument"));
+
+  commits.passages = 8;
+  try {
+    const abort = new AbortController();
+    await assert.rejects(open({ ...other, migrate: { onProgress: () => abort.abort() }, signal: abort.signal }), { name: "AbortError" });
+    (await open({ storage })).close(); // as it was
+    const events = [];
+    const moved = await open({ ...other, migrate: { onProgress: ({ done, total }) => events.push([done, total]) }, precision: "float32" });
+    assert.ok(events.length > 1 && events.at(-1).join() === "20,20", `${events}`);
+    const { precision, dimensions } = moved.stats();
+    assert.deepEqual([precision, dimensions], ["float32", 24]);
+    const fresh = await open({ encoder: other.encoder, precision: "float32" });
+    await fresh.add(documents);
+    assert.deepEqual(await moved.search("winter garden"), await fresh.search("winter garden"));
+    moved.close();
+  } finally {
+    commits.passages = 256;
+  }
+  // Where it fits, there is nothing to do.
+  const embedded = other.encoder.embedded.length;
+  (await open({ ...other, migrate: true })).close();
+  assert.equal(other.encoder.embedded.length, embedded + 1);
+  await assert.rejects(open({ storage }), refused("index-mismatch"));
+});
+
 test("a migration that is gone on with embeds nothing twice", async (t) => {
   commits.passages = 16;
   t.after(() => (commits.passages = 256));

@@ -12,6 +12,7 @@ import { open, report, serve, state } from "./page-site.mjs";
 import { load } from "./page-source.mjs";
 
 const { project } = await load("projection.ts");
+const { umap } = await load("umap.ts");
 const { topics } = await load("topics.ts");
 const { encloses } = await load("map-canvas.ts");
 const { parseCsv } = await load("csv.ts");
@@ -38,6 +39,40 @@ test("principal components: rows that differ in one direction or none, and a giv
   assert.deepEqual([...line].map((value) => Math.round(1e5 * value) / 1e5 + 0), [0, 0, 5, 0, -5, 0]);
   assert.deepEqual([...(await project({ data: new Float32Array(12).fill(2), dimensions: 3 }, signal))], new Array(8).fill(0));
   await assert.rejects(project({ data: new Float32Array(12), dimensions: 3 }, AbortSignal.abort()), { name: "AbortError" });
+});
+
+test("UMAP: neighbours stay neighbours where two directions cannot show them; the same each time; a given-up call", async () => {
+  // Eight groups around points at right angles to each other.
+  const [groups, size, dimensions] = [8, 20, 16];
+  let state = 7;
+  const random = () => (state = (state * 48271) % 2147483647) / 2147483647 - 0.5;
+  const rows = Array.from({ length: groups * size }, (_, i) => Array.from({ length: dimensions }, (_, c) => (c === i % groups ? 1 : 0) + 0.4 * random()));
+  const data = Float32Array.from(rows.flatMap((row) => row.map((value) => value / Math.hypot(...row))));
+  const dot = (a, b) => a.reduce((sum, value, c) => sum + value * b[c], 0);
+  const rowsOf = ({ data }) => Array.from({ length: data.length / dimensions }, (_, i) => data.subarray(i * dimensions, (i + 1) * dimensions));
+  const encoder = {
+    async maxSim(some, all, { signal }) {
+      signal.throwIfAborted();
+      return Float32Array.from(rowsOf(some).flatMap((row) => rowsOf(all).map((other) => dot(row, other))));
+    },
+  };
+  const nearestIsOfGroup = (places) => rows.filter((_, i) => {
+    const distance = (j) => (j === i ? Infinity : Math.hypot(places[2 * i] - places[2 * j], places[2 * i + 1] - places[2 * j + 1]));
+    return [...rows.keys()].reduce((best, j) => (distance(j) < distance(best) ? j : best), i === 0 ? 1 : 0) % groups === i % groups;
+  }).length / rows.length;
+  const components = await project({ data, dimensions }, signal);
+  const shares = [];
+  const draw = (signal, onProgress) => umap(encoder, { data, dimensions }, components, { signal, onProgress });
+  const places = await draw(signal, (share) => shares.push(share));
+  assert.ok(nearestIsOfGroup(components) < 0.9 && nearestIsOfGroup(places) > 0.95, `${nearestIsOfGroup(components)}, ${nearestIsOfGroup(places)}`);
+  assert.ok(places.every(Number.isFinite) && shares.at(-1) === 1 && shares.every((share, i) => i === 0 || share > shares[i - 1]));
+  assert.deepEqual(await draw(signal, () => {}), places);
+
+  const abort = new AbortController();
+  await assert.rejects(draw(abort.signal, (share) => share > 0.3 && abort.abort()), { name: "AbortError" });
+  // Three points, two of them in one place.
+  const few = await umap(encoder, { data: data.slice(0, 3 * dimensions).copyWithin(0, dimensions, 2 * dimensions), dimensions }, new Float32Array(6), { signal, onProgress() {} });
+  assert.ok(few.length === 6 && few.every(Number.isFinite));
 });
 
 test("clusters are named by words of their titles that others lack", () => {
@@ -181,6 +216,26 @@ describe("the room", () => {
     await groups.first().getByRole("button", { name: "Select these" }).press("Enter");
     const count = await groups.first().locator(".titles li").count();
     assert.match(await selected().textContent(), new RegExp(`^${count} texts? selected`));
+  });
+
+  test("UMAP is loaded when it is chosen, draws the same texts, and the components come back as they were", async () => {
+    const chosen = () => page.getByRole("combobox", { name: /^Projection/ });
+    const loads = () => page.evaluate(() => performance.getEntriesByName(new URL("umap.js", document.baseURI).href).length);
+    await page.getByRole("button", { name: "Select none" }).click();
+    const components = await saved("JSON");
+    assert.equal(await loads(), 0);
+    await chosen().selectOption("UMAP");
+    await says("30 texts in 4 clusters");
+    assert.equal(await loads(), 1);
+    const [before, rows] = [components, await saved("JSON")].map((text) => JSON.parse(text));
+    assert.deepEqual(rows.map(({ title }) => title), before.map(({ title }) => title));
+    assert.ok(rows.every(({ x, y }, i) => Number.isFinite(x + y) && x !== before[i].x));
+    const near = (all, a, b) => Math.hypot(all.find(({ title }) => title === a).x - all.find(({ title }) => title === b).x,
+      all.find(({ title }) => title === a).y - all.find(({ title }) => title === b).y);
+    assert.ok(near(rows, "Why stars twinkle", "Shooting stars") < near(rows, "Why stars twinkle", "Cast iron care"));
+    await chosen().selectOption("principal components");
+    await says("30 texts in 4 clusters");
+    assert.equal(await saved("JSON"), components);
   });
 
   test("as many clusters as wanted; colours by source; texts that come are drawn too", async () => {

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
-import { launch } from "./harness.mjs";
+import { GOLDEN, launch } from "./harness.mjs";
 import { open, report, serve, state } from "./page-site.mjs";
 
 const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
@@ -70,7 +70,7 @@ test("a precision is taken, and shown; one that this device has not is refused w
 
   const refused = await loads(() => page.getByRole("button", { name: "WebGPU" }).click());
   assert.equal(refused.error.code, "unsupported-option");
-  assert.match(await page.locator("#error-advice").textContent(), /another precision under Model/);
+  assert.match(await page.locator("#error-advice").textContent(), /another model or precision under Model/);
   await loads(() => page.getByRole("button", { name: "WebAssembly" }).click());
   const exact = await loads(() => page.getByLabel("Precision").selectOption("auto"));
   assert.equal(exact.topHits[0].score, whole);
@@ -84,6 +84,19 @@ test("a folder is read where it lies", async () => {
   assert.equal(await name().inputValue(), read.model);
   assert.equal(read.topHits[0].title, "Tomato leaves turning yellow");
   assert.deepEqual(site.requests.slice(asked).filter((path) => path.includes("/model/")), []);
+});
+
+test("a model that was made to classify sorts by its own labels", async () => {
+  const read = await loads(() => page.locator("#model-folder").setInputFiles(join(GOLDEN, "tasks/bert-labels")));
+  assert.deepEqual([read.error, read.info.task], [null, "classify"]);
+  await page.getByRole("tab", { name: "Classify" }).click();
+  await page.getByLabel("Sort by").selectOption("the model's own labels");
+  await page.getByLabel("Texts to sort, one per line").fill("a dog");
+  await page.waitForFunction(() => document.getElementById("classify-status").textContent.startsWith("1 text sorted by the"));
+  const labels = await page.locator("#predictions li span:first-child").allTextContents();
+  assert.ok(labels.length > 1 && labels.every((label) => read.info.labels.includes(label)), `${labels}`);
+  assert.ok(!(await page.getByRole("button", { name: "Add a label" }).isVisible()));
+  await page.getByRole("tab", { name: "Search" }).click();
 });
 
 test("axe finds nothing, and the page complained of nothing", async () => {

@@ -1,11 +1,13 @@
 // A stand-in for the package with the same surface, for what a real one cannot be made to do on demand: name an adapter in
 // hostile words, fail with a given code, lose its device. What it should do stands in `script.json` of the model folder.
-// It reads the folder from a worker as the package does; its vectors are hashed word counts. It runs in the browser.
+// It reads the folder from a worker as the package does; its vectors are hashed word counts. It runs in the browser, bundled.
 
-const WORDS = 8192;
+import { fakeCollection } from "../../pkg/test/collection.mjs";
+
+const WORDS = 384;
 
 export class Encoder {
-  static cache = { list: async () => [] };
+  static cache = { list: async () => [], persist: async () => false };
 
   static async load(source, { device = "auto", signal, onProgress } = {}) {
     signal?.throwIfAborted();
@@ -40,7 +42,17 @@ export class Encoder {
     Object.assign(this, { info, script, worker, calls: 0 });
   }
 
-  async embedDocuments(texts, { signal } = {}) {
+  /** Whole texts. */
+  async chunk(text) {
+    return [{ text, start: 0, end: text.length, tokens: 1 }];
+  }
+
+  collection(options) {
+    return fakeCollection(options);
+  }
+
+  async embedDocuments(given, { signal } = {}) {
+    const texts = [given].flat();
     await new Promise((resolve) => setTimeout(resolve, 4 * texts.length));
     signal?.throwIfAborted();
     if (++this.calls > (this.script.lostAfter ?? Infinity)) throw error("device-lost", "The GPU device was lost.");
@@ -51,14 +63,6 @@ export class Encoder {
 
   embedQuery(text, options) {
     return this.embedDocuments([text], options);
-  }
-
-  similarity(a, b) {
-    const scores = new Float32Array(a.count * b.count);
-    for (let i = 0; i < a.count; i++) {
-      for (let j = 0; j < b.count; j++) scores[i * b.count + j] = dot(a.row(i), b.row(j));
-    }
-    return scores;
   }
 
   async classify(texts, { labels, signal }) {

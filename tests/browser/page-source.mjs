@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const web = join(dirname(fileURLToPath(import.meta.url)), "../../web");
-const esbuild = createRequire(join(web, "../pkg/package.json"))("esbuild");
+export const esbuild = createRequire(join(web, "../pkg/package.json"))("esbuild");
 
 export async function load(file) {
   const { outputFiles } = await esbuild.build({ entryPoints: [join(web, "src", file)], bundle: true, format: "esm", write: false });

@@ -1,5 +1,6 @@
 // The page's own states, against an encoder that does as its script says (`page-scripted.mjs`): errors and the way out of them,
-// hostile words from a model, a device lost in use, damaged files that must not stay stored. Needs no wasm and no model.
+// hostile words from a model, a device lost in use, damaged files that must not stay stored, texts that cannot be kept. Needs no wasm
+// and no model.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -11,6 +12,7 @@ import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
 import { launch } from "./harness.mjs";
 import { open, report, serve, state } from "./page-site.mjs";
+import { esbuild } from "./page-source.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const HOSTILE = '<img src=x onerror="alert(1)">';
@@ -28,7 +30,8 @@ before(async () => {
   folder = mkdtempSync(join(tmpdir(), "embedlet-page-"));
   mkdirSync(join(folder, "package"));
   mkdirSync(join(folder, "model"));
-  copyFileSync(join(here, "page-scripted.mjs"), join(folder, "package/index.js"));
+  await esbuild.build({ entryPoints: [join(here, "page-scripted.mjs")], bundle: true, format: "esm", outfile: join(folder, "package/index.js") });
+  copyFileSync(join(here, "../../pkg/dist/search.js"), join(folder, "package/search.js"));
   copyFileSync(join(here, "page-scripted-worker.mjs"), join(folder, "package/worker.js"));
   for (const name of ["cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]) writeFileSync(join(folder, "package", name), "");
   writeFileSync(join(folder, "model/model.safetensors"), Buffer.alloc(1_000_003, 7));
@@ -113,8 +116,8 @@ test("a device lost in use: the page says so, and trying again goes on", () => v
   assert.equal(await text(page, "loading-title"), "The encoder stopped");
   write({});
   // The files are not what failed, so they are still stored, and the script is one of them.
-  await page.getByRole("button", { name: "Remove the stored model" }).click();
-  await page.waitForFunction(() => document.getElementById("forget").hidden);
+  await page.getByRole("button", { name: "Remove this page's model" }).click();
+  await page.waitForFunction(() => document.getElementById("storage").textContent.includes("no model is"));
   await page.getByRole("button", { name: "Try again" }).click();
   await state(page, "ready");
   assert.equal((await report(page)).documents, 122);
@@ -183,4 +186,50 @@ test("a newer version of the page is offered, and taken when the reader wants it
     && document.getElementById("update").hidden);
   await state(page, "ready");
   assert.equal(await version(), true);
+}));
+
+test("texts that cannot be kept are searched all the same, outlive a change of device, and the reader is told", async () => {
+  write({});
+  const site = await serve({ page: join(folder, "page"), model: join(folder, "model") });
+  const page = await open(browser);
+  await page.addInitScript(() => (StorageManager.prototype.getDirectory = () => Promise.reject(new DOMException("not here", "SecurityError"))));
+  try {
+    await page.goto(site.url);
+    await state(page, "ready", "error");
+    await page.getByRole("tab", { name: "Your texts" }).click();
+    assert.match(await text(page, "texts-kept"), /^Here until this page is closed.*not here/);
+    await page.getByLabel("Paste texts").fill("A kiln fires clay until it rings.");
+    await page.getByRole("button", { name: "Add these texts" }).click();
+    await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).documents === 123);
+    await page.getByRole("button", { name: "WebAssembly" }).click();
+    await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).device === "wasm");
+    await state(page, "ready");
+    assert.equal((await report(page)).passages, 123);
+    await page.getByRole("button", { name: "Forget my texts" }).click();
+    await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).passages === 122);
+    assert.equal(await text(page, "text-count"), "122");
+    assert.deepEqual(page.complaints, []);
+  } finally {
+    await page.context().close();
+    await site.close();
+  }
+});
+
+test("storage that is full is no fault of the model: the page says so, and trying again goes on", () => visit({}, async (page) => {
+  await page.evaluate(() => {
+    const { createWritable } = FileSystemFileHandle.prototype;
+    FileSystemFileHandle.prototype.createWritable = async () => {
+      FileSystemFileHandle.prototype.createWritable = createWritable;
+      throw new DOMException("no room", "QuotaExceededError");
+    };
+  });
+  await page.getByRole("tab", { name: "Your texts" }).click();
+  await page.getByLabel("Paste texts").fill("A kiln fires clay until it rings.");
+  await page.getByRole("button", { name: "Add these texts" }).click();
+  await state(page, "error");
+  assert.equal((await report(page)).error.code, "storage-full");
+  assert.equal(await text(page, "loading-title"), "The texts cannot be kept");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await state(page, "ready");
+  assert.equal((await report(page)).documents, 123);
 }));

@@ -177,6 +177,47 @@ describe("one visit, on the processor", () => {
     assert.match(await page.locator("#predictions .source").textContent(), /^Nearest example: (Do you have|Is it sold)/);
   });
 
+  test("classify by a head that is trained on the examples; by the model's own labels only where it has some", async () => {
+    await page.getByRole("button", { name: "Remove label __proto__" }).click();
+    await page.getByLabel("Texts to sort, one per line").fill("My parcel has not come.\nI want my money back.");
+    const status = (words) => page.waitForFunction((words) => document.getElementById("classify-status").textContent.includes(words), words);
+    await page.getByLabel("Sort by").selectOption("a head trained on the examples");
+    await status("2 texts sorted by a trained head");
+    assert.match(await page.locator("#classify-status").textContent(), /it got \d+ % right/);
+    assert.deepEqual(await page.locator("#predictions .label").allTextContents(), ["Delivery", "Refund"]);
+    assert.equal(await page.locator("#predictions .source").count(), 0);
+    await page.getByLabel("Examples, one per line").first().fill("Only one");
+    await status("two examples or more");
+    await page.getByLabel("Examples, one per line").first().fill("Where is my parcel?\nThe courier left it at the wrong house.");
+    await page.getByLabel("Sort by").selectOption("the model's own labels");
+    await status("This model has no labels of its own");
+    await page.getByLabel("Sort by").selectOption("the nearest example");
+    await status("2 texts sorted to 3 labels");
+  });
+
+  test("compare: a table of similarities", async () => {
+    await tab(page, "Compare").click();
+    await page.getByLabel("Texts to compare, one per line").fill("A red car\n<b>A crimson automobile</b>\nBoiled potatoes");
+    await page.waitForFunction(() => document.querySelectorAll("#room-compare tbody tr").length === 3);
+    const rows = await page.locator("#room-compare tbody tr").evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent)));
+    assert.equal(rows[1][0], "2  <b>A crimson automobile</b>");
+    const scores = rows.map(([, ...cells]) => cells.map(Number));
+    assert.deepEqual([0, 1, 2].map((i) => scores[i][i]), [1, 1, 1]);
+    assert.ok(scores[0][1] === scores[1][0] && scores[0][1] > 0.4 && scores[0][1] > scores[0][2] + 0.2, `${scores}`);
+  });
+
+  test("explain: the words that make two texts alike", async () => {
+    await tab(page, "Explain").click();
+    await page.getByLabel("Text to explain").fill("We went there by <i>bicycle</i> on Tuesday.");
+    await page.getByLabel("Compared with").fill("cycling");
+    const words = page.getByRole("list", { name: "Words that matter most" }).locator("li");
+    await page.waitForFunction(() => document.querySelector("#room-explain .marked").textContent.includes("bicycle")
+      && document.querySelector("#room-explain .words li"));
+    assert.match(await words.first().textContent(), /bicycle.* \+0\.\d{3}$/);
+    assert.equal(await page.locator("#room-explain .marked").textContent(), "We went there by <i>bicycle</i> on Tuesday.");
+    assert.equal(await page.locator("#room-explain i").count(), 0);
+  });
+
   test("the benchmark runs what is chosen, shows it, gives its samples, and can be stopped", async () => {
     await tab(page, "Benchmark").click();
     const run = page.getByRole("button", { name: "Run" });
@@ -245,7 +286,7 @@ describe("one visit, on the processor", () => {
     await adds(page, 1, () => press("Tab", "Enter"));
     await press("Tab");
     assert.equal(await focused(), "files");
-    await press("Shift+Tab", "Shift+Tab", "Shift+Tab", "ArrowLeft", "ArrowLeft");
+    await press("Shift+Tab", "Shift+Tab", "Shift+Tab", "ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowLeft");
     assert.equal(await focused(), "tab-classify");
     assert.ok(await page.locator("#room-classify").isVisible());
   });
@@ -256,9 +297,11 @@ describe("one visit, on the processor", () => {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 900 });
         await search(page, "how to sleep well");
-        for (const name of ["Search", "Classify", "Your texts", "Benchmark"]) {
+        for (const name of ["Search", "Classify", "Compare", "Explain", "Your texts", "Benchmark"]) {
           await tab(page, name).click();
           if (name === "Classify") await page.locator("#predictions > li").first().waitFor();
+          if (name === "Compare") await page.locator("#room-compare table").waitFor();
+          if (name === "Explain") await page.locator("#room-explain ol > li").first().waitFor();
           const { violations } = await new AxeBuilder({ page }).analyze();
           assert.deepEqual(violations.map(({ id, impact, nodes }) => `${name}: ${impact} ${id} ${nodes[0].html}`), []);
           const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -330,6 +373,7 @@ test("after one load the page asks for nothing, works without its server, and th
     assert.equal(brief.sent.get("model/model.safetensors"), WEIGHTS);
 
     await state(page, "ready", "error");
+    await page.waitForFunction(async () => (await caches.match("map-room.js")) !== undefined);
     brief.requests.length = 0;
     await search(page, "a secret of mine");
     await tab(page, "Classify").click();
@@ -340,7 +384,6 @@ test("after one load the page asks for nothing, works without its server, and th
     await adds(page, 1, () => page.getByRole("button", { name: "Add these texts" }).click());
     assert.deepEqual(brief.requests, []);
 
-    await page.waitForFunction(async () => (await caches.match("map-room.js")) !== undefined);
     await brief.close();
     await page.context().setOffline(true);
     await page.goto(`${brief.url}?device=wasm&query=why+does+the+same+side+of+the+moon+face+us`);
@@ -352,7 +395,7 @@ test("after one load the page asks for nothing, works without its server, and th
     await page.getByRole("img", { name: /^Map: 12\d texts/ }).waitFor();
     assert.deepEqual(page.complaints, []);
 
-    await page.getByRole("button", { name: "Remove the stored model" }).click();
+    await page.getByRole("button", { name: "Remove this page's model" }).click();
     await page.waitForFunction(() => document.getElementById("storage").textContent.includes("no model is"));
   } finally {
     await page.context().close();

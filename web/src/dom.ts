@@ -29,6 +29,11 @@ export function row(term: string, ...description: (Node | string)[]): HTMLElemen
   return element("div", {}, element("dt", {}, term), element("dd", {}, ...description));
 }
 
+/** A bar from 0 to 1; its number stands beside it. */
+export function meter(value: number, label: string): HTMLElement {
+  return element("meter", { min: 0, max: 1, value: value.toFixed(4), "aria-label": label });
+}
+
 /** Says something to screen readers, and to nobody else. */
 export function announce(text: string): void {
   byId("announcer", HTMLElement).textContent = text;

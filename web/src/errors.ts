@@ -18,7 +18,7 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   "missing-tensor": FILE,
   "wrong-shape": FILE,
   "unsupported-dtype": "Use the model in f32, f16 or bf16.",
-  "unsupported-option": "Choose another precision under Model, or another device.",
+  "unsupported-option": "Choose another model or precision under Model, or another device.",
   "unsupported-architecture": "Choose a model of another kind under Model.",
   "limit-exceeded": "The model is too large for this device; use a smaller one.",
   "no-webgpu": `This browser has no WebGPU, or has it switched off. ${DEVICE}`,
@@ -29,12 +29,16 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
   "self-check-failed": `This device computes wrong results, so it is not used. ${DEVICE}`,
   "non-finite": DEVICE,
   "runtime-crashed": "Try again.",
+  "storage-full": "Remove texts or stored models, or free space on the disk; then try again.",
+  "storage-failed": "Try again.",
+  "index-damaged": "Try again: what is left of your texts is there.",
+  "index-mismatch": "Another tab of this page has loaded another model: close one of the two, then try again.",
   "wasm-load": "The encoder itself did not load. Reload the page.",
 };
 
 /** Codes that say nothing against the files themselves; after any other, stored model files are forgotten. */
 const NOT_THE_FILES: ErrorCode[] = ["network", "no-webgpu", "no-adapter", "device-lost", "out-of-memory", "shader", "self-check-failed",
-  "limit-exceeded", "runtime-crashed", "wasm-load"];
+  "limit-exceeded", "runtime-crashed", "wasm-load", "storage-full", "storage-failed", "index-damaged", "index-mismatch"];
 
 export interface Problem { code: string; message: string; advice: string; aboutFiles: boolean }
 

@@ -1,63 +1,163 @@
-// The texts that can be searched, with their vectors: documents come in, are embedded a slice at a time, and are ranked against
-// a query by their best passage. Knows no widget; whoever shows it passes `onProgress`.
+// The texts that can be searched, the sample and the reader's own, in one index of this origin: at the next visit they are there again,
+// with their vectors. What comes is embedded a slice at a time. Knows no widget; whoever shows it passes `onProgress`.
 
-import type { Embeddings, Encoder } from "embedlet";
-import type { Document, Passage } from "./passages.js";
+import type { Encoder } from "embedlet";
+import type { Document as Stored, LexicalEngine, SearchIndex } from "embedlet/search";
+import type { Document } from "./parse.js";
 
-export interface Hit { document: Document; passage: Passage; score: number }
-export interface Progress { done: number; total: number; textsPerSecond: number }
+export interface Hit { document: Document; passage: { start: number; end: number }; score: number }
+export interface Progress { done: number; total: number; textsPerSecond: number | null }
 
-/** Memory and the time of a scan per key stroke both grow with this; at 384 dimensions it is 31 MB of vectors. */
-const MAX_PASSAGES = 20_000;
+/** The source of the sample, which is not the reader's. */
+export const SAMPLE = "Sample collection";
 
+/** Several such pages may be of one origin. */
+const NAME = `texts of ${new URL("./", document.baseURI).pathname.slice(-50)}`;
+const MOST_DOCUMENTS = 20_000;
+/** A thought or two, so that the passage which is marked says why a text was found. */
+const PASSAGE_TOKENS = 36;
 /** Time that one slice should take, in ms: calls queue, so it is also the longest that a query waits while texts are embedded. */
-const SLICE_MS = 200;
+const SLICE_MS = 300;
+/** What is wrong with storage, or with what lies there: the page works without. */
+const STORAGE = ["storage-failed", "storage-full", "index-damaged", "index-version", "index-mismatch"];
 
-type Entry = { document: Document; passage: Passage };
-type Slice = { entries: Entry[]; vectors: Embeddings };
+/** Where a document belongs: its source, when that was added, and its number there. */
+interface Place { source: string; added: number; at: number }
 
 export class Library {
-  #documents: Document[] = [];
-  #pending: Entry[] = [];
-  #slices: Slice[] = [];
-  #encoder: Encoder | null = null;
+  /** Why texts are gone with the page; `null` where they are kept. */
+  unkept: string | null = null;
+  /** Whether what another model embedded is being embedded anew. */
+  isMigrating = false;
+  #index: SearchIndex | null = null;
+  #engine: (() => LexicalEngine) | null = null;
+  /** By id: what the index holds, and what is pending. */
+  #places = new Map<string, Place>();
+  #pending: Stored[] = [];
+  /** Documents of an index that keeps nothing. */
+  #unkept = new Map<string, Stored>();
+  /** What is to go from the index when it is open again. */
+  #surplus: string[] = [];
   #abort = new AbortController();
   #running: Promise<void> | null = null;
   #slice = 8;
 
   constructor(readonly onProgress: (progress: Progress) => void) {}
 
-  get documents(): readonly Document[] { return this.#documents; }
-  get passages(): number { return this.#documents.reduce((sum, { passages }) => sum + passages.length, 0); }
-  get indexed(): number { return this.passages - this.#pending.length; }
+  get isOpen(): boolean { return this.#index !== null; }
+  get size(): number { return this.#places.size; }
+  get passages(): number { return this.#index?.stats().passages ?? 0; }
+  /** What is kept takes so much in storage. */
+  get bytes(): number { return this.unkept === null ? (this.#index?.stats().bytes ?? 0) : 0; }
 
-  /** Takes documents as far as there is room and returns how many it took. */
-  add(documents: Document[]): number {
-    let room = MAX_PASSAGES - this.passages;
-    const fitting = documents.filter(({ passages }) => (room -= passages.length) >= 0);
-    this.#documents.push(...fitting);
-    this.#pending.push(...fitting.flatMap(entriesOf));
-    return fitting.length;
+  /** The sources of all documents, and how many each has. */
+  sources(): Map<string, number> {
+    const counts = new Map<string, number>();
+    for (const { source } of this.#places.values()) counts.set(source, (counts.get(source) ?? 0) + 1);
+    return counts;
   }
 
-  /** Forgets every document of one source. Its vectors go at once, so that no later ranking can meet them. */
-  remove(source: string): void {
-    const stays = ({ document }: Entry) => document.source !== source;
-    this.#documents = this.#documents.filter((document) => document.source !== source);
-    this.#pending = this.#pending.filter(stays);
-    // Rows stay in place: the entry of a removed row is what tells `search` to pass it over.
-    const live = new Set(this.#documents);
-    this.#slices = this.#slices.filter(({ entries }) => entries.some(({ document }) => live.has(document)));
+  /**
+   * Opens the index with an encoder. Texts that another model embedded are embedded anew before it resolves; where the browser keeps
+   * nothing, the index lasts as long as the page.
+   */
+  async open(encoder: Encoder): Promise<void> {
+    const { signal } = this.#abort;
+    const { SearchIndex } = await import("embedlet/search");
+    const options = {
+      name: NAME, encoder, signal,
+      chunk: { size: Math.min(PASSAGE_TOKENS, encoder.info.maxTokens), by: "sentences" as const },
+      lexical: () => this.#engine!(),
+      migrate: {
+        onProgress: ({ done, total }: { done: number; total: number }) => {
+          this.isMigrating = true;
+          this.onProgress({ done, total, textsPerSecond: null });
+        },
+      },
+    };
+    let index: SearchIndex;
+    try {
+      index = await SearchIndex.open(options);
+      this.unkept = null;
+    } catch (error) {
+      const { code, message } = error as { code?: string; message: string };
+      if (!STORAGE.includes(code ?? "")) throw error;
+      this.unkept = message;
+      index = await SearchIndex.open({ ...options, storage: "memory" });
+    } finally {
+      this.isMigrating = false;
+    }
+    try {
+      const held: [string, Place][] = [];
+      for await (const { id, text, metadata } of index.documents({ signal })) held.push([id, read(id, text, metadata).place]);
+      const pending = new Set(this.#pending.map(({ id }) => id));
+      this.#pending.unshift(...[...this.#unkept.values()].filter(({ id }) => !pending.has(id)));
+      const coming = this.#pending.map((one): [string, Place] => [one.id, read(one.id, one.text!, one.metadata).place]);
+      this.#places = new Map([...held, ...coming].sort(([, a], [, b]) => inOrder(a, b)));
+      if (this.#surplus.length > 0) await index.remove(this.#surplus, { signal });
+      signal.throwIfAborted();
+    } catch (error) {
+      index.close();
+      throw error;
+    }
+    for (const id of this.#surplus) if (!this.#pending.some((one) => one.id === id)) this.#places.delete(id);
+    this.#surplus = [];
+    this.#index = index;
   }
 
-  /** Takes another encoder, or none while one loads. Vectors of different encoders cannot be compared: all are made anew. */
-  use(encoder: Encoder | null): void {
+  /** Lets go of the index and its encoder; what is pending waits for the next. */
+  close(): void {
     this.#abort.abort();
     this.#abort = new AbortController();
     this.#running = null;
-    this.#encoder = encoder;
-    this.#slices = [];
-    this.#pending = this.#documents.flatMap(entriesOf);
+    this.#index?.close();
+    this.#index = null;
+  }
+
+  /** Takes documents in the place of those that the source has had, as far as there is room, and returns how many it took. */
+  async replace(source: string, documents: readonly Document[], added = Date.now()): Promise<number> {
+    const old = this.#idsOf((one) => one === source);
+    const taken = documents.slice(0, MOST_DOCUMENTS - (this.size - old.length)).map(({ title, text }, at): Stored => ({
+      id: `${source} ${at}`, text: title === "" ? text : `${title}\n${text}`, metadata: { source, title: title.length, added, at },
+    }));
+    const ids = new Set(taken.map(({ id }) => id));
+    this.#pending = [...this.#pending.filter(({ id }) => !ids.has(id)), ...taken];
+    for (const { id, metadata } of taken) this.#places.set(id, metadata as unknown as Place);
+    await this.#remove(old.filter((id) => !ids.has(id)));
+    return taken.length;
+  }
+
+  /** Forgets every document of one source; its bytes go too. */
+  async remove(source: string): Promise<void> {
+    await this.#remove(this.#idsOf((one) => one === source));
+  }
+
+  /** Forgets all that is the reader's, also what could not be opened; or the sample too. */
+  async forget(all = false): Promise<void> {
+    await this.#remove(this.#idsOf((source) => all || source !== SAMPLE));
+    if (this.isOpen && this.unkept === null) return;
+    const { SearchIndex } = await import("embedlet/search");
+    await SearchIndex.delete(NAME).catch((error) => {
+      // Where there is no storage, which the reader knows, there is nothing in it.
+      if (this.unkept === null || error.code !== "storage-failed") throw error;
+    });
+    this.#surplus = [];
+  }
+
+  #idsOf(wanted: (source: string) => boolean): string[] {
+    return [...this.#places].flatMap(([id, { source }]) => (wanted(source) ? [id] : []));
+  }
+
+  async #remove(ids: string[]): Promise<void> {
+    if (ids.length === 0) return;
+    const gone = new Set(ids);
+    this.#pending = this.#pending.filter(({ id }) => !gone.has(id));
+    for (const id of ids) {
+      this.#places.delete(id);
+      this.#unkept.delete(id);
+    }
+    if (!this.#index) this.#surplus.push(...ids);
+    else if ((await this.#index.remove(ids)) > 0) await this.#index.compact();
   }
 
   /** Embeds what is pending. Calls while it runs join it, as it takes up whatever has come in meanwhile. */
@@ -70,63 +170,73 @@ export class Library {
   }
 
   async #embedPending(signal: AbortSignal): Promise<void> {
-    let done = 0;
-    let busy = 0;
-    while (this.#encoder && this.#pending.length > 0) {
-      const entries = this.#pending.slice(0, this.#slice);
-      const start = performance.now();
-      const vectors = await this.#encoder.embedDocuments(entries.map(textOf), { signal });
+    const index = this.#index;
+    let [embedded, busy] = [0, 0];
+    while (index && this.#pending.length > 0) {
+      const slice = this.#pending.slice(0, this.#slice);
+      const [start, before] = [performance.now(), index.stats().passages];
+      try {
+        await index.add(slice, { signal });
+        // Some may have been removed while they were embedded.
+        const removed = slice.filter(({ id }) => !this.#places.has(id)).map(({ id }) => id);
+        if (removed.length > 0) await index.remove(removed);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error;
+      }
       signal.throwIfAborted();
       const took = performance.now() - start;
-
-      // What was removed meanwhile is no longer pending, and so is not the head of the queue.
-      const taken = new Set(entries);
-      this.#pending = this.#pending.filter((entry) => !taken.has(entry));
-      this.#slices.push({ entries, vectors });
-      this.#slice = Math.max(1, Math.min(512, Math.round(this.#slice * Math.min(2, SLICE_MS / took))));
-      done += entries.length;
+      const taken = new Set(slice);
+      this.#pending = this.#pending.filter((one) => !taken.has(one));
+      if (this.unkept !== null) for (const one of slice) if (this.#places.has(one.id)) this.#unkept.set(one.id, one);
+      this.#slice = Math.max(1, Math.min(256, Math.round(this.#slice * Math.min(2, SLICE_MS / took))));
+      embedded += Math.max(0, index.stats().passages - before);
       busy += took;
-      this.onProgress({ done: this.indexed, total: this.passages, textsPerSecond: (1000 * done) / busy });
+      const textsPerSecond = embedded > 0 ? (1000 * embedded) / busy : null;
+      this.onProgress({ done: this.size - this.#pending.length, total: this.size, textsPerSecond });
     }
   }
 
-  /** The documents that have vectors, each with the mean of its passages' vectors, at length 1. */
-  points(): { documents: Document[]; vectors: { data: Float32Array; dimensions: number } } {
-    const live = new Set(this.#documents);
-    const dimensions = this.#slices[0]?.vectors.dimensions ?? 1;
-    const sums = new Map<Document, Float32Array>();
-    for (const { entries, vectors } of this.#slices) {
-      entries.forEach(({ document }, at) => {
-        if (!live.has(document)) return;
-        const sum = sums.get(document) ?? new Float32Array(dimensions);
-        vectors.row(at).forEach((value, c) => (sum[c]! += value));
-        sums.set(document, sum);
-      });
-    }
-    const data = new Float32Array(sums.size * dimensions);
-    [...sums.values()].forEach((sum, row) => {
-      const length = Math.sqrt(sum.reduce((all, value) => all + value * value, 0)) || 1;
-      data.set(sum.map((value) => value / length), row * dimensions);
+  /** Has the words of a query count too, where a search asks for it. */
+  async loadWords(): Promise<void> {
+    this.#engine ??= (await import("./words.js")).engine;
+  }
+
+  /** The best documents for a query, each with its best passage. */
+  async search(query: string, { limit, words, signal }: { limit: number; words: boolean; signal: AbortSignal }): Promise<Hit[]> {
+    const hits = (await this.#index?.search(query, { topK: limit, hybrid: words, signal })) ?? [];
+    return hits.map(({ id, text, metadata, passage, score }) => {
+      const { document, from } = read(id, text, metadata);
+      const within = (place: number) => Math.max(0, place - from);
+      return { document, passage: { start: within(passage.start), end: within(passage.end) }, score };
     });
-    return { documents: [...sums.keys()], vectors: { data, dimensions } };
   }
 
-  /** The best documents for a query vector, each with its best passage. */
-  search(query: Embeddings, limit: number): Hit[] {
-    const live = new Set(this.#documents);
-    const best = new Map<Document, Hit>();
-    for (const { entries, vectors } of this.#slices) {
-      const scores = this.#encoder!.similarity(query, vectors);
-      entries.forEach(({ document, passage }, at) => {
-        const score = scores[at]!;
-        if (live.has(document) && score > (best.get(document)?.score ?? -Infinity)) best.set(document, { document, passage, score });
-      });
+  /** The documents that are embedded, each with the mean of its passages' vectors, at length 1. */
+  async points(signal: AbortSignal): Promise<{ documents: Document[]; vectors: { data: Float32Array; dimensions: number } }> {
+    const found: { document: Document; place: Place; vector: Float32Array }[] = [];
+    for await (const { id, text, metadata, passages } of this.#index?.documents({ vectors: true, signal }) ?? []) {
+      const sum = new Float32Array(passages[0]!.vector!.length);
+      for (const { vector } of passages) vector!.forEach((value, c) => (sum[c]! += value));
+      const length = Math.sqrt(sum.reduce((all, value) => all + value * value, 0)) || 1;
+      found.push({ ...read(id, text, metadata), vector: sum.map((value) => value / length) });
     }
-    return [...best.values()].sort((a, b) => b.score - a.score).slice(0, limit);
+    found.sort((a, b) => inOrder(a.place, b.place));
+    const dimensions = found[0]?.vector.length ?? 1;
+    const data = new Float32Array(found.length * dimensions);
+    found.forEach(({ vector }, row) => data.set(vector, row * dimensions));
+    return { documents: found.map(({ document }) => document), vectors: { data, dimensions } };
   }
 }
 
-const entriesOf = (document: Document): Entry[] => document.passages.map((passage) => ({ document, passage }));
-/** The title goes with every passage: it is often all that says what a sentence in the middle is about. */
-const textOf = ({ document: { title, text }, passage: { start, end } }: Entry): string =>
-  (title === "" ? "" : `${title}. `) + text.slice(start, end);
+const inOrder = (a: Place, b: Place): number => a.added - b.added || (a.source < b.source ? -1 : a.source > b.source ? 1 : a.at - b.at);
+
+/** A stored document as it was added: its title is its first line. Storage may hold what this page never wrote. */
+function read(id: string, text: string, metadata: unknown): { document: Document; place: Place; from: number } {
+  const { source, title, added, at } = (metadata ?? {}) as Record<string, unknown>;
+  const whole = (value: unknown, most: number) => (Number.isSafeInteger(value) && (value as number) > 0 ? Math.min(value as number, most) : 0);
+  const place = { source: typeof source === "string" ? source : id, added: whole(added, Infinity), at: whole(at, Infinity) };
+  const length = whole(title, text.length);
+  const from = length === 0 ? 0 : length + 1;
+  return { document: { title: text.slice(0, length), text: text.slice(from), source: place.source }, place, from };
+}

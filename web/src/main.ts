@@ -6,25 +6,34 @@
 // "cancelled") and reads the JSON in `#report`.
 
 import { Encoder } from "embedlet";
-import { classifyRoom } from "./classify-room.js";
 import { type Device, deviceCard, deviceName, isDevice } from "./device-card.js";
 import { byId, row } from "./dom.js";
 import { isAbort, type Problem, problemOf } from "./errors.js";
-import { count, duration, megabytes } from "./format.js";
-import { Library, type Progress } from "./library.js";
+import { count, duration } from "./format.js";
+import { Library, type Progress, SAMPLE } from "./library.js";
 import { loadPanel } from "./load-panel.js";
-import type { mapRoom } from "./map-room.js";
 import { type Choice, isPrecision, modelCard, type Precision } from "./model-card.js";
 import * as offline from "./offline.js";
-import { split } from "./passages.js";
+import type { Document } from "./parse.js";
 import { allowOwnScripts } from "./policy.js";
 import { searchRoom } from "./search-room.js";
+import type { storageCard } from "./storage-card.js";
 import { tabs } from "./tabs.js";
 import { textsRoom } from "./texts-room.js";
 
 type State = "loading" | "indexing" | "ready" | "error" | "cancelled";
 
-const SAMPLE = "Sample collection";
+/** A room is given the encoder when all texts are embedded, and again when there are others; `null` while there is none. */
+interface Room { use(encoder: Encoder | null): void }
+
+/** Those whose code comes when they are first shown. */
+const ROOMS: Record<string, (panel: HTMLElement) => Promise<Room | void>> = {
+  "room-classify": async (panel) => (await import("./classify-room.js")).classifyRoom(panel, fail),
+  "room-compare": async (panel) => (await import("./compare-room.js")).compareRoom(panel, fail),
+  "room-explain": async (panel) => (await import("./explain-room.js")).explainRoom(panel, fail),
+  "room-map": async (panel) => (await import("./map-room.js")).mapRoom(panel, library, fail),
+  "room-bench": async (panel) => (await import("./bench.js")).benchRoom(panel, () => model),
+};
 
 const address = new URLSearchParams(location.search);
 const named = address.get("model") ?? "./model/";
@@ -37,7 +46,9 @@ let encoder: Encoder | null = null;
 let abort = new AbortController();
 let state: State = "loading";
 let problem: Problem | null = null;
-let map: ReturnType<typeof mapRoom> | null = null;
+const rooms: Room[] = [];
+const opened = new Set<string>();
+let storage: ReturnType<typeof storageCard> | null = null;
 let sampled: Promise<void> | null = null;
 const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
   { loadMs: null, timeToFirstVectorMs: null, textsPerSecond: null };
@@ -57,40 +68,26 @@ const picker = modelCard((chosen) => {
 });
 const library = new Library(indexed);
 const search = searchRoom(library, { failed: fail, changed: report });
-const classify = classifyRoom(fail);
-const texts = textsRoom(library, () => {
-  search.rank();
-  void index();
-});
+const texts = textsRoom(library, { failed: fail, changed: () => void index() });
 tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
-  if (panel.id === "room-bench" && !panel.querySelector("button")) {
-    void later(panel, async () => (await import("./bench.js")).benchRoom(panel, () => model));
-  }
-  if (panel.id === "room-map" && map === null) {
-    void later(panel, async () => {
-      const { mapRoom } = await import("./map-room.js");
-      map ??= mapRoom(panel, library, fail);
-      map.use(state === "ready" ? encoder : null);
-    });
-  }
-});
-byId("forget", HTMLButtonElement).addEventListener("click", () => {
-  void offline.forgetModels().then(showStored);
-  byId("rooms", HTMLElement).focus(); // the button goes with the model
+  const make = ROOMS[panel.id];
+  if (!make || opened.has(panel.id)) return;
+  opened.add(panel.id);
+  void fill(panel, make);
 });
 
 search.fill(address.get("query") ?? "");
 const served = offline.start(offerUpdate);
 void load();
 
+/** Adds the sample where nothing is kept; where it is, what was not embedded of it. */
 async function sample(): Promise<void> {
+  if (library.passages > 0 && !library.sources().has(SAMPLE)) return;
   try {
-    const items = (await (await fetch("sample.json")).json()) as { title: string; text: string }[];
-    library.add(items.map(({ title, text }) => ({ title, text, source: SAMPLE, passages: split(text) })));
+    await library.replace(SAMPLE, (await (await fetch("sample.json")).json()) as Document[], 0);
   } catch (error) {
     console.warn("embedlet: the sample collection did not load", error);
   }
-  texts.update();
 }
 
 /** Loads the encoder anew, on the device that is chosen; a load under way is given up. */
@@ -116,7 +113,6 @@ async function load(): Promise<void> {
     try {
       await next.embedQuery("first vector", { signal });
       timings.timeToFirstVectorMs = performance.now() - start;
-      await (sampled ??= sample()); // not before: the model has the line to itself
       signal.throwIfAborted();
     } catch (error) {
       next.dispose();
@@ -132,46 +128,57 @@ async function load(): Promise<void> {
   }
   panel.done(timings.loadMs, deviceName(encoder.info.device));
   card.show(encoder.info);
-  library.use(encoder);
-  search.use(encoder);
-  search.run(); // queues before the texts: the query's vector is there when the first of them are
   offline.storeRest();
-  void showStored();
-  await index();
-  classify.use(encoder);
-  void showStored(); // the browser counts a stored file some time after it is written
+  enter("indexing");
+  try {
+    await library.open(encoder);
+    await (sampled ??= sample());
+    signal.throwIfAborted();
+    search.run(); // queues before the texts: it is answered anew as they come
+    await index();
+  } catch (error) {
+    if (!signal.aborted) fail(error);
+  }
 }
 
 /** Fills a room whose code comes only now. Where it does not come, showing the room again is another try. */
-async function later(room: HTMLElement, fill: () => Promise<void>): Promise<void> {
-  room.textContent = "Loading …";
+async function fill(panel: HTMLElement, make: (panel: HTMLElement) => Promise<Room | void>): Promise<void> {
+  panel.textContent = "Loading …";
   try {
-    await fill();
+    const room = await make(panel);
+    if (!room) return;
+    rooms.push(room);
+    room.use(state === "ready" ? encoder : null);
   } catch (error) {
-    room.textContent = `This part of the page did not load: ${problemOf(error).message}`;
+    opened.delete(panel.id);
+    panel.textContent = `This part of the page did not load: ${problemOf(error).message}`;
   }
 }
 
 /** Lets go of the encoder, if there is one, and of what was made with it. */
 function drop(): void {
-  library.use(null);
-  search.use(null);
-  classify.use(null);
-  map?.use(null);
+  library.close();
+  search.clear();
+  for (const room of rooms) room.use(null);
   encoder?.dispose();
   encoder = null;
 }
 
 async function index(): Promise<void> {
-  if (encoder === null) return;
+  const { signal } = abort;
+  texts.update();
+  search.refresh();
+  if (encoder === null || !library.isOpen) return;
   enter("indexing");
   try {
     await library.index();
     await search.settled();
+    signal.throwIfAborted();
     enter("ready");
-    map?.use(encoder);
+    void showStored(); // the browser counts a stored file some time after it is written
+    for (const room of rooms) room.use(encoder);
   } catch (error) {
-    if (!isAbort(error)) fail(error);
+    if (!signal.aborted) fail(error);
   }
 }
 
@@ -180,19 +187,22 @@ function indexed({ done, total, textsPerSecond }: Progress): void {
   const bar = byId("index-bar", HTMLProgressElement);
   bar.max = total;
   bar.value = done;
-  search.rank();
+  search.refresh();
 }
 
 function fail(error: unknown): void {
   if (state === "error") return; // several calls may fail of one cause; the first says why
   const loaded = encoder !== null;
   problem = problemOf(error);
+  const isOfTexts = /^(storage|index)-/.test(problem.code);
   console.info("embedlet:", error);
   drop();
   enter("error");
   card.empty("not loaded");
-  panel.failed(problem, loaded ? "The encoder stopped" : "The model did not load");
-  if (problem.aboutFiles && offline.keeps(model.source)) void offline.forgetServed().then(showStored);
+  texts.update();
+  panel.failed(problem, isOfTexts ? "The texts cannot be kept" : loaded ? "The encoder stopped" : "The model did not load");
+  const isWrong = problem.aboutFiles && offline.keeps(model.source);
+  void (isWrong ? offline.forgetServed() : Promise.resolve()).then(showStored);
 }
 
 function enter(next: State): void {
@@ -207,12 +217,14 @@ function offerUpdate(apply: () => void): void {
   byId("update-now", HTMLButtonElement).onclick = apply;
 }
 
+/** Shows what is kept. Where the card's code did not come, the next call is another try. */
 async function showStored(): Promise<void> {
-  const { page, model, bytes } = await offline.stored();
-  byId("forget", HTMLElement).hidden = !model;
-  byId("storage", HTMLElement).textContent = !page ? "The browser stores nothing for this page, so it needs its network."
-    : model ? `The page and its model are stored in this browser, ${megabytes(bytes)} in all, and work without a network.`
-    : "The page is stored in this browser, but no model is: loading one needs a network.";
+  try {
+    const { storageCard } = await import("./storage-card.js");
+    await (storage ??= storageCard(library, () => texts.forget(true))).update();
+  } catch (error) {
+    console.info("embedlet: the storage card did not load.", error);
+  }
 }
 
 /** Writes the timings, and what a program that drives the page wants to know. */
@@ -230,7 +242,7 @@ function report(): void {
   byId("report", HTMLElement).textContent = JSON.stringify({
     state, model: model.name, device: info?.device ?? null, adapter: info?.adapter ?? null, reason: info?.reason ?? null,
     dispatches: info?.dispatches ?? null, loadMs, timeToFirstVectorMs, textsPerSecond, queryMs,
-    documents: library.documents.length, passages: library.passages, query, topHits,
+    documents: library.size, passages: library.passages, query, topHits,
     error: problem && { code: problem.code, message: problem.message }, info,
   });
 }

@@ -9,8 +9,8 @@ import { isAbort } from "./errors.js";
 import { count, plural } from "./format.js";
 import type { Library } from "./library.js";
 import { hue, mapCanvas } from "./map-canvas.js";
-import type { Document } from "./passages.js";
-import { project } from "./projection.js";
+import type { Document } from "./parse.js";
+import { project, type Rows } from "./projection.js";
 import { titleOf, topics } from "./topics.js";
 
 /** The collection as it is drawn. */
@@ -20,6 +20,7 @@ interface Grouping { labels: Uint32Array; names: string[] }
 /** A text as it is saved. */
 type Row = Record<"title" | "text" | "source" | "x" | "y" | "cluster" | "topic", string | number>;
 
+const COMPONENTS = "principal components";
 const CHOICES = [2, 3, 4, 5, 6, 8, 10, 12, 16, 24];
 /** Titles of a list that are shown; a page of thousands serves nobody. */
 const LISTED = 200;
@@ -32,6 +33,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
 
   const by = choice("Colour by", ["cluster", "source"], () => show());
   const clusters = choice("Clusters", ["automatic", ...CHOICES.map(String)], () => void draw());
+  const projection = choice("Projection", [COMPONENTS, "UMAP"], () => void draw());
   const status = element("p", { class: "muted status", role: "status" });
   const canvas = mapCanvas({ open, select });
   const selected = element("section", { "aria-label": "Selected texts" });
@@ -39,7 +41,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
   const save = (format: string, type: string, make: (rows: Row[]) => string) => element("button",
     { type: "button", class: "quiet", onclick: () => download(`map.${format.toLowerCase()}`, type, make(exported())) }, `Save as ${format}`);
   const shown = element("div", {},
-    element("div", { class: "map-choices" }, by.label, clusters.label),
+    element("div", { class: "map-choices" }, by.label, clusters.label, projection.label),
     canvas.frame,
     element("p", { class: "muted" }, "Texts of like meaning lie near each other, as far as two directions can show it. "
       + "Click a point to read it; draw a line around points to select them."),
@@ -58,8 +60,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     abort.abort();
     abort = new AbortController();
     const { signal } = abort;
-    const { documents, vectors } = library.points();
-    if (encoder === null || documents.length < 3) {
+    if (encoder === null || library.size < 3) {
       shown.hidden = true;
       status.textContent = encoder === null ? "The map is drawn once the texts are embedded."
         : "A map needs three texts or more: add some under “Your texts”.";
@@ -67,20 +68,38 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     }
     status.textContent = "Drawing …";
     try {
+      const { documents, vectors } = await library.points(signal);
       const wanted = Number(clusters.select.value) || Math.round(Math.sqrt(documents.length / 2));
       const number = Math.max(2, Math.min(wanted, CHOICES.at(-1)!, documents.length));
-      const places = await project(vectors, signal);
+      const places = await placed(vectors, signal);
       const { labels } = await kMeans(encoder, vectors, { clusters: number, signal });
       signal.throwIfAborted();
       const names = [...new Set(documents.map(({ source }) => source))];
       const sources = { names, labels: Uint32Array.from(documents, ({ source }) => names.indexOf(source)) };
       drawn = { documents, places, clusters: { labels, names: topics(documents, labels, number) }, sources };
     } catch (error) {
-      if (!isAbort(error)) failed(error);
+      if (!signal.aborted && !isAbort(error)) failed(error);
       return;
     }
     shown.hidden = false;
     show();
+  }
+
+  /** Where texts lie. The components that differ most are there at once; neighbours are kept better by UMAP, which takes its time. */
+  async function placed(vectors: Rows, signal: AbortSignal): Promise<Float32Array> {
+    const places = await project(vectors, signal);
+    if (projection.select.value === COMPONENTS) return places;
+    const { umap } = await import("./umap.js").catch((error) => {
+      projection.select.value = COMPONENTS;
+      console.info("embedlet: UMAP did not load.", error);
+      return { umap: null };
+    });
+    if (!umap) return places;
+    const onProgress = (share: number) => {
+      const said = `Drawing, ${10 * Math.floor(10 * share)} %`; // not every little step, for it is read out
+      if (!signal.aborted && status.textContent !== said) status.textContent = said;
+    };
+    return umap(encoder!, vectors, places, { signal, onProgress });
   }
 
   const grouping = ({ clusters, sources }: Drawn): Grouping => (by.select.value === "source" ? sources : clusters);

@@ -1,7 +1,7 @@
 // The page's side of the service worker (`sw.js`): starts it, keeps it awake while a model comes through it, forgets stored
 // models, and offers a newer version of the page. Where there is no service worker everything works, only not offline.
 
-import { Encoder } from "embedlet";
+import { type CachedModel, Encoder } from "embedlet";
 
 /** How long a load waits for the service worker on the first visit. A model that comes before it does is not stored. */
 const START_MS = 4000;
@@ -70,19 +70,27 @@ export function storeRest(): void {
   workers?.controller?.postMessage("rest");
 }
 
-/** Whether the service worker has model files, and the bytes that this origin keeps in all, as far as the browser tells. */
-export async function stored(): Promise<{ page: boolean; model: boolean; bytes: number }> {
-  const model = globalThis.caches !== undefined && ((await caches.has(MODELS)) || (await Encoder.cache.list()).length > 0);
-  return { page: Boolean(workers?.controller), model, bytes: (await navigator.storage?.estimate?.())?.usage ?? 0 };
+/** Whether requests of this page go through the service worker. */
+export const isServed = (): boolean => Boolean(workers?.controller);
+
+/** Bytes of the model files that the service worker keeps; `null` where it has none. */
+export async function servedBytes(): Promise<number | null> {
+  if (!(await globalThis.caches?.has(MODELS))) return null;
+  const cache = await caches.open(MODELS);
+  const sizes = (await cache.keys()).map(async (request) => {
+    const response = await cache.match(request);
+    const told = Number(response?.headers.get("content-length"));
+    return told > 0 ? told : ((await response?.blob())?.size ?? 0);
+  });
+  return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }
 
-/** Forgets the models that the service worker keeps: it cannot know whether their files are right. */
+/** The models that the package keeps. */
+export async function models(): Promise<CachedModel[]> {
+  return globalThis.caches === undefined ? [] : Encoder.cache.list();
+}
+
+/** Forgets the model that the service worker keeps: it cannot know whether its files are right. */
 export async function forgetServed(): Promise<void> {
   await globalThis.caches?.delete(MODELS);
-}
-
-export async function forgetModels(): Promise<void> {
-  if (globalThis.caches === undefined) return;
-  await forgetServed();
-  await Promise.all((await Encoder.cache.list()).map(({ source }) => Encoder.cache.delete(source)));
 }

@@ -1,12 +1,10 @@
-// The search room: embeds the query as it is typed, ranks the library against it, and shows each hit with its score and its
-// best passage marked. A newer query aborts the one before; texts that are still being embedded join the ranking as they come.
+// The search room: asks the library as the query is typed, and shows each hit with its score and its best passage marked. A newer
+// query aborts the one before; texts that are still being embedded join the ranking as they come.
 
-import type { Embeddings, Encoder } from "embedlet";
-import { announce, byId, debounce, element } from "./dom.js";
+import { announce, byId, debounce, element, meter } from "./dom.js";
 import { isAbort } from "./errors.js";
 import { duration, plural } from "./format.js";
 import type { Hit, Library } from "./library.js";
-import type { Passage } from "./passages.js";
 
 const HITS = 10;
 const PAUSE_MS = 120;
@@ -16,54 +14,57 @@ const AROUND = 240;
 const SUGGESTIONS = ["my dough would not rise", "afraid of speaking in public", "how do I get a refund", "how far away was that lightning",
   "the laptop takes forever"];
 
+/** What was found for a query; with `words`, its scores are sums of reciprocal ranks. */
+interface Answer { query: string; ms: number; hits: Hit[]; words: boolean }
+
 export interface SearchReport { query: string; queryMs: number | null; topHits: { title: string; text: string; score: number }[] }
 
 export function searchRoom(library: Library, actions: { failed(error: unknown): void; changed(): void }) {
   const input = byId("query", HTMLInputElement);
+  const words = byId("words", HTMLInputElement);
   const status = byId("search-status", HTMLElement);
   const list = byId("hits", HTMLOListElement);
-  let encoder: Encoder | null = null;
   let abort = new AbortController();
-  let query: { text: string; vector: Embeddings; ms: number } | null = null;
-  let hits: Hit[] = [];
+  let answer: Answer | null = null;
   let running = Promise.resolve();
+  let isRunning = false;
 
   function run(): void {
-    running = ask();
+    running = ask(true);
   }
 
-  async function ask(): Promise<void> {
+  /** Answers the query as it stands, and says so to screen readers where the reader has asked. */
+  async function ask(aloud: boolean): Promise<void> {
     abort.abort();
     abort = new AbortController();
     const { signal } = abort;
-    const text = input.value.trim();
-    if (text === "" || encoder === null) {
-      query = null;
-      rank();
-      return;
-    }
-    const start = performance.now();
+    const query = input.value.trim();
+    isRunning = query !== "" && library.isOpen;
+    if (!isRunning) return show(null);
     try {
-      const vector = await encoder.embedQuery(text, { signal });
+      const hybrid = words.checked;
+      const start = performance.now();
+      const hits = await library.search(query, { limit: HITS, words: hybrid, signal });
       signal.throwIfAborted();
-      query = { text, vector, ms: performance.now() - start };
+      show({ query, ms: performance.now() - start, hits, words: hybrid });
+      const [best] = hits;
+      if (aloud && best) announce(`${plural(hits.length, "text")} found. Best: ${best.document.title || excerpt(best).marked}`);
     } catch (error) {
-      if (!isAbort(error)) actions.failed(error);
-      return;
+      if (!signal.aborted && !isAbort(error)) actions.failed(error);
+    } finally {
+      if (signal === abort.signal) isRunning = false;
     }
-    rank();
-    const [best] = hits;
-    if (best) announce(`${plural(hits.length, "text")} found. Best: ${best.document.title || excerpt(best).marked}`);
   }
 
-  /** Ranks the library against the query at hand and shows the result. */
-  function rank(): void {
-    hits = query ? library.search(query.vector, HITS) : [];
-    status.textContent = query
-      ? `Best ${hits.length} of ${plural(library.documents.length, "text")}, in ${duration(query.ms)}`
-      : library.documents.length === 0 ? "The collection is empty: add something under “Your texts”."
-      : `${plural(library.documents.length, "text")} to search${encoder === null ? ", once the model is loaded" : ""}.`;
-    list.replaceChildren(...hits.map(show));
+  function show(next: Answer | null): void {
+    answer = next;
+    status.textContent = answer
+      ? `Best ${answer.hits.length} of ${plural(library.size, "text")}, in ${duration(answer.ms)}`
+      : library.isMigrating ? "Your texts are embedded anew, for this model. They are searched when that is done."
+      : !library.isOpen ? "The texts can be searched once the model is loaded."
+      : library.size === 0 ? "The collection is empty: add something under “Your texts”."
+      : `${plural(library.size, "text")} to search.`;
+    list.replaceChildren(...(answer?.hits ?? []).map((hit) => item(hit, answer!)));
     actions.changed();
   }
 
@@ -71,6 +72,18 @@ export function searchRoom(library: Library, actions: { failed(error: unknown): 
   input.addEventListener("input", later);
   input.addEventListener("keydown", (event) => {
     if (event.key === "Enter") run();
+  });
+  words.addEventListener("change", () => {
+    void (async () => {
+      try {
+        if (words.checked) await library.loadWords();
+      } catch {
+        words.checked = false;
+        status.textContent = "The search by words did not load. Is there a network?";
+        return;
+      }
+      run();
+    })();
   });
   byId("suggestions", HTMLElement).append(...SUGGESTIONS.map((text) =>
     element("button", { type: "button", class: "chip", onclick: () => {
@@ -80,17 +93,19 @@ export function searchRoom(library: Library, actions: { failed(error: unknown): 
 
   return {
     run,
-    rank,
 
     /** When the query at hand has been answered. */
     settled: () => running,
 
-    /** Takes the encoder of later queries; `null` while one loads. */
-    use(next: Encoder | null): void {
-      encoder = next;
+    /** Texts have come or gone. A query that is being answered sees them by itself, or the next call does. */
+    refresh(): void {
+      if (!isRunning) running = ask(false);
+    },
+
+    /** There is no index for now: what is shown is of the past. */
+    clear(): void {
       abort.abort();
-      query = null;
-      rank();
+      show(null);
     },
 
     fill(text: string): void {
@@ -98,29 +113,24 @@ export function searchRoom(library: Library, actions: { failed(error: unknown): 
     },
 
     report(): SearchReport {
-      const topHits = hits.map((hit) => ({ title: hit.document.title, text: excerpt(hit).marked, score: hit.score }));
-      return { query: query?.text ?? "", queryMs: query?.ms ?? null, topHits };
+      const topHits = (answer?.hits ?? []).map((hit) => ({ title: hit.document.title, text: excerpt(hit).marked, score: hit.score }));
+      return { query: answer?.query ?? "", queryMs: answer?.ms ?? null, topHits };
     },
   };
 }
 
-function show(hit: Hit, _: number, hits: Hit[]): HTMLElement {
+function item(hit: Hit, { hits, words }: Answer): HTMLElement {
   const { document: { title, source }, score } = hit;
   const { before, marked, after } = excerpt(hit);
   const name = title || source;
   return element("li", { class: "hit" },
     element("div", { class: "score" },
-      element("span", { class: "figures" }, score.toFixed(2)),
-      meter(share(score, hits), `Score of ${name}`)),
+      element("span", { class: "figures" }, score.toFixed(words ? 3 : 2)),
+      meter(words ? score / hits[0]!.score : share(score, hits), `Score of ${name}`)),
     element("div", { class: "hit-body" },
       element("h3", {}, name),
-      element("p", { class: "hit-text" }, before, element("mark", {}, marked), after),
+      element("p", { class: "hit-text" }, before, ...(marked === "" ? [] : [element("mark", {}, marked)]), after),
       ...(title ? [element("p", { class: "muted source" }, source)] : [])));
-}
-
-/** A bar from 0 to 1; its number stands beside it. */
-export function meter(value: number, label: string): HTMLElement {
-  return element("meter", { min: 0, max: 1, value: value.toFixed(4), "aria-label": label });
 }
 
 /** Cosines fill the bar as they are; scores of models that compare otherwise are set between the worst and the best hit. */
@@ -132,8 +142,7 @@ function share(score: number, hits: Hit[]): number {
 }
 
 /** The best passage with what stands around it, cut between words where the document is long. */
-export function excerpt({ document: { text }, passage }: { document: { text: string }; passage: Passage }) {
-  const { start, end } = passage;
+function excerpt({ document: { text }, passage: { start, end } }: Hit) {
   let from = Math.max(0, start - AROUND);
   let to = Math.min(text.length, end + AROUND);
   if (from > 0) from = Math.min(start, text.indexOf(" ", from) + 1 || start);

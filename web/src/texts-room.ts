@@ -1,67 +1,90 @@
 // The texts room: paste, choose or drop texts, and see and remove what is in the collection. Files are read here and handed
-// to `passages.ts`; the library embeds them.
+// to `parse.ts`; the library embeds and keeps them.
 
 import { byId, element } from "./dom.js";
 import { megabytes, plural } from "./format.js";
-import type { Library } from "./library.js";
-import { type Document, FILE_TYPES, parse } from "./passages.js";
+import { type Library, SAMPLE } from "./library.js";
+import { type Document, FILE_TYPES, parse } from "./parse.js";
 
 const MAX_FILE_BYTES = 20e6;
 
-export function textsRoom(library: Library, changed: () => void) {
+export function textsRoom(library: Library, actions: { failed(error: unknown): void; changed(): void }) {
   const paste = byId("paste", HTMLTextAreaElement);
   const files = byId("files", HTMLInputElement);
   const status = byId("texts-status", HTMLElement);
+  const kept = byId("texts-kept", HTMLElement);
   const sources = byId("sources", HTMLUListElement);
   const count = byId("text-count", HTMLElement);
-  let pasted = 0;
+  const forget = byId("forget-texts", HTMLButtonElement);
 
-  function take(documents: Document[], name: string): string {
+  /** Does what changes the collection, and shows what came of it. */
+  async function change(work: () => Promise<string>): Promise<void> {
+    try {
+      status.textContent = await work();
+    } catch (error) {
+      actions.failed(error);
+    }
+    update();
+    actions.changed();
+  }
+
+  async function take(documents: Document[], name: string): Promise<string> {
     if (documents.length === 0) return `${name}: no text in it.`;
-    const taken = library.add(documents);
+    const taken = await library.replace(name, documents);
     const left = documents.length - taken;
     return `${name}: ${plural(taken, "text")} added${left === 0 ? "" : `, ${plural(left, "text")} left out, as the collection is full`}.`;
   }
 
+  /** Takes text that has no name of its own. */
+  function takeText(text: string, kind: string): Promise<void> {
+    const taken = library.sources();
+    let number = 1;
+    while (taken.has(`${kind} ${number}`)) number++;
+    const name = `${kind} ${number}`;
+    return change(() => take(parse(text, name), name));
+  }
+
   async function takeFile(file: File): Promise<string> {
-    if (!FILE_TYPES.some((type) => file.name.toLowerCase().endsWith(type))) {
-      return `${file.name}: not read; it should be one of ${FILE_TYPES.join(" ")}.`;
+    const name = file.name.slice(-500);
+    if (!FILE_TYPES.some((type) => name.toLowerCase().endsWith(type))) {
+      return `${name}: not read; it should be one of ${FILE_TYPES.join(" ")}.`;
     }
-    if (file.size > MAX_FILE_BYTES) return `${file.name}: not read; it is over ${megabytes(MAX_FILE_BYTES)}.`;
+    if (file.size > MAX_FILE_BYTES) return `${name}: not read; it is over ${megabytes(MAX_FILE_BYTES)}.`;
+    let documents: Document[];
     try {
-      const documents = parse(decode(await file.arrayBuffer()), file.name);
-      library.remove(file.name); // the same file again takes the place of the first
-      return take(documents, file.name);
+      documents = parse(decode(await file.arrayBuffer()), name);
     } catch (error) {
       return (error as Error).message;
     }
+    return take(documents, name);
   }
 
-  async function takeFiles(list: Iterable<File>): Promise<void> {
+  const takeFiles = (list: File[]) => change(async () => {
     const said: string[] = [];
     for (const file of list) said.push(await takeFile(file));
-    status.textContent = said.join("\n");
-    update();
-    changed();
-  }
+    return said.join("\n");
+  });
 
   function update(): void {
-    count.textContent = String(library.documents.length);
-    const groups = bySource(library.documents);
-    sources.replaceChildren(...[...groups].map(([source, documents]) => element("li", {},
-      element("div", {},
-        element("strong", {}, source),
-        element("span", { class: "muted" }, `${plural(documents.length, "text")}, ${plural(documents.reduce((sum, { passages }) => sum + passages.length, 0), "passage")}`)),
-      element("button", { type: "button", class: "quiet", "aria-label": `Remove ${source}`, onclick: () => remove(source) }, "Remove"))));
+    const groups = library.sources();
+    count.textContent = String(library.size);
+    kept.textContent = !library.isOpen ? "What is kept is shown once the model is loaded."
+      : library.unkept === null ? "Kept in this browser as soon as it is embedded, and here again at the next visit."
+      : `Here until this page is closed, as the browser does not keep it. ${library.unkept}`;
+    forget.hidden = library.isOpen && ![...groups.keys()].some((source) => source !== SAMPLE);
+    sources.replaceChildren(...[...groups].map(([source, texts]) => element("li", {},
+      element("div", {}, element("strong", {}, source), element("span", { class: "muted" }, plural(texts, "text"))),
+      element("button", { type: "button", class: "quiet", "aria-label": `Remove ${source}`, disabled: !library.isOpen,
+        onclick: () => remove(source) }, "Remove"))));
     if (groups.size === 0) sources.append(element("li", { class: "muted" }, "Nothing yet."));
   }
 
   function remove(source: string): void {
-    library.remove(source);
-    status.textContent = `${source}: removed.`;
-    update();
-    paste.focus(); // the button that had the focus is gone
-    changed();
+    paste.focus(); // the button that had the focus goes
+    void change(async () => {
+      await library.remove(source);
+      return `${source}: removed.`;
+    });
   }
 
   byId("add-pasted", HTMLButtonElement).addEventListener("click", () => {
@@ -70,11 +93,16 @@ export function textsRoom(library: Library, changed: () => void) {
       paste.focus();
       return;
     }
-    const name = `Pasted text ${++pasted}`;
-    status.textContent = take(parse(paste.value, name), name);
+    void takeText(paste.value, "Pasted text");
     paste.value = "";
-    update();
-    changed();
+  });
+  const forgetTexts = (all = false) => change(async () => {
+    await library.forget(all);
+    return "Your texts are forgotten.";
+  });
+  forget.addEventListener("click", () => {
+    paste.focus(); // the button goes
+    void forgetTexts();
   });
 
   files.addEventListener("change", () => {
@@ -83,14 +111,9 @@ export function textsRoom(library: Library, changed: () => void) {
     void takeFiles(chosen);
   });
 
-  acceptDrops((list) => void takeFiles(list), (text) => {
-    const name = `Dropped text ${++pasted}`;
-    status.textContent = take(parse(text, name), name);
-    update();
-    changed();
-  });
+  acceptDrops((list) => void takeFiles(list), (text) => void takeText(text, "Dropped text"));
 
-  return { update };
+  return { update, forget: forgetTexts };
 }
 
 /** Files and text may be dropped anywhere on the page, except text over a field, where the browser puts it in. */
@@ -127,10 +150,4 @@ function decode(bytes: ArrayBuffer): string {
   } catch {
     return new TextDecoder("windows-1252").decode(bytes);
   }
-}
-
-function bySource(documents: readonly Document[]): Map<string, Document[]> {
-  const groups = new Map<string, Document[]>();
-  for (const document of documents) groups.set(document.source, [...(groups.get(document.source) ?? []), document]);
-  return groups;
 }

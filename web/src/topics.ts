@@ -1,6 +1,6 @@
 // What a cluster is about, in words: those that stand in its titles, and in its texts more often than in others. Pure functions.
 
-import type { Document } from "./passages.js";
+import type { Document } from "./parse.js";
 
 /** Words of a name. */
 const WORDS = 3;

@@ -9,7 +9,7 @@ import { Core } from "./core.js";
 import { checkId, readDocuments, readVector } from "./documents.js";
 import { find, type Question } from "./find.js";
 import type { Folder } from "./folder.js";
-import { identify } from "./identity.js";
+import { checkIdentity, identify } from "./identity.js";
 import { Lexical } from "./lexical.js";
 import { mapQuery } from "./map.js";
 import { compileFilter } from "./metadata.js";
@@ -46,30 +46,51 @@ export class SearchIndex {
 
   /**
    * Opens an index, or makes one where there is none of this name; or a static index, by its address. Rejects with `index-mismatch` where
-   * another model made it (but for one that moves to this model by a map, see `migrate`), with `index-version` where a newer release wrote
-   * it, and with `index-damaged` where what `export` gave, or a host has, is not whole. Of a damaged index in storage what is left is used:
-   * see `stats`.
+   * another model made it (but for one that moves to this model by a map, see `migrate`, or with `migrate` here), with `index-version` where
+   * a newer release wrote it, and with `index-damaged` where what `export` gave, or a host has, is not whole. Of a damaged index in storage
+   * what is left is used: see `stats`.
    */
   static async open(options: OpenOptions): Promise<SearchIndex> {
-    checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, "name", "encoder", "storage", "memory", "chunk", "lexical", "signal", "onProgress"]);
-    const { name, encoder, storage = "opfs", memory, lexical, signal } = options;
+    const names = ["name", "encoder", "storage", "memory", "chunk", "lexical", "migrate", "signal", "onProgress"] as const;
+    checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, ...names]);
+    const { name, encoder, storage = "opfs", memory, chunk = {}, lexical, migrate: moves = false, signal } = options;
     checkIndexOptions(options);
     if (memory !== undefined && !isCount(memory)) throw invalid("`memory` must be a positive whole number of bytes.");
     if (lexical !== undefined && typeof lexical !== "function") throw invalid("`lexical` must be a function that makes a full-text engine.");
+    if (typeof moves !== "boolean") {
+      if (typeof moves !== "object" || moves === null) throw invalid("`migrate` must be true or false, or an object with `onProgress`.");
+      checkNames("`migrate` of SearchIndex.open", moves, ["onProgress"]);
+    }
     signal?.throwIfAborted();
     if (isStatic(storage)) {
+      if (moves !== false) throw invalid("A static index cannot be migrated: build it again.");
       const { index, folder } = await openStatic(storage, options);
       return new SearchIndex(index, options, folder);
     }
     checkName(name);
     const place = await placeOf(name, storage);
+    let isForeign = false;
+    let core: Core | undefined;
     try {
-      const core = await Core.open(place, encoder, (stored) => identify(encoder, options, stored, signal));
-      if (core.problem === null || !isFile(storage)) return new SearchIndex(core, options);
+      core = await Core.open(place, encoder, async (stored) => {
+        try {
+          const own = await identify(encoder, options, stored, signal);
+          if (stored) checkIdentity(stored, own);
+          return own;
+        } catch (error) {
+          if (moves === false || !stored || !(error instanceof EmbedletError) || error.code !== "index-mismatch") throw error;
+          isForeign = true;
+          return stored;
+        }
+      });
       // Of a file there is another copy where it came from: a part of it is no index.
-      core.close();
-      throw new EmbedletError("index-damaged", core.problem);
+      if (core.problem !== null && isFile(storage)) throw new EmbedletError("index-damaged", core.problem);
+      const wishes = Object.fromEntries(INDEX_OPTIONS.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
+      const heard = moves === true ? {} : moves;
+      if (isForeign) await migrate(core, encoder, { ...wishes, ...heard, ...(signal && { signal }) }, chunk);
+      return new SearchIndex(core, options);
     } catch (error) {
+      core?.close();
       place.close();
       throw error;
     }

@@ -65,6 +65,11 @@ export interface OpenOptions extends IndexOptions {
   chunk?: ChunkOptions;
   /** Makes an empty full-text engine, for `hybrid` searches: `() => new MiniSearch({ fields: ["text"] })`. */
   lexical?: () => LexicalEngine;
+  /**
+   * Where another model made the index: embeds all texts with this one, as the method `migrate` does, before the promise resolves. The other
+   * model need not be there. `onProgress` is called after every commit, with documents. Default `false`: such an index is refused.
+   */
+  migrate?: boolean | Pick<WorkOptions, "onProgress">;
   /** Gives the opening up: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
   /** Called with the bytes of a static index that are wanted before it is open. */

@@ -1,19 +1,14 @@
-// Turns a dropped file or pasted text into documents, and each document into passages: the pieces that are embedded, given as
-// ranges of the document so that the best one can be marked in place. Pure functions; nothing here touches the page.
+// Turns a dropped file or pasted text into documents. Pure functions; nothing here touches the page, and nothing is embedded.
 
 import { parseCsv } from "./csv.js";
 
-/** A piece of a document's text, `start` inclusive, `end` exclusive, in UTF-16 units. */
-export interface Passage { start: number; end: number }
-export interface Document { title: string; text: string; source: string; passages: Passage[] }
+export interface Document { title: string; text: string; source: string }
 
-/** What a parser finds before the text is cut into passages. */
+/** What a parser finds. */
 interface Found { title?: string; text: string }
 
-/** A passage grows sentence by sentence up to this many characters: a thought or two, far below any token limit. */
-const PASSAGE_LENGTH = 140;
-/** A single sentence may be longer than that, until here; beyond, it is cut between words. */
-const SENTENCE_LIMIT = 800;
+/** Longer texts become several, so that each is embedded, and kept, in one go. */
+const LONGEST = 50_000;
 /** A block up to this length, without end punctuation and before a block that is none, is that block's heading. */
 const HEADING_LENGTH = 70;
 
@@ -33,44 +28,29 @@ export function parse(text: string, name: string): Document[] {
     : type === ".md" ? fromMarkdown(clean)
     : fromPlain(clean);
   return found.flatMap(({ title, text }) => {
-    const trimmed = text.trim();
-    return trimmed === "" ? [] : [{ title: title?.trim() ?? "", text: trimmed, source: name, passages: split(trimmed) }];
+    const heading = title?.trim() ?? "";
+    return parts(text).map((text) => ({ title: heading, text, source: name }));
   });
 }
 
-/** Cuts a text into passages: whole sentences, gathered until they fill a passage. Every character but white space is in one. */
-export function split(text: string): Passage[] {
-  const pieces: Passage[] = [];
-  for (const { segment, index } of new Intl.Segmenter(undefined, { granularity: "sentence" }).segment(text)) {
-    for (let from = 0; from < segment.length;) {
-      const to = cut(segment, from);
-      const piece = trim(text, index + from, index + to);
-      if (piece.end > piece.start) pieces.push(piece);
-      from = to;
-    }
+/** A text, or as many as it takes, cut between lines or else between words. */
+function parts(text: string): string[] {
+  const found: string[] = [];
+  for (let rest = text.trim(); rest !== "";) {
+    const to = rest.length <= LONGEST ? rest.length : cut(rest);
+    found.push(rest.slice(0, to).trimEnd());
+    rest = rest.slice(to).trimStart();
   }
-  const passages: Passage[] = [];
-  for (const piece of pieces) {
-    const last = passages.at(-1);
-    if (last && piece.end - last.start <= PASSAGE_LENGTH) last.end = piece.end;
-    else passages.push({ ...piece });
-  }
-  return passages;
+  return found;
 }
 
-/** Where the piece of a sentence that begins at `from` ends: at the sentence's end, or at the last space before the limit. */
-function cut(sentence: string, from: number): number {
-  if (sentence.length - from <= SENTENCE_LIMIT) return sentence.length;
-  const space = sentence.lastIndexOf(" ", from + SENTENCE_LIMIT);
-  if (space > from) return space + 1;
-  // No space at all: never between the two halves of a surrogate pair.
-  const to = from + SENTENCE_LIMIT;
-  return /[\uD800-\uDBFF]/.test(sentence[to - 1]!) ? to - 1 : to;
-}
-
-function trim(text: string, start: number, end: number): Passage {
-  const piece = text.slice(start, end);
-  return { start: start + piece.length - piece.trimStart().length, end: start + piece.trimEnd().length };
+function cut(text: string): number {
+  for (const blank of ["\n", " "]) {
+    const at = text.lastIndexOf(blank, LONGEST);
+    if (at > LONGEST / 2) return at;
+  }
+  // No blank at all: never between the two halves of a surrogate pair.
+  return /[\uD800-\uDBFF]/.test(text[LONGEST - 1]!) ? LONGEST - 1 : LONGEST;
 }
 
 /** Blocks between blank lines; where there are none, one text per line, unless the lines are one hard-wrapped paragraph. */

@@ -1,10 +1,10 @@
-// The page's reading of files, without a browser: what becomes a document, and where its passages begin and end.
+// The page's reading of files, without a browser: what becomes a document.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { load } from "./page-source.mjs";
 
-const { parse, split } = await load("passages.ts");
+const { parse } = await load("parse.ts");
 const { parseCsv, toCsv } = await load("csv.ts");
 
 const found = (text, name) => parse(text, name).map(({ title, text }) => (title === "" ? text : [title, text]));
@@ -54,20 +54,12 @@ test("a file that holds nothing says why", () => {
   assert.throws(() => parse('[{"price": 3}]', "x.json"), /x\.json holds no text/);
 });
 
-test("passages: in order, apart, whole sentences, nothing lost, none too long, no character torn", () => {
+test("long texts become several: nothing lost, none too long, no character torn", () => {
   const sentence = "This one is of a middling length, as they mostly are. ";
-  const texts = ["Short.", sentence.repeat(40), "no end ".repeat(500), "x".repeat(5000), "😀".repeat(1000), "一句話。".repeat(200), "a\n\nb\n\nc"];
-  for (const text of texts) {
-    const passages = split(text);
-    let last = 0;
-    for (const { start, end } of passages) {
-      assert.ok(start >= last && end > start && end - start <= 800, `${start}…${end} after ${last}`);
-      assert.equal(text.slice(last, start).trim(), "");
-      assert.ok(text.slice(start, end).isWellFormed?.() ?? true);
-      last = end;
-    }
-    assert.equal(text.slice(last).trim(), "");
+  for (const text of [sentence.repeat(5000), `${sentence}\n`.repeat(3000), "x".repeat(120_001), `a${"😀".repeat(60_000)}`]) {
+    const parts = parse(JSON.stringify([{ title: "T", text }]), "x.json");
+    assert.ok(parts.length >= 3);
+    for (const { title, text: part } of parts) assert.ok(title === "T" && part.length > 0 && part.length <= 50_000 && (part.isWellFormed?.() ?? true));
+    assert.equal(parts.map(({ text }) => text).join("").replace(/\s/g, ""), text.replace(/\s/g, ""));
   }
-  assert.deepEqual(split(sentence.repeat(4)).map(({ start, end }) => end - start), [107, 107]);
-  assert.deepEqual(split("  "), []);
 });
