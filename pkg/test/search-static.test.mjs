@@ -307,13 +307,13 @@ test("hostile manifests and cells are refused", async () => {
     { spoil: ({ rows }) => (rows[3] = 0) }, { spoil: ({ centroids }) => (centroids[5] = NaN) },
   ];
   for (const [i, options] of cases.entries()) {
-    serve(await staticFiles(documents.slice(0, 64), encoderOf(), { cells: CELLS, ...options }));
+    serve(await staticFiles(documents.slice(0, 32), encoderOf(), { cells: CELLS, ...options }));
     await assert.rejects(open(), refused("index-damaged"), `case ${i}`);
     assert.ok(host.asked.every((name) => /^(manifest-1|cells-1-[0-9a-f]+)$/.test(name)), `${host.asked}`);
   }
   // These show when the segment comes.
   for (const options of [first((one) => one.documents++), first((one) => one.checksum++), { spoil: ({ rows }) => rows[0]++ }]) {
-    serve(await staticFiles(documents.slice(0, 64), encoderOf(), { cells: CELLS, ...options }));
+    serve(await staticFiles(documents.slice(0, 32), encoderOf(), { cells: CELLS, ...options }));
     await assert.rejects((await open()).search("word1", { probes: Infinity }), refused("index-damaged", /segment-1-0/));
   }
   serve(new Map([["manifest-1", new Uint8Array(2 ** 24 + 1)]]));

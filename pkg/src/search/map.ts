@@ -17,8 +17,10 @@ import type { MapQuality } from "./types.js";
 const MOST = 2 ** 24;
 /** One pair of so many is kept from the fit, to be measured by. */
 const HELD_OUT = 5;
-/** Texts that are queries of the measurement, at most, and what is looked at of what they find. */
-const [QUERIES, NEAREST] = [400, 10];
+/** Of what a query finds, what is compared. */
+const NEAREST = 10;
+/** Most texts that are queries of the measurement. */
+const QUERIES = 400;
 /** Singular values below this share of the largest are what the pairs say nothing of. */
 const LEAST = 1e-8;
 
@@ -65,14 +67,9 @@ export async function fitMap({ from, to, count }: Pairs, signal: AbortSignal | u
   const x = units(from, columns);
   const y = units(to, rows);
   const fitted = [...Array(count).keys()].filter((i) => i % HELD_OUT !== 0);
-  const of = (vectors: Float64Array, width: number) => {
-    const chosen = new Float64Array(fitted.length * width);
-    fitted.forEach((from, i) => chosen.set(vectors.subarray(from * width, (from + 1) * width), i * width));
-    return chosen;
-  };
-  const data = await product({ data: of(y, rows), by: [1, rows] }, of(x, columns), [rows, fitted.length, columns], signal);
-  const sum: Matrix = { rows, columns, data };
-  const map = await polarFactor(sum, signal);
+  const turned = { data: chosen(y, rows, fitted), by: [1, rows] } as const;
+  const data = await product(turned, chosen(x, columns, fitted), [rows, fitted.length, columns], signal);
+  const map = await polarFactor({ rows, columns, data }, signal);
   return { map, quality: await measure(map, x, y, count, signal) };
 }
 
@@ -133,29 +130,39 @@ async function product(
   return result;
 }
 
-/** How near mapped vectors are to those of the new model, and how far both find the same. */
+/** How near mapped vectors are to those of the new model, and how far both find the same, all of texts that the map was not fitted to. */
 async function measure(map: Matrix, x: Float64Array, y: Float64Array, count: number, signal: AbortSignal | undefined): Promise<MapQuality> {
+  const heldOut = [...Array(count).keys()].filter((i) => i % HELD_OUT === 0);
   const { rows, columns, data } = transposed(map);
-  const mapped = Float32Array.from(await product({ data: x, by: [rows, 1] }, data, [count, rows, columns], signal));
-  const own = Float32Array.from(y);
-  const heldOut = Array.from({ length: Math.ceil(count / HELD_OUT) }, (_, i) => i * HELD_OUT);
+  const from = { data: chosen(x, rows, heldOut), by: [rows, 1] } as const;
+  const mapped = Float32Array.from(await product(from, data, [heldOut.length, rows, columns], signal));
+  const own = Float32Array.from(chosen(y, columns, heldOut));
+  // Of few, all but half would be found by chance.
+  const most = Math.min(NEAREST, Math.floor((heldOut.length - 1) / 2));
   let [cosine, common, wanted] = [0, 0, 0];
-  for (const [n, i] of heldOut.entries()) {
+  for (let i = 0; i < heldOut.length; i++) {
     const query = own.subarray(i * columns, (i + 1) * columns);
     cosine += compare(query, mapped.subarray(i * columns, (i + 1) * columns), "cosine")[0]!;
-    if (n >= QUERIES) continue;
-    const right = new Set(nearestTo(query, own, i));
-    common += nearestTo(query, mapped, i).filter((other) => right.has(other)).length;
-    wanted += right.size;
+    if (i >= QUERIES) continue;
+    const right = new Set(nearestTo(query, own, i, most));
+    common += nearestTo(query, mapped, i, most).filter((other) => right.has(other)).length;
+    wanted += most;
     await turn(signal);
   }
   return { sample: count, cosine: cosine / heldOut.length, agreement: wanted > 0 ? common / wanted : 0 };
 }
 
 /** The nearest rows, but for one. */
-function nearestTo(query: Float32Array, vectors: Float32Array, without: number): number[] {
+function nearestTo(query: Float32Array, vectors: Float32Array, without: number, most: number): number[] {
   const scores = compare(query, vectors, "cosine");
-  return [...scores.keys()].filter((i) => i !== without).sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, NEAREST);
+  return [...scores.keys()].filter((i) => i !== without).sort((a, b) => scores[b]! - scores[a]! || a - b).slice(0, most);
+}
+
+/** Some rows, one after another. */
+function chosen(vectors: Float64Array, width: number, rows: readonly number[]): Float64Array {
+  const some = new Float64Array(rows.length * width);
+  rows.forEach((from, i) => some.set(vectors.subarray(from * width, (from + 1) * width), i * width));
+  return some;
 }
 
 /** Rows of length 1; zeros stay zeros. */

@@ -113,13 +113,13 @@ export interface MigrateOptions extends IndexOptions, Pick<WorkOptions, "signal"
   onProgress?: (event: { done: number; total: number; map?: MapQuality }) => void;
 }
 
-/** How good the map of a migration is, measured on texts that it was not fitted to. */
+/** How good the map of a migration is, measured on a fifth of the sample, to which it was not fitted. */
 export interface MapQuality {
-  /** Passages that were embedded for it. A fifth of them is what it was measured on. */
+  /** Passages that were embedded for it. */
   sample: number;
   /** Of mapped vectors and those of the new model, on average. */
   cosine: number;
-  /** What share of the ten nearest passages of the sample, by the new model, is found by mapped vectors. */
+  /** What share of the ten of these that are nearest to one of them, by the new model, is nearest by mapped vectors too. */
   agreement: number;
 }
 
