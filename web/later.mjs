@@ -1,5 +1,5 @@
 // Files of the page that come after the model: the sample, rooms that are loaded when they are first shown, and what of the package only
 // these use.
 
-export const LATER = ["sample.json", "embedlet/search.js", "storage-card.js", "classify-room.js", "compare-room.js",
-  "explain-room.js", "map-room.js", "umap.js", "bench.js", "embedlet/cluster.js", "words.js", "words.license.txt", "icon-maskable.svg"];
+export const LATER = ["sample.json", "embedlet/search.js", "storage-card.js", "texts-room.js", "classify-room.js",
+  "compare-room.js", "explain-room.js", "map-room.js", "umap.js", "bench.js", "embedlet/cluster.js", "words.js", "words.license.txt", "icon-maskable.svg"];

@@ -78,5 +78,5 @@ export async function drop(page, files) {
     for (const { name, text } of files) data.items.add(new File([text], name));
     return data;
   }, files);
-  await page.dispatchEvent("#drop", "drop", { dataTransfer: data });
+  await page.dispatchEvent("main", "drop", { dataTransfer: data });
 }

@@ -32,7 +32,10 @@ after(async () => {
   await site?.close();
 });
 
-const tab = (name) => page.getByRole("tab", { name }).click();
+async function tab(name) {
+  await page.getByRole("tab", { name }).click();
+  if (name === "Your texts") await page.getByLabel("Paste texts").waitFor(); // its code comes now
+}
 const documents = (wanted) => page.waitForFunction((wanted) => {
   const { documents, state } = JSON.parse(document.getElementById("report").textContent);
   return documents === wanted && state === "ready";

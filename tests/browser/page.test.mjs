@@ -144,7 +144,7 @@ describe("one visit, on the processor", () => {
     assert.equal(await hits(page).first().locator("h3").textContent(), "Glaciers");
 
     await drop(page, [{ name: "broken.json", text: "{" }, { name: "photo.png", text: "x" }]);
-    await page.waitForFunction(() => document.getElementById("texts-status").textContent.includes("photo.png"));
+    await page.waitForFunction(() => document.getElementById("texts-status")?.textContent.includes("photo.png"));
     assert.match(await page.locator("#texts-status").textContent(), /broken\.json is not valid JSON.*\nphoto\.png: not read/s);
   });
 

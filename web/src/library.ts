@@ -156,8 +156,14 @@ export class Library {
       this.#places.delete(id);
       this.#unkept.delete(id);
     }
-    if (!this.#index) this.#surplus.push(...ids);
-    else if ((await this.#index.remove(ids)) > 0) await this.#index.compact();
+    const index = this.#index;
+    try {
+      if (index === null) this.#surplus.push(...ids);
+      else if ((await index.remove(ids)) > 0) await index.compact();
+    } catch (error) {
+      if (this.#index === index) throw error;
+      this.#surplus.push(...ids); // it was closed meanwhile
+    }
   }
 
   /** Embeds what is pending. Calls while it runs join it, as it takes up whatever has come in meanwhile. */

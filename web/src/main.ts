@@ -8,6 +8,7 @@
 import { Encoder } from "embedlet";
 import { type Device, deviceCard, deviceName, isDevice } from "./device-card.js";
 import { byId, row } from "./dom.js";
+import { acceptDrops } from "./drops.js";
 import { isAbort, type Problem, problemOf } from "./errors.js";
 import { count, duration } from "./format.js";
 import { Library, type Progress, SAMPLE } from "./library.js";
@@ -19,7 +20,7 @@ import { allowOwnScripts } from "./policy.js";
 import { searchRoom } from "./search-room.js";
 import type { storageCard } from "./storage-card.js";
 import { tabs } from "./tabs.js";
-import { textsRoom } from "./texts-room.js";
+import type { textsRoom } from "./texts-room.js";
 
 type State = "loading" | "indexing" | "ready" | "error" | "cancelled";
 
@@ -31,6 +32,7 @@ const ROOMS: Record<string, (panel: HTMLElement) => Promise<Room | void>> = {
   "room-classify": async (panel) => (await import("./classify-room.js")).classifyRoom(panel, fail),
   "room-compare": async (panel) => (await import("./compare-room.js")).compareRoom(panel, fail),
   "room-explain": async (panel) => (await import("./explain-room.js")).explainRoom(panel, fail),
+  "room-texts": async (panel) => (texts = (await import("./texts-room.js")).textsRoom(panel, library, { failed: fail, changed: () => void index() })),
   "room-map": async (panel) => (await import("./map-room.js")).mapRoom(panel, library, fail),
   "room-bench": async (panel) => (await import("./bench.js")).benchRoom(panel, () => model),
 };
@@ -47,7 +49,8 @@ let abort = new AbortController();
 let state: State = "loading";
 let problem: Problem | null = null;
 const rooms: Room[] = [];
-const opened = new Set<string>();
+const filled = new Map<string, Promise<void>>();
+let texts: ReturnType<typeof textsRoom> | null = null;
 let storage: ReturnType<typeof storageCard> | null = null;
 let sampled: Promise<void> | null = null;
 const timings: { loadMs: number | null; timeToFirstVectorMs: number | null; textsPerSecond: number | null } =
@@ -68,13 +71,8 @@ const picker = modelCard((chosen) => {
 });
 const library = new Library(indexed);
 const search = searchRoom(library, { failed: fail, changed: report });
-const texts = textsRoom(library, { failed: fail, changed: () => void index() });
-tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => {
-  const make = ROOMS[panel.id];
-  if (!make || opened.has(panel.id)) return;
-  opened.add(panel.id);
-  void fill(panel, make);
-});
+tabs(document.querySelector<HTMLElement>("[role=tablist]")!, (panel) => void fill(panel));
+acceptDrops((dropped) => void fill(byId("room-texts", HTMLElement)).then(() => texts?.dropped(dropped)));
 
 search.fill(address.get("query") ?? "");
 const served = offline.start(offerUpdate);
@@ -142,7 +140,14 @@ async function load(): Promise<void> {
 }
 
 /** Fills a room whose code comes only now. Where it does not come, showing the room again is another try. */
-async function fill(panel: HTMLElement, make: (panel: HTMLElement) => Promise<Room | void>): Promise<void> {
+function fill(panel: HTMLElement): Promise<void> {
+  const make = ROOMS[panel.id];
+  const filling = filled.get(panel.id) ?? (make ? made(panel, make) : Promise.resolve());
+  filled.set(panel.id, filling);
+  return filling;
+}
+
+async function made(panel: HTMLElement, make: (panel: HTMLElement) => Promise<Room | void>): Promise<void> {
   panel.textContent = "Loading …";
   try {
     const room = await make(panel);
@@ -150,7 +155,7 @@ async function fill(panel: HTMLElement, make: (panel: HTMLElement) => Promise<Ro
     rooms.push(room);
     room.use(state === "ready" ? encoder : null);
   } catch (error) {
-    opened.delete(panel.id);
+    filled.delete(panel.id);
     panel.textContent = `This part of the page did not load: ${problemOf(error).message}`;
   }
 }
@@ -166,7 +171,7 @@ function drop(): void {
 
 async function index(): Promise<void> {
   const { signal } = abort;
-  texts.update();
+  texts?.update();
   search.refresh();
   if (encoder === null || !library.isOpen) return;
   enter("indexing");
@@ -199,7 +204,6 @@ function fail(error: unknown): void {
   drop();
   enter("error");
   card.empty("not loaded");
-  texts.update();
   panel.failed(problem, isOfTexts ? "The texts cannot be kept" : loaded ? "The encoder stopped" : "The model did not load");
   const isWrong = problem.aboutFiles && offline.keeps(model.source);
   void (isWrong ? offline.forgetServed() : Promise.resolve()).then(showStored);
@@ -221,7 +225,7 @@ function offerUpdate(apply: () => void): void {
 async function showStored(): Promise<void> {
   try {
     const { storageCard } = await import("./storage-card.js");
-    await (storage ??= storageCard(library, () => texts.forget(true))).update();
+    await (storage ??= storageCard(library, () => library.forget(true).then(index))).update();
   } catch (error) {
     console.info("embedlet: the storage card did not load.", error);
   }
@@ -238,6 +242,7 @@ function report(): void {
     row("Embedding", shown(textsPerSecond, (value) => `${count(Math.round(value))} texts/s`)),
     row("Last query", shown(queryMs, duration)),
   );
+  byId("text-count", HTMLElement).textContent = String(library.size);
   const info = encoder?.info ?? null;
   byId("report", HTMLElement).textContent = JSON.stringify({
     state, model: model.name, device: info?.device ?? null, adapter: info?.adapter ?? null, reason: info?.reason ?? null,

@@ -1,21 +1,35 @@
-// The texts room: paste, choose or drop texts, and see and remove what is in the collection. Files are read here and handed
-// to `parse.ts`; the library embeds and keeps them.
+// The texts room, loaded when it is first shown or something is dropped: paste, choose or drop texts, and see and remove what is in the
+// collection. Files are read here and handed to `parse.ts`; the library embeds and keeps them.
 
-import { byId, element } from "./dom.js";
+import { element } from "./dom.js";
+import type { Dropped } from "./drops.js";
 import { megabytes, plural } from "./format.js";
 import { type Library, SAMPLE } from "./library.js";
 import { type Document, FILE_TYPES, parse } from "./parse.js";
 
 const MAX_FILE_BYTES = 20e6;
 
-export function textsRoom(library: Library, actions: { failed(error: unknown): void; changed(): void }) {
-  const paste = byId("paste", HTMLTextAreaElement);
-  const files = byId("files", HTMLInputElement);
-  const status = byId("texts-status", HTMLElement);
-  const kept = byId("texts-kept", HTMLElement);
-  const sources = byId("sources", HTMLUListElement);
-  const count = byId("text-count", HTMLElement);
-  const forget = byId("forget-texts", HTMLButtonElement);
+export function textsRoom(room: HTMLElement, library: Library, actions: { failed(error: unknown): void; changed(): void }) {
+  const paste = element("textarea", { id: "paste", rows: 6, "aria-describedby": "paste-help" });
+  const files = element("input", { id: "files", type: "file", multiple: true, accept: FILE_TYPES.join(), class: "visually-hidden", onchange: () => {
+    const chosen = [...(files.files ?? [])];
+    files.value = ""; // so that choosing the same file again is a change again
+    void takeFiles(chosen);
+  } });
+  const status = element("p", { id: "texts-status", class: "status", role: "status" });
+  const kept = element("p", { id: "texts-kept", class: "muted" });
+  const sources = element("ul", { id: "sources", class: "sources" });
+  const forget = element("button", { type: "button", id: "forget-texts", class: "quiet", onclick: () => gone(() => library.forget(), "Your texts are forgotten.") },
+    "Forget my texts");
+  room.replaceChildren(
+    element("label", { class: "field-label", for: "paste" }, "Paste texts"), paste,
+    element("p", { id: "paste-help", class: "muted" }, "Blank lines part one text from the next; without any, every line is a text."),
+    element("div", { class: "buttons" }, element("button", { type: "button", id: "add-pasted", onclick: takePasted }, "Add these texts")),
+    element("div", { id: "drop", class: "drop" },
+      element("p", {}, element("strong", {}, "Drop files here"), ", or anywhere on the page"),
+      element("label", { for: "files", class: "button quiet" }, "Choose files"), files,
+      element("p", { class: "muted" }, `${FILE_TYPES.join(", ")}: read in this tab and sent nowhere`)),
+    status, element("h2", {}, "In the collection"), kept, sources, forget);
 
   /** Does what changes the collection, and shows what came of it. */
   async function change(work: () => Promise<string>): Promise<void> {
@@ -67,7 +81,6 @@ export function textsRoom(library: Library, actions: { failed(error: unknown): v
 
   function update(): void {
     const groups = library.sources();
-    count.textContent = String(library.size);
     kept.textContent = !library.isOpen ? "What is kept is shown once the model is loaded."
       : library.unkept === null ? "Kept in this browser as soon as it is embedded, and here again at the next visit."
       : `Here until this page is closed, as the browser does not keep it. ${library.unkept}`;
@@ -75,19 +88,19 @@ export function textsRoom(library: Library, actions: { failed(error: unknown): v
     sources.replaceChildren(...[...groups].map(([source, texts]) => element("li", {},
       element("div", {}, element("strong", {}, source), element("span", { class: "muted" }, plural(texts, "text"))),
       element("button", { type: "button", class: "quiet", "aria-label": `Remove ${source}`, disabled: !library.isOpen,
-        onclick: () => remove(source) }, "Remove"))));
+        onclick: () => gone(() => library.remove(source), `${source}: removed.`) }, "Remove"))));
     if (groups.size === 0) sources.append(element("li", { class: "muted" }, "Nothing yet."));
   }
 
-  function remove(source: string): void {
+  function gone(work: () => Promise<void>, said: string): void {
     paste.focus(); // the button that had the focus goes
     void change(async () => {
-      await library.remove(source);
-      return `${source}: removed.`;
+      await work();
+      return said;
     });
   }
 
-  byId("add-pasted", HTMLButtonElement).addEventListener("click", () => {
+  function takePasted(): void {
     if (paste.value.trim() === "") {
       status.textContent = "There is no text to add yet.";
       paste.focus();
@@ -95,49 +108,16 @@ export function textsRoom(library: Library, actions: { failed(error: unknown): v
     }
     void takeText(paste.value, "Pasted text");
     paste.value = "";
-  });
-  const forgetTexts = (all = false) => change(async () => {
-    await library.forget(all);
-    return "Your texts are forgotten.";
-  });
-  forget.addEventListener("click", () => {
-    paste.focus(); // the button goes
-    void forgetTexts();
-  });
+  }
 
-  files.addEventListener("change", () => {
-    const chosen = [...(files.files ?? [])];
-    files.value = ""; // so that choosing the same file again is a change again
-    void takeFiles(chosen);
-  });
+  update();
+  return {
+    use: update,
+    update,
 
-  acceptDrops((list) => void takeFiles(list), (text) => void takeText(text, "Dropped text"));
-
-  return { update, forget: forgetTexts };
-}
-
-/** Files and text may be dropped anywhere on the page, except text over a field, where the browser puts it in. */
-function acceptDrops(takeFiles: (files: File[]) => void, takeText: (text: string) => void): void {
-  const zone = byId("drop", HTMLElement);
-  const intoField = (event: DragEvent) =>
-    (event.target as Element).matches?.("input, textarea") && !event.dataTransfer?.types.includes("Files");
-  document.addEventListener("dragover", (event) => {
-    if (intoField(event)) return;
-    event.preventDefault();
-    zone.classList.add("over");
-  });
-  document.addEventListener("dragleave", (event) => {
-    if (event.relatedTarget === null) zone.classList.remove("over");
-  });
-  document.addEventListener("drop", (event) => {
-    zone.classList.remove("over");
-    const data = event.dataTransfer;
-    if (!data || intoField(event)) return;
-    event.preventDefault();
-    const text = data.getData("text/plain");
-    if (data.files.length > 0) takeFiles([...data.files]);
-    else if (text.trim() !== "") takeText(text);
-  });
+    /** Takes what was dropped on the page. */
+    dropped: ({ files, text }: Dropped): void => void (files.length > 0 ? takeFiles(files) : takeText(text, "Dropped text")),
+  };
 }
 
 /** UTF-8, UTF-16 by its mark (as Excel saves), and what is neither as the old Western code page. */
