@@ -105,7 +105,7 @@ export async function openCollection(supervisor: Supervisor, shape: CollectionSh
     const { collection: name, rowBytes } = opened;
     const ask: Ask = (kind, argument, signal) => host.collect({ kind, name, argument }, { signal });
     try {
-      if (!restore) throw new EmbedletError("collection-lost", "The engine was started again and the rows are gone: open another collection, or give `restore`.");
+      if (!restore) throw lost();
       await restore(new Rows(shape, rowBytes, ask, end));
       return opened;
     } catch (error) {
@@ -128,8 +128,18 @@ export async function openCollection(supervisor: Supervisor, shape: CollectionSh
   const ask: Ask = async (kind, argument, signal) => {
     ended.signal.throwIfAborted();
     const answer = supervisor.ask(signal, async (session) => {
-      const { collection: name } = await openedIn(session);
-      return session.host.collect({ kind, name, argument }, { signal });
+      const asked = async (opened: Promise<Opened>) => session.host.collect({ kind, name: (await opened).collection, argument }, { signal });
+      const opened = openedIn(session);
+      try {
+        return await asked(opened);
+      } catch (error) {
+        if (!isLost(error)) throw error;
+        // Engines that another supervisor has restarted lose their rows without a loss of the session.
+        if (place?.opened === opened) place = undefined;
+        return asked(openedIn(session)).catch((error) => {
+          throw restore && isLost(error) ? new EmbedletError("runtime-crashed", "The engine was started again twice while this call ran.", { cause: error }) : error;
+        });
+      }
     });
     const made = await abortable(answer, ended.signal);
     rows ||= kind === "append";
@@ -138,6 +148,14 @@ export async function openCollection(supervisor: Supervisor, shape: CollectionSh
 
   const { rowBytes } = await supervisor.ask(undefined, openedIn);
   return new Rows(shape, rowBytes, ask, end);
+}
+
+export function lost(): EmbedletError {
+  return new EmbedletError("collection-lost", "The engine was started again and the rows are gone: open another collection, or give `restore`.");
+}
+
+export function isLost(error: unknown): boolean {
+  return error instanceof EmbedletError && error.code === "collection-lost";
 }
 
 class Rows implements Collection {

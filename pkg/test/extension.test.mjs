@@ -7,7 +7,7 @@ import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 import { turn, World } from "./runtime.mjs";
 
-const { connectTo, EmbedletError, ensure, Engine, hostEncoders, limits, patience, restarts } = sources;
+const { connectTo, EmbedletError, ensure, Engine, hostEncoders, limits, patience, restarts, SearchIndex } = sources;
 const given = { limits: { ...limits }, patience: { ...patience }, fetch: globalThis.fetch };
 const MODEL = "https://models.test/tiny/";
 const PAGE = { url: "offscreen.html" };
@@ -299,6 +299,89 @@ test("an engine is restarted where it runs; a call that crashes it twice is refu
   assert.deepEqual([...(await fresh.embed("ab")).data, connections], [2, 97, 1]);
 });
 
+const VECTORS = Float32Array.of(1, 0, 0, 1, 3, 3);
+const QUERY = Float32Array.of(2, 1);
+const rowsOf = async (collection, options) => [...(await collection.search(QUERY, { topK: 9, ...options })).rows];
+
+both("rows are encoded, appended, found, filtered and removed, and go with their connection", async (extension) => {
+  const { world, open, crate } = extension();
+  limits.frame = 20;
+  const encoder = await open();
+  const local = await open({}, world.document);
+  for (const each of [encoder, local]) {
+    const collection = await each.collection({ precision: "int8", similarity: "dot" });
+    assert.deepEqual([collection.dimensions, collection.precision, collection.rowBytes], [2, "int8", 8]);
+    const rows = await collection.encode(VECTORS);
+    assert.deepEqual([await collection.append(rows), await collection.append(rows.subarray(8, 16))], [0, 3]);
+    assert.deepEqual((await collection.search(QUERY, { topK: 3 })).scores, Float32Array.of(9, 2, 1));
+    assert.deepEqual(await rowsOf(collection, { allowed: Uint32Array.of(0b1010) }), [1, 3]);
+    await collection.remove(Uint32Array.of(2));
+    assert.deepEqual(await rowsOf(collection), [0, 1, 3]);
+    await assert.rejects(rowsOf(collection, { signal: AbortSignal.abort() }), { name: "AbortError" });
+    await rejects(collection.remove(Uint32Array.of(99)), "invalid-argument");
+    await rejects(each.collection({ dimensions: 10 }), "limit-exceeded");
+    const other = await each.collection();
+    other.dispose();
+    await until(() => crate.live.size === 2);
+    if (each === local) await rejects(collection.encode(new Float32Array(3)), "invalid-argument");
+    // Of this one the connection ends while it is there.
+    each.dispose();
+    await rejects(rowsOf(collection), "disposed");
+    await until(() => crate.live.size <= 1);
+  }
+  await until(() => crate.live.size === 0);
+});
+
+both("rows that went with their engine, or the document, are restored before calls go on", async (extension) => {
+  for (const way of ["engine", "document", "engine, twice"]) {
+    const { world, open, crate } = extension();
+    const encoder = await open();
+    let restored = 0;
+    const collection = await encoder.collection({ restore: async (empty) => {
+      restored++;
+      await empty.append(await empty.encode(VECTORS));
+      await empty.remove(Uint32Array.of(2));
+    } });
+    const bare = await encoder.collection();
+    await collection.append(await collection.encode(VECTORS));
+    await collection.remove(Uint32Array.of(2));
+    await bare.append(await bare.encode(VECTORS));
+    let losses = way === "engine, twice" ? 2 : 1;
+    crate.onCollect = (kind) => {
+      if (kind !== "search" || losses-- <= 0) return;
+      if (way === "document") world.document.close();
+      else throw crateError("device-lost", "the GPU device was lost");
+    };
+    if (way === "engine, twice") {
+      // Asked again, it loses the engine that was restarted for it, too.
+      await rejects(rowsOf(collection), "runtime-crashed", /twice/);
+    } else {
+      const calls = [rowsOf(collection), collection.append(await collection.encode(QUERY)), rowsOf(collection), encoder.embed("ab")];
+      const [before, first, after, { count }] = await Promise.all(calls);
+      assert.deepEqual([before, first, after, count, restored], [[0, 1], 3, [3, 0, 1], 1, 1], way);
+    }
+    assert.deepEqual((await rowsOf(collection)).slice(-2), [0, 1]);
+    for (let call = 0; call < 2; call++) await rejects(rowsOf(bare), "collection-lost");
+    assert.equal((await encoder.embed("abc")).count, 1);
+    encoder.dispose();
+    await until(() => crate.live.size === 0 || way === "document");
+  }
+});
+
+both("a search index is where its page is, and its scan where the model is", async (extension) => {
+  const { world, open } = extension();
+  const encoder = await open();
+  const index = await SearchIndex.open({ name: "panel", encoder, storage: "memory", precision: "float32" });
+  await index.add(["a", "b", "cc"].map((text) => ({ id: text, text })));
+  const best = async () => (await index.search("b", { topK: 3 })).map(({ id, score }) => [id, score]);
+  const first = await best();
+  assert.equal(first.length, 3);
+  world.document.close();
+  assert.deepEqual(await best(), first, "what the document held was filled again");
+  await index.add({ id: "d", text: "d" });
+  assert.equal((await index.search("d", { topK: 9 })).length, 4);
+});
+
 test("what cannot be sent is refused before it is", async () => {
   const { world, page, open } = extension();
   const load = (source, options) => connectTo(page.api, source, { offscreen: PAGE, ...options });
@@ -340,6 +423,8 @@ const REFUSED = [
   ["embed"], ["embed", null], ["embed", { texts: "a", options: "{}" }], ["embed", { texts: [1], options: "{}" }], ["embed", { texts: [], options: {} }],
   ["ask", { request: 3 }], ["ask", { request: "{}", head: [1] }], ["tokenize", { text: 3 }], ["tokenize"],
   ["maxSim", { data: [1], dimensions: 1, counts: [1], queries: 1 }], ["maxSim", { data: 1 }],
+  ["collect"], ["collect", { kind: "open", name: 0 }], ["collect", { kind: 3, name: 0, argument: {} }], ["collect", { kind: "open", name: -1, argument: {} }],
+  ["collect", { kind: "open", name: 0, argument: { dimensions: "2" } }], ["collect", { kind: "open", name: 0, argument: { similarity: {} } }],
   ["load"], ["load", { source: MODEL, options: {} }],
 ];
 const LOADS = [

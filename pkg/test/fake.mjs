@@ -106,7 +106,7 @@ function glueOf(crate) {
 
   class Model extends Tracked {
     info() {
-      return JSON.stringify({ device: crate.device, dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, loraAdaptations: [], read: this.read });
+      return JSON.stringify({ device: crate.device, architecture: "fake", dimensions: 2, similarity: "cosine", prompts: { query: "q: " }, loraAdaptations: [], read: this.read });
     }
     tokenize(text) {
       return JSON.stringify({ ids: [text.length], tokens: [text], offsets: [[0, text.length]], truncated: false });

@@ -4,28 +4,21 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
-import { GOLDEN, launchWith, proxy } from "./harness.mjs";
+import { bookmarks, closest } from "./bookmarks.mjs";
+import { GOLDEN, kill, launchWith, proxy } from "./harness.mjs";
 import { serve } from "./server.mjs";
 
 const BUILD = fileURLToPath(new URL("../../web/extension/build.mjs", import.meta.url));
 const COUNT = 500;
 const SLOW = { timeout: 120_000 };
 
-const WORDS = [
-  "the old man counted boats", "the cold river froze", "birds walked along the water", "nobody wrote the first book", "spring came into the school",
-];
-const MORE = [
-  "in the morning", "before winter", "with the family", "and the lamp is blue", "on the train", "for a name", "under the wire", "without a word",
-];
-const marks = Array.from({ length: COUNT }, (_, i) => ({
-  title: `${WORDS[i % 5]} ${MORE[(i >> 2) % 8]} ${i}`, url: `https://${i}.example/${MORE[i % 8].replaceAll(" ", "-")}`,
-}));
+const marks = bookmarks(COUNT);
 
 /** In the service worker: what listens to events that only a user's own hand brings about. */
 const HEARD = `globalThis.heard = {};
@@ -81,12 +74,7 @@ async function started(name, extension, flags) {
   const context = await launchWith(profile, extension, { flags });
   const [background] = context.serviceWorkers().length ? context.serviceWorkers() : [await context.waitForEvent("serviceworker")];
   const panel = await opened(context, background);
-  const kill = async () => {
-    const closed = new Promise((resolve) => context.on("close", resolve));
-    process.kill(Number(readlinkSync(join(profile, "SingletonLock")).split("-").at(-1)), "SIGKILL");
-    await closed;
-  };
-  return { context, background, panel, kill };
+  return { context, background, panel, kill: () => kill(context, profile) };
 }
 
 async function opened(context, background, path = "panel.html") {
@@ -131,19 +119,6 @@ async function addUntil(panel, write) {
   await reached;
 }
 
-/** The closest of these bookmarks by an encoder of the page's own, best first. */
-function closest(panel, query, list) {
-  return panel.evaluate(async ({ query, list }) => {
-    const { Encoder } = await import("/embedlet/index.js");
-    const encoder = await Encoder.load("/model/", { cache: false, device: "wasm" });
-    const words = (url) => `${new URL(url).hostname} ${new URL(url).pathname}`.replace(/[^\w.]+/g, " ").trim();
-    const vectors = await encoder.embedDocuments(list.map(({ title, url }) => `${title}\n${words(url)}`));
-    const scores = encoder.similarity(await encoder.embedQuery(query), vectors);
-    encoder.dispose();
-    return [...scores].map((score, i) => ({ score, url: new URL(list[i].url).href })).sort((a, b) => b.score - a.score).map(({ url }) => url);
-  }, { query, list });
-}
-
 test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (t) => {
   const served = await serve({});
   t.after(() => served.close());
@@ -180,7 +155,7 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
     await app.context.close();
     app = await start();
     assert.equal(await kept(app.panel), COUNT);
-    const expected = await closest(app.panel, QUERY, marks);
+    const expected = await app.panel.evaluate(closest, { query: QUERY, list: marks });
     // The scan is of integers: farther down, what is nearly as close may be missing.
     assert.deepEqual((await search(app.panel, QUERY)).slice(0, 5), expected.slice(0, 5));
     await app.panel.evaluate((url) => chrome.history.addUrl({ url }), marks[217].url);

@@ -154,6 +154,24 @@ for (const [way, change] of process.env.EMBEDLET_TEST_ALL ? ways : ways.slice(1)
       assert.deepEqual(await page.evaluate(digest, MANY), expected.many);
     });
 
+    await t.test("a search index in the page, whose scan is in the document, also after that was closed", async () => {
+      const found = await page.evaluate(async () => {
+        const { SearchIndex } = await import("/embedlet/search.js");
+        const texts = ["the old man counted boats", "hello from the cold river", "birds walked along the water", "nobody wrote the first book"];
+        const query = "the birds";
+        const scores = encoder.similarity(await encoder.embedQuery(query), await encoder.embedDocuments(texts));
+        const expected = [...scores].map((score, i) => [`${i}`, score]).sort((a, b) => b[1] - a[1]);
+        const index = await SearchIndex.open({ name: "panel", encoder });
+        await index.add(texts.map((text, i) => ({ id: `${i}`, text })));
+        const look = async () => (await index.search(query)).map(({ id, score }) => [id, score]);
+        const first = await look();
+        await chrome.offscreen.closeDocument();
+        return { expected, first, second: await look() };
+      });
+      assert.deepEqual(found.first, found.expected);
+      assert.deepEqual(found.second, found.expected);
+    });
+
     await t.test("an abort ends the call, and nothing else", async () => {
       const found = await page.evaluate(async (text) => {
         const abort = new AbortController();

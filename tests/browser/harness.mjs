@@ -1,7 +1,8 @@
 // What the tests of the package share: the built package on a server, Chromium, and the golden files.
 // Nothing here can be missing: a test without its model or its browser fails and says what it needs.
 
-import { existsSync, readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer, request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -13,7 +14,7 @@ export const DIST = at("pkg/dist");
 export const GOLDEN = at("tests/golden");
 
 /** The folder of all-MiniLM-L6-v2. */
-function modelFolder() {
+export function modelFolder() {
   const folder = process.env.EMBEDLET_MODEL;
   if (folder && existsSync(join(folder, "model.safetensors"))) return folder;
   throw new Error("EMBEDLET_MODEL must name the folder of all-MiniLM-L6-v2: `cargo xtask test` obtains it.");
@@ -45,10 +46,38 @@ export function launch({ webgpu = true, flags = [] } = {}) {
   return chromium.launch({ executablePath: executable(), args: [...FLAGS, ...flags, ...(webgpu ? ["--enable-unsafe-webgpu"] : [])] });
 }
 
+/** The same with a profile on disk, where what a site keeps stays. */
+export function launchOn(profile, { flags = [] } = {}) {
+  return chromium.launchPersistentContext(profile, { executablePath: executable(), args: [...FLAGS, ...flags] });
+}
+
 /** The same with an extension, which only a profile on disk can have. */
 export function launchWith(profile, extension, { flags = [] } = {}) {
-  const own = [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`];
-  return chromium.launchPersistentContext(profile, { executablePath: executable(), args: [...FLAGS, ...own, ...flags] });
+  return launchOn(profile, { flags: [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`, ...flags] });
+}
+
+/** Kills the browser of a profile in the middle of whatever it does: all of its processes, at once. */
+export async function kill(context, profile) {
+  const closed = new Promise((resolve) => context.on("close", resolve));
+  const lines = execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
+  const processes = lines.map((line) => line.trim().split(/\s+/).map(Number));
+  // The lock of a profile is a link to the host and the process that have it.
+  const tree = [Number(readlinkSync(join(profile, "SingletonLock")).split("-").at(-1))];
+  for (const parent of tree) tree.push(...processes.filter(([, of]) => of === parent).map(([pid]) => pid));
+  for (const pid of tree) signal(pid, "SIGKILL");
+  await closed;
+  // Before the last of them is gone, the next browser could find files in use.
+  while (tree.some((pid) => signal(pid, 0))) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** Tells whether there was such a process. */
+function signal(pid, signal) {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if (error.code === "ESRCH") return false;
+    throw error;
+  }
 }
 
 /** Hosts that Chromium asks on its own, whenever it likes. */

@@ -61,6 +61,17 @@ export function vectors(count, dimensions, seed) {
   });
 }
 
+/** Numbers from 0 to below 1, the same for the same seed, by Mulberry32. */
+export function mulberry32(seed) {
+  let state = seed >>> 0;
+  return () => {
+    let t = (state = (state + 0x6d2b79f5) >>> 0);
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
 /** The rows of the `count` vectors with the highest product with a query, in f64, of those that `allowed` is true of. */
 export function nearest(vectors, query, count, allowed = () => true) {
   const dimensions = query.length;

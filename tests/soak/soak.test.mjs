@@ -46,14 +46,8 @@ function watch() {
 
 /** Runs in the page: the texts, what is expected of each, and `soak.round(embeds)`. On this thread, where one instance has it all. */
 async function prepare([model, device, seed]) {
-  let state = seed >>> 0;
-  /** Mulberry32: a number below `below`. */
-  const random = (below) => {
-    let t = (state = (state + 0x6d2b79f5) >>> 0);
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
+  const next = helpers.mulberry32(seed);
+  const random = (below) => Math.floor(next() * below);
   const options = { device, worker: false };
   const load = (more) => embedlet.Encoder.load(new URL(model, location.href), { ...options, ...more });
   const words = ["the", "boats", "birds", "harbour", "and", "of", "7", "æøå", "漢字", "🚢", "x".repeat(40), "\u0000", "."];

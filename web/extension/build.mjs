@@ -21,7 +21,7 @@ const { values } = parseArgs({ options: {
 // The package's own, so that one version is pinned in one place.
 const esbuild = createRequire(join(here, "../../pkg/package.json"))("esbuild");
 
-const PAGES = ["offscreen.html", "panel.html", "panel.css"];
+const PAGES = ["offscreen.html", "panel.html", "panel.css", "icons"];
 const PACKAGE = ["index.js", "search.js", "extension.js", "worker.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"];
 /** What a model is read from; a folder may have it in other forms beside. */
 const MODEL_FILES = [".json", ".txt", ".safetensors", ".model"];
@@ -35,7 +35,7 @@ rmSync(values.out, { recursive: true, force: true });
 for (const [name, change] of Object.entries({ chromium, firefox })) {
   const out = join(values.out, name);
   mkdirSync(join(out, "embedlet"), { recursive: true });
-  for (const file of PAGES) cpSync(join(here, file), join(out, file));
+  for (const file of PAGES) cpSync(join(here, file), join(out, file), { recursive: true });
   for (const file of PACKAGE) cpSync(join(values.package, file), join(out, "embedlet", file));
   if (model.folder) cpSync(model.folder, join(out, "model"), { recursive: true, filter: isOfModel });
   writeFileSync(join(out, "manifest.json"), JSON.stringify(change(JSON.parse(manifest)), null, 2));

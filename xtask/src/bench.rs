@@ -25,6 +25,15 @@ pub fn bench(native: bool, named: Option<&str>, peer: Option<&str>, options: &[S
     pages(&browser, &model, peer.as_deref(), options)
 }
 
+/// Measures the search of a collection, in a browser.
+pub fn search(named: Option<&str>, options: &[String]) -> Result<()> {
+    let model = model::obtain(named)?.folder;
+    let browser = setup::browser()?;
+    setup::npm_ci("tests/bench")?;
+    wasm::build()?;
+    run(command("node").arg("tests/bench/search.mjs").arg("--model").arg(model).args(options).env("CHROME", browser))
+}
+
 /// Measures the package that is built, in a browser.
 pub fn pages(browser: &Path, model: &Path, peer: Option<&Path>, options: &[String]) -> Result<()> {
     let mut driver = command("node");

@@ -31,8 +31,9 @@ Usage: cargo xtask <verb> [options]
               --check     run the page in headless Chromium, print what it did and measured,
                           and fail if anything is off
   test      Set up what the tests need and run all of them.
-              --all       also install the package into fresh projects and build them, all texts on a
-                          software GPU, thousands of embeds with aborts and reloads, and a short run of the benchmark
+              --all       also install the package into fresh projects and build them, the extension in Firefox, all
+                          texts on a software GPU, thousands of embeds with aborts and reloads, a large index whose
+                          browser is killed again and again, a thousand texts on four devices, and a short benchmark
   bench     Build, then measure embedlet beside transformers.js in one headless Chromium; docs/benchmarks.md explains it.
               --model M        as above
               --peer-model M   a folder or Hugging Face id with the ONNX files of the same model (else EMBEDLET_PEER_MODEL);
@@ -48,6 +49,8 @@ Usage: cargo xtask <verb> [options]
               --native         the command line beside ONNX Runtime instead, on the CPU, and on a GPU that is none of software;
                                takes --only, --contenders, --rounds (5), --json, --write and
               --threads N        of the host (all)
+              --search         an index of 100,000 vectors opened anew, and the scan beside EdgeVec and Orama; takes
+                               --contenders, --rounds (7), --json, --write
   fuzz      Give every parser of model files hostile bytes, by libFuzzer: needs a nightly compiler and cargo-fuzz.
               --seconds N   how long each (1800)
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
@@ -87,7 +90,10 @@ fn dispatch(args: &mut Args) -> Result<()> {
         "bench" => {
             let model = args.value("--model")?;
             let peer = args.value("--peer-model")?.or_else(|| std::env::var("EMBEDLET_PEER_MODEL").ok());
-            let native = args.flag("--native");
+            let (native, search) = (args.flag("--native"), args.flag("--search"));
+            if search {
+                return bench::search(model.as_deref(), &args.0);
+            }
             bench::bench(native, model.as_deref(), peer.as_deref(), &args.0)
         }
         "test" => {

@@ -93,9 +93,8 @@ pub fn venv(name: &str, requirements: &str) -> Result<PathBuf> {
 pub fn browser() -> Result<PathBuf> {
     node()?;
     npm_ci("tests")?;
-    if let Some(named) = std::env::var_os("CHROME") {
-        let named = PathBuf::from(named);
-        return if starts(&named) { Ok(named) } else { Err(format!("CHROME: {} does not start", named.display())) };
+    if let Some(named) = named("CHROME") {
+        return named;
     }
     if let Some(found) = find_browser() {
         return Ok(found);
@@ -112,6 +111,27 @@ pub fn browser() -> Result<PathBuf> {
     Err(format!("Chromium is missing: run `node {PLAYWRIGHT} install chromium`, or set CHROME to an installed Chrome"))
 }
 
+/// A Firefox that starts.
+pub fn firefox() -> Result<PathBuf> {
+    const PATHS: [&str; 2] =
+        ["/Applications/Firefox.app/Contents/MacOS/firefox", r"C:\Program Files\Mozilla Firefox\firefox.exe"];
+    let find = || on_path(&["firefox-esr", "firefox"]).chain(PATHS.map(PathBuf::from)).find(|path| starts(path));
+    if let Some(named) = named("FIREFOX") {
+        return named;
+    }
+    // Ubuntu's own package is a snap.
+    if find().is_none() && can_apt() && !is_distribution("ubuntu") {
+        apt_install(&["firefox-esr"])?;
+    }
+    find().ok_or_else(|| "Firefox is missing: install it, or set FIREFOX to an installed one".into())
+}
+
+/// The browser that a variable names.
+fn named(variable: &str) -> Option<Result<PathBuf>> {
+    let named = PathBuf::from(std::env::var_os(variable)?);
+    Some(if starts(&named) { Ok(named) } else { Err(format!("{variable}: {} does not start", named.display())) })
+}
+
 const PLAYWRIGHT: &str = "tests/node_modules/playwright-core/cli.js";
 
 fn find_browser() -> Option<PathBuf> {
@@ -123,14 +143,20 @@ fn find_browser() -> Option<PathBuf> {
         r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
         r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
     ];
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path).collect();
-    let named = NAMES.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     let playwright = || {
         let ask = "require('playwright-core').chromium.executablePath()";
         output(command("node").args(["--print", ask]).current_dir(root().join("tests"))).map(PathBuf::from)
     };
-    named.chain(PATHS.map(PathBuf::from)).chain(std::iter::from_fn(playwright).take(1)).find(|path| starts(path))
+    let installed = on_path(&NAMES).chain(PATHS.map(PathBuf::from));
+    installed.chain(std::iter::from_fn(playwright).take(1)).find(|path| starts(path))
+}
+
+/// Files of these names in the folders of PATH, wherever they are there.
+fn on_path(names: &[&str]) -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path).collect();
+    let found: Vec<_> = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).collect();
+    found.into_iter()
 }
 
 /// A file by that name can be a stub that only says how to install the browser.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use crate::{
     Result, bench, model,
-    process::{cargo, command, io, npm, root, run},
+    process::{cargo, command, io, npm, root, run, target},
     setup, wasm,
 };
 
@@ -13,11 +13,13 @@ pub fn test(all: bool) -> Result<()> {
     let start = Instant::now();
     let mut browser = PathBuf::new();
     let mut gpu = None;
+    let mut firefox = None;
     let mut model = PathBuf::new();
     step("setup", || {
         setup::wasm_target()?;
         setup::npm_ci("pkg")?;
         browser = setup::browser()?;
+        firefox = all.then(setup::firefox).transpose()?;
         gpu = setup::software_gpu()?;
         model = model::obtain(None)?.folder;
         Ok(())
@@ -64,12 +66,21 @@ pub fn test(all: bool) -> Result<()> {
         if all {
             node.env("EMBEDLET_TEST_ALL", "1");
         }
+        if let Some(gpu) = &gpu {
+            // For the command line alone: a browser would take it too, in the place of its own.
+            node.env("EMBEDLET_VULKAN", gpu);
+        }
+        if let Some(firefox) = &firefox {
+            node.env("FIREFOX", firefox);
+        }
         run(node
             .args(["--test", at_once])
             .args(files)
             .env("CHROME", &browser)
             .env("EMBEDLET_MODEL", &model)
-            .env("EMBEDLET_PAGE_MODEL", &packed))
+            .env("EMBEDLET_PAGE_MODEL", &packed)
+            // Built with the tests of the crate, which run it too.
+            .env("EMBEDLET_CLI", target().join(format!("release/embedlet{}", std::env::consts::EXE_SUFFIX))))
     };
     const ONE: &str = "--test-concurrency=1";
     // Each file has a browser and a server of its own, and waits for them half of the time.

@@ -75,6 +75,14 @@ export function readMaxSim(argument: unknown): Omit<MaxSimRequest, "model"> {
   return { data, dimensions, counts, queries };
 }
 
+/** Arrays and options are read by the collection. */
+export function readCollect(request: unknown): { kind: string; name: number; argument: Record<string, unknown> } {
+  if (!isRecord(request)) throw malformed("collect");
+  const { kind, name, argument } = request;
+  if (typeof kind !== "string" || !isCount(name) || !isRecord(argument)) throw malformed("collect");
+  return { kind, name, argument };
+}
+
 export function readText(argument: unknown): string {
   if (!isRecord(argument) || typeof argument.text !== "string") throw malformed("tokenize");
   return argument.text;
@@ -84,6 +92,6 @@ function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
-function malformed(request: string) {
+export function malformed(request: string) {
   return invalid(`A request "${request}" that is none of embedlet's.`);
 }

@@ -1,9 +1,9 @@
 // The end that runs encoders: accepts connections of the extension's own contexts and answers what they ask. A connection has one model;
 // its end is the end of what it holds.
 
-import { invalid } from "../arguments.js";
-import type { AskRequest, Call, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "../engine.js";
-import { EmbedletError } from "../errors.js";
+import { invalid, readCollectionOptions } from "../arguments.js";
+import { isLost, lost, openCollection, type Collection, type CollectionOptions, type SearchOptions } from "../collection.js";
+import type { AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "../engine.js";
 import type { Made, Vectors } from "../glue.js";
 import { serve } from "../rpc.js";
 import { abortable } from "../signal.js";
@@ -11,7 +11,7 @@ import type { Session, Supervisor } from "../supervisor.js";
 import type { EmbedProgress, EncoderInfo, LoadOptions, LoadProgress, Tokens } from "../types.js";
 import type { Api, Runtime, RuntimePort } from "./api.js";
 import { Channel } from "./channel.js";
-import { isRequest, readAsk, readAsked, readEmbed, readMaxSim, readText } from "./checks.js";
+import { isRequest, malformed, readAsk, readAsked, readCollect, readEmbed, readMaxSim, readText } from "./checks.js";
 import { over, Shelf, type Connect, type Shared } from "./shelf.js";
 
 /** The name of the ports, and of the lock of the context that answers them. */
@@ -90,6 +90,8 @@ export class Served implements Host {
   #supervisor: Supervisor | undefined;
   /** Where the other end believes its model to run. */
   #told: EncoderInfo | undefined;
+  readonly #collections = new Map<number, Collection>();
+  #named = 0;
 
   constructor(shelf: Shelf, own: string, tell: Tell) {
     this.#shelf = shelf;
@@ -127,9 +129,40 @@ export class Served implements Host {
     return this.#ask(call, ({ host, model }) => host.maxSim({ model, ...read }, call));
   }
 
-  /** Rows are many and messages slow; and a connection outlives the engines that would hold them. */
-  async collect(): Promise<never> {
-    throw new EmbedletError("unsupported-option", "Collections and search indexes are opened where their encoder runs: load one by `Encoder.load` in the document that has the index.");
+  /** Their rows are in an engine, and gone with it: who has asked knows what they were, and is told. */
+  async collect<K extends CollectionCall>(request: CollectionRequest<K>, { signal }: Call): Promise<CollectionAnswers[K]> {
+    return this.#asking((supervisor) => this.#collect(supervisor, request, signal)) as Promise<CollectionAnswers[K]>;
+  }
+
+  async #collect(supervisor: Supervisor, request: unknown, signal: AbortSignal | undefined): Promise<CollectionAnswers[CollectionCall]> {
+    const { kind, name, argument } = readCollect(request);
+    if (kind === "open") {
+      const { dimensions, precision, similarity } = argument as CollectionOptions;
+      const [shape] = readCollectionOptions({ dimensions, precision, similarity } as CollectionOptions, supervisor.info);
+      const collection = await openCollection(supervisor, shape, undefined);
+      if (supervisor !== this.#supervisor) {
+        collection.dispose();
+        throw over();
+      }
+      this.#collections.set(++this.#named, collection);
+      return { collection: this.#named, rowBytes: collection.rowBytes };
+    }
+    const collection = this.#collections.get(name);
+    if (!collection) throw lost();
+    try {
+      // What the arguments are is for these to see.
+      const { vectors, rows, query, ...options } = argument as { vectors: Float32Array; rows: never; query: Float32Array };
+      if (kind === "encode") return await collection.encode(vectors);
+      if (kind === "append") return await collection.append(rows);
+      if (kind === "remove") return await collection.remove(rows);
+      if (kind === "search") return await collection.search(query, { ...(options as SearchOptions), ...(signal && { signal }) });
+    } catch (error) {
+      if (isLost(error)) this.#collections.delete(name);
+      throw error;
+    }
+    if (kind !== "close") throw malformed("collect");
+    this.#collections.delete(name);
+    return collection.dispose();
   }
 
   async vocabulary(_model: number, call: Call): Promise<(string | null)[]> {
@@ -148,15 +181,21 @@ export class Served implements Host {
   /** Gives its model back. */
   end(): void {
     const shared = this.#shared;
+    for (const collection of this.#collections.values()) collection.dispose();
+    this.#collections.clear();
     this.#shared = this.#supervisor = undefined;
     shared?.release(this);
   }
 
-  async #ask<T>(call: Call, work: (session: Session) => Promise<T>): Promise<T> {
+  async #ask<T>({ signal }: Call, work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#asking((supervisor) => supervisor.ask(signal, work));
+  }
+
+  async #asking<T>(work: (supervisor: Supervisor) => Promise<T>): Promise<T> {
     const [supervisor, shared] = [this.#supervisor, this.#shared];
     if (!supervisor || !shared) throw invalid("This connection has no encoder.");
     try {
-      return await supervisor.ask(call.signal, work);
+      return await work(supervisor);
     } finally {
       if (supervisor.ended) shared.drop();
       const { info } = supervisor;
