@@ -110,20 +110,23 @@ fn embed(model: &Model, inputs: &[PathBuf], out: &Folder, options: &Options) -> 
     run(model, inputs, &out.0, options, &mut |_| Ok(()))
 }
 
-fn read(bytes: &[u8]) -> Vec<RecordBatch> {
+fn open(bytes: &[u8]) -> ParquetRecordBatchReaderBuilder<File> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("embedlet-bulk-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let path = std::env::temp_dir().join(name);
     fs::write(&path, bytes).unwrap();
     let file = File::open(&path).unwrap();
     fs::remove_file(path).unwrap();
-    ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().map(Result::unwrap).collect()
+    ParquetRecordBatchReaderBuilder::try_new(file).unwrap()
+}
+
+fn read(bytes: &[u8]) -> Vec<RecordBatch> {
+    open(bytes).build().unwrap().map(Result::unwrap).collect()
 }
 
 /// The vector of each row; none: it has none.
 fn vectors(batch: &RecordBatch) -> Vec<Option<Vec<f32>>> {
     let column = batch.column_by_name("embedding").unwrap().as_fixed_size_list();
-    assert_eq!(column.values().null_count(), 0);
     let vector = |row| column.value(row).as_primitive::<Float32Type>().values().to_vec();
     (0..column.len()).map(|row| column.is_valid(row).then(|| vector(row))).collect()
 }
@@ -157,10 +160,10 @@ fn vectors_are_those_of_the_model_and_columns_go_through() {
                 row += 1;
             }
             found += batch.num_rows();
-            let note: Value = serde_json::from_str(&batch.schema().metadata()["embedlet"]).unwrap();
-            assert_eq!((&note["model"], &note["dimensions"]), (&json!("tiny"), &json!(20)));
         }
         assert_eq!(found, count);
+        let note: Value = serde_json::from_str(&open(file).schema().metadata()["embedlet"]).unwrap();
+        assert_eq!((&note["model"], &note["dimensions"]), (&json!("tiny"), &json!(20)));
     }
 }
 
@@ -237,6 +240,8 @@ fn a_run_that_was_ended_goes_on_where_it_was() {
     other.embed.prompt = Some("query: ".into());
     let error = embed(&model, &inputs, &out, &other).unwrap_err();
     assert!(error.code() == "invalid-argument" && error.to_string().contains("another options, prompt"), "{error}");
+    let error = embed(&model, &inputs, &out, &options(200)).unwrap_err();
+    assert!(error.to_string().contains("another rows"), "{error}");
     fs::write(out.0.join("rows-00000.parquet"), parquet(&rows(0, 5), 5)).unwrap();
     let error = embed(&model, &inputs, &out, &options(100)).unwrap_err();
     assert!(error.to_string().contains("something else"), "{error}");
@@ -408,7 +413,7 @@ fn says_what_is_wrong_with_a_file() {
 #[test]
 fn damaged_files_are_errors() {
     let (folder, out) = (Folder::new("damage-in"), Folder::new("damage-out"));
-    let batch = rows(0, 60);
+    let batch = rows(0, 24);
     let mut arrow = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     arrow.write(&batch).unwrap();
     let arrow = arrow.into_inner().unwrap();
@@ -420,7 +425,7 @@ fn damaged_files_are_errors() {
     };
     let python = fs::read(fixtures().join("rows.parquet")).unwrap();
     let mut refused = 0;
-    for (name, bytes) in [("a.parquet", &parquet(&batch, 20)), ("b.parquet", &python), ("c.arrow", &arrow)] {
+    for (name, bytes) in [("a.parquet", &parquet(&batch, 8)), ("b.parquet", &python), ("c.arrow", &arrow)] {
         for round in 0..200 {
             let mut bytes = bytes.clone();
             match round % 4 {
@@ -437,13 +442,13 @@ fn damaged_files_are_errors() {
                 }
             }
             let input = folder.put(name, &bytes);
-            let result = embed(&model, &[input], &out, &Options { keep: Some(vec!["id".into()]), ..options(1) });
+            let result = embed(&model, &[input], &out, &options(1));
             if let Err(error) = result {
                 assert!(["invalid-file", "limit-exceeded"].contains(&error.code()), "{error}");
                 assert!(error.to_string().contains(name), "{error}");
                 refused += 1;
             }
-            fs::remove_dir_all(&out.0).unwrap();
+            let _ = fs::remove_dir_all(&out.0);
         }
     }
     assert!(refused > 200, "{refused}");

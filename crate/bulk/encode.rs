@@ -8,9 +8,9 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use serde_json::{Value, json};
 
+use super::Options;
 use super::parts::Part;
 use super::texts::{is_text, texts};
-use super::{CHUNK, Options};
 use crate::chunk::ChunkPooling;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -78,6 +78,7 @@ impl<'a> Encoder<'a> {
         let mut identity = self.made.clone();
         identity["keep"] = json!(self.options.keep);
         identity["input"] = part.identity()?;
+        identity["rows"] = json!([part.rows.start, part.rows.end]);
         Ok(identity.to_string())
     }
 
@@ -137,30 +138,28 @@ impl<'a> Encoder<'a> {
         let refuse = |reason: String| Error::file(path.display().to_string(), reason);
         let texts = batch.columns().get(columns.text).and_then(|column| texts(column.as_ref()));
         let texts = texts.ok_or_else(|| refuse(format!("column \"{}\" is not text", self.options.column)))?;
+        let rows: Vec<u64> = (first..).zip(&texts).filter(|(_, text)| text.is_some()).map(|(row, _)| row).collect();
+        let present: Vec<&str> = texts.iter().copied().flatten().collect();
+        // What is wrong with a text is said of its row.
+        let row = |text: &usize| rows.get(*text).copied().unwrap_or(first);
+        let result = self.model.embed(&present, &self.options.embed);
+        let result = result.and_then(|call| pollster::block_on(call.run(self.model)));
+        let result = result.map_err(|error| match &error {
+            Error::TextTooLong { text, tokens, limit } => {
+                let reason = "shorten it, or have it cut or read in chunks (--overflow)";
+                refuse(format!("row {} has {tokens} tokens, the model reads {limit}: {reason}", row(text)))
+            }
+            Error::NonFinite { text, reason } => {
+                refuse(format!("the vector of row {} is not usable ({reason})", row(text)))
+            }
+            _ => error,
+        })?;
+        let mut vectors = result.data.chunks_exact(self.dimensions);
         let mut values = Vec::with_capacity(texts.len() * self.dimensions);
-        for (chunk, start) in texts.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-            let rows: Vec<usize> = (0..chunk.len()).filter(|row| chunk[*row].is_some()).collect();
-            let present: Vec<&str> = chunk.iter().copied().flatten().collect();
-            // What is wrong with a text is said of its row.
-            let of = |text: &usize| first + start + rows.get(*text).map_or(0, |row| *row as u64);
-            let result = self.model.embed(&present, &self.options.embed);
-            let result = result.and_then(|call| pollster::block_on(call.run(self.model)));
-            let result = result.map_err(|error| match &error {
-                Error::TextTooLong { text, tokens, limit } => {
-                    let reason = "shorten it, or have it cut or read in chunks (--overflow)";
-                    refuse(format!("row {} has {tokens} tokens, the model reads {limit}: {reason}", of(text)))
-                }
-                Error::NonFinite { text, reason } => {
-                    refuse(format!("the vector of row {} is not usable ({reason})", of(text)))
-                }
-                _ => error,
-            })?;
-            let mut vectors = result.data.chunks_exact(self.dimensions);
-            for text in chunk {
-                match text {
-                    Some(_) => values.extend_from_slice(vectors.next().unwrap_or_default()),
-                    None => values.resize(values.len() + self.dimensions, 0.0),
-                }
+        for text in &texts {
+            match text {
+                Some(_) => values.extend_from_slice(vectors.next().unwrap_or_default()),
+                None => values.resize(values.len() + self.dimensions, 0.0),
             }
         }
         let nulls = texts.iter().filter(|text| text.is_none()).count();

@@ -16,7 +16,9 @@ mod stream;
 mod texts;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+use arrow_array::RecordBatch;
 
 use crate::error::{Error, Result};
 use crate::model::{EmbedOptions, Model};
@@ -28,7 +30,7 @@ use parts::Part;
 pub use stream::stream;
 
 /// Most rows that are read, embedded (longest first) and written at once.
-pub(crate) const CHUNK: usize = 1024;
+const CHUNK: usize = 1024;
 
 /// What is embedded, how, and what becomes of the other columns.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,9 +142,7 @@ pub fn run(
         let mut writer = output.begin(&columns.schema)?;
         let mut rows = 0;
         for batch in part.read(&columns.read)? {
-            let batch = batch?;
-            for start in (0..batch.num_rows()).step_by(CHUNK) {
-                let chunk = batch.slice(start, CHUNK.min(batch.num_rows() - start));
+            for chunk in chunks(&batch?) {
                 let (made, nulls) = encoder.embed(&chunk, &columns, &part.path, part.rows.start + rows)?;
                 writer.write(&made)?;
                 rows += chunk.num_rows() as u64;
@@ -159,6 +159,12 @@ pub fn run(
         report.parts += 1;
     }
     Ok(report)
+}
+
+/// A batch in pieces of at most [`CHUNK`] rows.
+fn chunks(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let rows = batch.num_rows();
+    (0..rows).step_by(CHUNK).map(move |start| batch.slice(start, CHUNK.min(rows - start)))
 }
 
 /// The parts of all inputs in order, each with the name of its file below the folder of the results.
@@ -190,7 +196,7 @@ fn lexical(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in std::path::absolute(path).unwrap_or_else(|_| path.into()).components() {
         match component {
-            std::path::Component::ParentDir => _ = plain.pop(),
+            Component::ParentDir => _ = plain.pop(),
             component => plain.push(component),
         }
     }

@@ -153,7 +153,7 @@ impl Part {
         }
     }
 
-    /// What tells its rows from others: where they lie, and the length and end of the file.
+    /// What tells its file from others: the name, the length and the end.
     pub(super) fn identity(&self) -> Result<Value> {
         let failed = |error| Error::file(self.path.display().to_string(), error);
         let mut file = open(&self.path)?;
@@ -163,7 +163,7 @@ impl Part {
         file.take(TAIL).read_to_end(&mut tail).map_err(failed)?;
         let tail = hex(Sha256::digest(&tail));
         let name = self.path.file_name().map(|name| name.to_string_lossy());
-        Ok(json!({ "name": name, "bytes": bytes, "tail": tail, "rows": [self.rows.start, self.rows.end] }))
+        Ok(json!({ "name": name, "bytes": bytes, "tail": tail }))
     }
 }
 

@@ -11,7 +11,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 
 use super::encode::Encoder;
 use super::parts::{damaged, guarded};
-use super::{CHUNK, Options, Progress, Report};
+use super::{Options, Progress, Report, chunks};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -79,8 +79,7 @@ pub fn stream(
     let mut report = Report::default();
     while let Some(batch) = next {
         let batch = guarded(path, || batch.project(&columns.read))?;
-        for start in (0..batch.num_rows()).step_by(CHUNK) {
-            let chunk = batch.slice(start, CHUNK.min(batch.num_rows() - start));
+        for chunk in chunks(&batch) {
             let (made, nulls) = encoder.embed(&chunk, &columns, path, report.rows)?;
             writer.write(&made).map_err(failed)?;
             report.rows += chunk.num_rows() as u64;
