@@ -238,7 +238,10 @@ pub(super) fn guarded<T, E: Display>(path: &Path, decode: impl FnOnce() -> Resul
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use std::path::Path;
+
+    use super::{grouped, guarded};
+    use crate::error::Result;
 
     #[test]
     fn parts_have_enough_rows_and_all_of_them() {
@@ -248,5 +251,18 @@ mod tests {
         assert_eq!(parts(&[3, 0, 4, 1, 9, 2], 5), [(0..7, 0..3), (7..17, 3..5), (17..19, 5..6)]);
         assert_eq!(parts(&[3, 4], 1), [(0..3, 0..1), (3..7, 1..2)]);
         assert_eq!(parts(&[u64::MAX, 7], 5), [(0..u64::MAX, 0..1)]);
+    }
+
+    #[test]
+    fn a_panic_of_a_decoder_is_an_error_of_its_file() {
+        let path = Path::new("in/a.parquet");
+        let panics = || -> Result<()> { panic!("negative length") };
+        let error = guarded(path, panics).unwrap_err();
+        assert!(error.code() == "invalid-file" && error.to_string().contains("in/a.parquet"), "{error}");
+        assert_eq!(
+            guarded(path, || Err::<(), _>("short")).unwrap_err().to_string(),
+            "in/a.parquet cannot be read: short"
+        );
+        assert_eq!(guarded(path, || Ok::<_, String>(7)), Ok(7));
     }
 }

@@ -18,7 +18,7 @@ class Embed:
         command = ["embedlet", "embed", "--ipc", "--quiet", "--model", model]
         env = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
         pipe = subprocess.PIPE
-        self.child = subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, env=env)
+        self.child = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=env)
         self.writer = self.reader = None
 
     def __call__(self, table):
@@ -26,6 +26,7 @@ class Embed:
         found = []
         for batch in table.combine_chunks().to_batches():
             self.writer.write_batch(batch)
+            self.child.stdin.flush()
             # A batch comes back, whole, before the next one is sent: neither pipe can be full at both ends.
             self.reader = self.reader or pa.ipc.open_stream(self.child.stdout)
             rows = 0
@@ -45,7 +46,8 @@ def main():
         batch_format="pyarrow",
         batch_size=1024,
         compute=ray.data.ActorPoolStrategy(size=int(actors)),
-        num_cpus=threads,
+        # What reads and writes the files needs cores of its own, or nothing begins.
+        num_cpus=threads / 2,
     )
     embedded.write_parquet(out)
 
