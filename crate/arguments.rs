@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as ValueError;
 
+use embedlet::bulk::{self, Shard};
 use embedlet::model::{EmbedOptions, Kind, Names};
 use embedlet::pack::Dtype;
 use embedlet::program::Precision;
@@ -19,6 +20,10 @@ Text encoders on your own GPU.
 
 embedlet VERB --model DIR [options] < in.jsonl > out.jsonl
     One {\"text\": …}, {\"text\": …, \"pair\": …} or bare line in, one line of JSON out, in order.
+
+embedlet embed --model DIR FILES --out DIR [options]
+embedlet embed --model DIR --ipc [options] < in.arrows > out.arrows
+    Files of rows, or a stream of Arrow batches, to the same with a column \"embedding\".
 
 verbs
     embed        {\"embedding\": […], \"tokens\": n}
@@ -65,6 +70,14 @@ embed
     --chunk-pooling NAME    mean or max of the vectors of its chunks; none: {\"chunks\": [{…, \"embedding\"}, …]}
     --size N, --overlap N, --by tokens|sentences
                             most tokens of a chunk, tokens that neighbours share, and where texts are cut
+
+embed, with FILES (.parquet, .jsonl, .ndjson, .arrow) or --ipc
+    --column NAME           the column of texts (text)
+    --keep A,B              the columns that go through; all unless said otherwise
+    --out DIR               where Parquet files go to; what is there whole is left as it is
+    --shard I/N             only every N-th part, from the one numbered I (0/1)
+    --part-rows N           least rows of an output file, which takes row groups as they are (65536)
+    --name NAME             what the metadata calls the model (the name of its folder)
 
 others
     --aggregation NAME      tag: none, simple, first, average or max
@@ -115,7 +128,7 @@ pub enum Verb {
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 41] = {
+const ONLY: [(&str, &[Verb]); 47] = {
     use Verb::{Answer, Bench, Chunk, Classify, Embed, Explain, Fill, Multi, Pack, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
@@ -153,7 +166,13 @@ const ONLY: [(&str, &[Verb]); 41] = {
         ("--rounds", &[Bench]),
         ("--threads", &[Bench]),
         ("--json", &[Bench]),
-        ("--out", &[Pack]),
+        ("--column", &[Embed]),
+        ("--keep", &[Embed]),
+        ("--shard", &[Embed]),
+        ("--part-rows", &[Embed]),
+        ("--name", &[Embed]),
+        ("--ipc", &[Embed]),
+        ("--out", &[Embed, Pack]),
         ("--dtype", &[Pack]),
         ("--agreement", &[Pack]),
         ("--calibration", &[Pack]),
@@ -188,6 +207,9 @@ pub struct Arguments {
     pub quiet: bool,
     pub logits: bool,
     pub embed: EmbedOptions,
+    pub files: Vec<PathBuf>,
+    pub ipc: bool,
+    pub bulk: bulk::Options,
     pub classify: ClassifyOptions,
     pub tag: TagOptions,
     pub answer: AnswerOptions,
@@ -226,6 +248,9 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         quiet: false,
         logits: false,
         embed: EmbedOptions::default(),
+        files: Vec::new(),
+        ipc: false,
+        bulk: bulk::Options::default(),
         classify: ClassifyOptions::default(),
         tag: TagOptions::default(),
         answer: AnswerOptions::default(),
@@ -301,6 +326,12 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
                 (parsed.embed.kind, parsed.sparse.kind, parsed.multi.kind) = (Some(kind), Some(kind), Some(kind));
                 parsed.explain.kind = Some(kind);
             }
+            "--column" => parsed.bulk.column = value()?,
+            "--keep" => parsed.bulk.keep = Some(list(value()?)),
+            "--shard" => parsed.bulk.shard = Shard::parse(&value()?).map_err(|error| error.to_string())?,
+            "--part-rows" => parsed.bulk.part_rows = number(value()?)?.max(1) as u64,
+            "--name" => parsed.bulk.name = value()?,
+            "--ipc" => parsed.ipc = true,
             "--logits" => parsed.logits = true,
             "--top-k" => {
                 let count = Some(number(value()?)?);
@@ -350,12 +381,20 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--revision" => parsed.revision = Some(value()?),
             "--quiet" => parsed.quiet = true,
             "--help" | "-h" => return Ok(None),
+            file if verb == Verb::Embed && !file.starts_with("--") => parsed.files.push(PathBuf::from(file)),
             _ => return Err(format!("there is no {flag}: try embedlet --help")),
         }
     }
+    let (out, files) = (!parsed.out.as_os_str().is_empty(), !parsed.files.is_empty());
     match () {
         () if parsed.model.as_os_str().is_empty() => Err("--model DIR is missing".into()),
-        () if verb == Verb::Pack && parsed.out.as_os_str().is_empty() => Err("--out DIR is missing".into()),
+        () if (verb == Verb::Pack || files) && !out => Err("--out DIR is missing".into()),
+        () if parsed.ipc && (files || out) => {
+            Err("--ipc reads stdin and writes stdout: leave the files and --out away".into())
+        }
+        () if verb == Verb::Embed && !parsed.ipc && !files && (out || parsed.bulk != bulk::Options::default()) => {
+            Err("there are no files to embed: name them, or leave the options of files away".into())
+        }
         () => Ok(Some(parsed)),
     }
 }

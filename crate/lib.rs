@@ -10,6 +10,7 @@
 //! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
 //! 6. [`model`] calls these in order, [`chunk`] cuts what is too long; `wasm.rs` is its face to JavaScript.
 //! 7. [`search`] finds the nearest of many vectors, on the device of a model.
+//! 8. Natively, `bulk` (a feature, on by default) embeds files of any length.
 //!
 //! The npm package is the stable interface; this crate is for native use and tests, and may change.
 
@@ -17,6 +18,8 @@ pub mod arch;
 pub mod batch;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod bench;
+#[cfg(all(feature = "bulk", not(target_arch = "wasm32")))]
+pub mod bulk;
 mod checkpoint;
 pub mod chunk;
 pub mod computed;

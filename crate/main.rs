@@ -1,6 +1,8 @@
 //! The command line: bulk work over the same crate that runs in the browser, JSON lines in and out.
 
 mod arguments;
+#[path = "bulk/command.rs"]
+mod bulk;
 
 use std::io::{BufRead, BufWriter, Write, stderr, stdin, stdout};
 use std::ops::Not;
@@ -45,6 +47,9 @@ fn run() -> Result<(), String> {
     }
     if arguments.verb == Verb::Pack {
         return make_small(&arguments);
+    }
+    if arguments.ipc || !arguments.files.is_empty() {
+        return bulk::embed(&arguments);
     }
     let model = load(&arguments)?;
     if arguments.verb == Verb::Info {

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::model::{Device, Loader, Model};
+use crate::packed::hex;
 use crate::program::Precision;
 use crate::task::Task;
 
@@ -59,4 +62,27 @@ pub fn load(
         loader.end()?;
     }
     pollster::block_on(loader.finish())
+}
+
+/// What tells a model's folder from others, as 64 hex digits: the files that it is loaded from to do this, with their names.
+pub fn fingerprint(dir: &Path, task: Option<Task>) -> Result<String> {
+    let folder = folder(dir)?;
+    let loader = Loader::new(&folder, Device::Cpu(None), None, task)?;
+    let mut files: Vec<&str> = folder.present().chain(loader.files().iter().map(String::as_str)).collect();
+    files.sort_unstable();
+    let mut all = Sha256::new();
+    for path in files {
+        let mut file = File::open(dir.join(path)).map_err(|error| Error::file(path, error))?;
+        let (mut own, mut chunk) = (Sha256::new(), vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut chunk).map_err(|error| Error::file(path, error))? {
+                0 => break,
+                read => own.update(&chunk[..read]),
+            }
+        }
+        all.update((path.len() as u64).to_le_bytes());
+        all.update(path);
+        all.update(own.finalize());
+    }
+    Ok(hex(all.finalize()))
 }

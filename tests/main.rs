@@ -3,6 +3,7 @@
 //! A test that needs a GPU (lavapipe in CI) or the real model fails where there is none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod bulk;
 mod chunks;
 mod cli;
 mod faults;
