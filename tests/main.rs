@@ -7,6 +7,7 @@ mod chunks;
 mod cli;
 mod faults;
 mod golden;
+mod index;
 mod ops;
 mod pack;
 mod search;
