@@ -341,7 +341,7 @@ fn no_segment_is_above_eight_megabytes() {
         assert!(report.segments >= 3 && report.cells.is_some() == (cells != Some(1)));
     }
     let scratch = Scratch::new("index-too-large");
-    let large = Document { text: text + &" ".repeat(400_000), place: "there".into(), ..document(0) };
+    let large = Document { text: text.clone() + &" ".repeat(400_000), place: "there".into(), ..document(0) };
     let error = build(&model(), [Ok(vec![large])].into_iter(), &scratch.0, &Options::default()).unwrap_err();
     assert!(error.code() == "limit-exceeded" && error.to_string().contains("there"), "{error}");
 }
@@ -436,6 +436,8 @@ fn options_that_cannot_be_meant_are_refused() {
         let error = build(&model(), lines(golden(), None), &scratch.0, &options).unwrap_err();
         assert_eq!(error.code(), "invalid-argument", "{options:?}: {error}");
     }
+    let many = Options { cells: Some(2_000_000), ..options() };
+    assert_eq!(build(&model(), lines(golden(), None), &scratch.0, &many).unwrap_err().code(), "limit-exceeded");
     assert!(!scratch.0.exists());
     std::fs::create_dir(&scratch.0).unwrap();
     let taken = scratch.0.join("taken");

@@ -15,6 +15,9 @@ const SAMPLE: usize = 100;
 /// Rows that are assigned at once.
 const PART: usize = 1 << 14;
 
+/// Most bytes of the file of cells.
+const MOST_BYTES: u64 = 64 << 20;
+
 /// Reports what is being done, of how much; its error ends it.
 pub type Tick<'a> = dyn FnMut(Stage, u64, u64) -> Result<()> + 'a;
 
@@ -24,7 +27,16 @@ pub type Plan = Vec<Vec<Vec<u32>>>;
 /// How many cells are worth their centroids.
 pub fn wanted(spill: &Spill, segment: u64) -> usize {
     let bytes: u64 = (0..spill.count()).map(|index| spill.bytes(index)).sum();
-    if bytes <= large(segment) { 1 } else { bytes.div_ceil(segment / 2) as usize }
+    match bytes <= large(segment) {
+        true => 1,
+        // Those that are too large and divided are more.
+        false => bytes.div_ceil(segment / 2).min(most(spill.dimensions()) / 2) as usize,
+    }
+}
+
+/// How many cells a browser takes.
+pub fn most(dimensions: usize) -> u64 {
+    (MOST_BYTES - 1024) / (4 * dimensions as u64 + 8)
 }
 
 /// From which on they are divided.

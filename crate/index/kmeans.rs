@@ -1,5 +1,7 @@
 //! Cells: k-means, on the sphere where vectors are compared by their angle. What is nearest is found by products of matrices, on all
-//! cores; everything has the same bits however many there are.
+//! cores, and of many centroids in two steps; everything has the same bits however many cores there are.
+
+use std::convert::Infallible;
 
 use rayon::prelude::*;
 
@@ -12,6 +14,12 @@ const ROUNDS: usize = 10;
 /// Rows that are compared at once, and centroids: their products stay in a cache.
 const ROWS: usize = 128;
 const BLOCK: usize = 512;
+/// From so many centroids on, rows are compared with groups of them first.
+const MANY: usize = 512;
+/// Groups that a row looks into.
+const LOOKED: usize = 6;
+/// Rows that are shared out among groups at once, so that each gets some.
+const SHARED: usize = 2048;
 
 /// Centroids, laid out for products.
 pub struct Centroids {
@@ -24,6 +32,14 @@ pub struct Centroids {
     panels: Vec<f32>,
     /// What makes the nearest the largest: nothing on the sphere.
     bias: Vec<f32>,
+    groups: Option<Box<Groups>>,
+}
+
+/// Centroids that are near one another.
+struct Groups {
+    heads: Centroids,
+    /// Of each head, its centroids and their numbers among all.
+    members: Vec<(Centroids, Vec<u32>)>,
 }
 
 impl Centroids {
@@ -42,7 +58,7 @@ impl Centroids {
             true => vec![0.0; count],
             false => values.chunks_exact(dimensions).map(|row| half(row) as f32).collect(),
         };
-        Self { dimensions, values, inputs, panels, bias }
+        Self { dimensions, values, inputs, panels, bias, groups: None }
     }
 
     /// How many there are.
@@ -55,18 +71,36 @@ impl Centroids {
         &self.values[index * self.dimensions..(index + 1) * self.dimensions]
     }
 
+    /// The same, but that many of them are in groups, and [`Centroids::nearest`] looks only into those of the nearest heads: a row may
+    /// then be given to a centroid that is but nearly the nearest.
+    pub fn grouped(mut self, spherical: bool) -> Self {
+        if self.count() < MANY {
+            return self;
+        }
+        let dimensions = self.dimensions;
+        let quiet = &mut |_, _| Ok::<_, Infallible>(());
+        let Ok(heads) = train(&self.values, dimensions, self.count().isqrt().min(BLOCK), spherical, quiet);
+        let own: Vec<u32> = heads.nearest(&self.values).into_iter().map(|(head, _)| head).collect();
+        let member = |numbers: Vec<u32>| {
+            let values = numbers.iter().flat_map(|number| self.of(*number as usize)).copied().collect();
+            (Self::new(values, dimensions, spherical), numbers)
+        };
+        let members = members(&own, heads.count()).into_iter().map(member).collect();
+        self.groups = Some(Box::new(Groups { heads, members }));
+        self
+    }
+
     /// Of each row its nearest centroid, of two the lower, and how near it is: higher is nearer.
     pub fn nearest(&self, rows: &[f32]) -> Vec<(u32, f32)> {
-        let found = rows.par_chunks(ROWS * self.dimensions).map(|rows| {
-            let mut best = vec![(0, f32::NEG_INFINITY); rows.len() / self.dimensions];
-            self.scores(rows, |row, first, scores| {
-                let best = &mut best[row];
-                for (index, score) in (first..).zip(scores) {
-                    if *score > best.1 {
-                        *best = (index, *score);
-                    }
-                }
-            });
+        let part = if self.groups.is_some() { SHARED } else { ROWS };
+        let found = rows.par_chunks(part * self.dimensions).map(|rows| {
+            let mut best = vec![NOTHING; rows.len() / self.dimensions];
+            match &self.groups {
+                Some(groups) => groups.offer(rows, self.dimensions, &mut best),
+                None => self.scores(rows, |row, first, scores| {
+                    (first..).zip(scores).for_each(|(index, score)| offer(&mut best[row], index, *score));
+                }),
+            }
             best
         });
         found.collect::<Vec<_>>().concat()
@@ -103,6 +137,45 @@ impl Centroids {
     }
 }
 
+/// Worse than every centroid.
+const NOTHING: (u32, f32) = (0, f32::NEG_INFINITY);
+
+/// Takes a centroid that is nearer, or as near and of a lower number.
+#[inline]
+fn offer(best: &mut (u32, f32), index: u32, score: f32) {
+    if score > best.1 || score == best.1 && index < best.0 {
+        *best = (index, score);
+    }
+}
+
+impl Groups {
+    /// Offers rows the centroids of the groups that they look into.
+    fn offer(&self, rows: &[f32], dimensions: usize, best: &mut [(u32, f32)]) {
+        let count = self.heads.count();
+        let mut lookers = vec![Vec::new(); count];
+        for (part, rows) in rows.chunks(ROWS * dimensions).enumerate() {
+            self.heads.scores(rows, |row, _, scores| {
+                // There are fewer heads than a block has room for.
+                let mut order: Vec<usize> = (0..count).collect();
+                let nearer = |a: &usize, b: &usize| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b));
+                order.select_nth_unstable_by(LOOKED.min(count) - 1, nearer);
+                order.into_iter().take(LOOKED).for_each(|head| lookers[head].push(part * ROWS + row));
+            });
+        }
+        for (lookers, (centroids, numbers)) in lookers.iter().zip(&self.members).filter(|(_, (_, own))| !own.is_empty())
+        {
+            for lookers in lookers.chunks(ROWS) {
+                let own = lookers.iter().flat_map(|row| &rows[row * dimensions..(row + 1) * dimensions]);
+                centroids.scores(&own.copied().collect::<Vec<_>>(), |looker, first, scores| {
+                    for (number, score) in numbers[first as usize..].iter().zip(scores) {
+                        offer(&mut best[lookers[looker]], *number, *score);
+                    }
+                });
+            }
+        }
+    }
+}
+
 /// The mean of some rows, of unit length where it is spherical and there is one.
 pub fn mean<'a>(rows: impl Iterator<Item = &'a [f32]>, dimensions: usize, spherical: bool) -> Vec<f32> {
     let (mut sums, mut count) = (vec![0.0_f64; dimensions], 0.0);
@@ -126,7 +199,7 @@ pub fn train<E>(
     let of = |row: usize| &rows[row * dimensions..(row + 1) * dimensions];
     let total = rows.len() / dimensions;
     let start: Vec<f32> = Random(0).some(count, total).iter().flat_map(|row| of(*row as usize)).copied().collect();
-    let mut centroids = Centroids::new(start, dimensions, spherical);
+    let mut centroids = Centroids::new(start, dimensions, spherical).grouped(spherical);
     let mut last = Vec::new();
     for round in 0..ROUNDS {
         tick(round, ROUNDS)?;
@@ -147,7 +220,7 @@ pub fn train<E>(
         }
         let means =
             members.par_iter().map(|members| mean(members.iter().map(|row| of(*row as usize)), dimensions, spherical));
-        centroids = Centroids::new(means.collect::<Vec<_>>().concat(), dimensions, spherical);
+        centroids = Centroids::new(means.collect::<Vec<_>>().concat(), dimensions, spherical).grouped(spherical);
         last = cells;
     }
     Ok(centroids)
@@ -185,6 +258,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn groups_find_nearly_what_all_have() {
+        let (rows, values) = (rows(3000, 6), rows(700, 6));
+        let exact = Centroids::new(values.clone(), 6, false).nearest(&rows);
+        let centroids = Centroids::new(values, 6, false).grouped(false);
+        assert!(centroids.groups.is_some());
+        let found = centroids.nearest(&rows);
+        assert!(found.iter().zip(&exact).all(|(found, exact)| found.1 <= exact.1 + 1e-5));
+        let same = found.iter().zip(&exact).filter(|(found, exact)| found.0 == exact.0).count();
+        assert!(same > 2900, "{same} of {}", rows.len() / 6);
     }
 
     #[test]

@@ -203,6 +203,12 @@ fn write(
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Aborted),
     };
+    let enough = |count: usize| {
+        let (found, limit) = (count as u64, cells::most(made.dimensions));
+        let what = || "the number of cells of so many dimensions".into();
+        if found > limit { Err(Error::LimitExceeded { what: what(), found, limit }) } else { Ok(()) }
+    };
+    enough(options.cells.unwrap_or(1))?;
     let scratch = Scratch::beside(out, options.single)?;
     let mut spill = Spill::new(&scratch.0, &made)?;
     let truncated = read(documents, embed, &made, &mut spill, &mut tick)?;
@@ -212,6 +218,7 @@ fn write(
         0 | 1 => cells::plain(&spill, options.segment),
         count => cells::grouped(&spill, count, options.segment, &mut tick)?,
     };
+    enough(plan.iter().map(Vec::len).sum())?;
     let folder = scratch.0.join("index");
     std::fs::create_dir(&folder).map_err(failed(&folder))?;
     let written = segments(&plan, &spill, &made, &folder, &mut tick)?;
@@ -310,17 +317,21 @@ fn read(
         let (vectors, cut) = if texts.is_empty() { (Vec::new(), 0) } else { embed(&texts)? };
         truncated += cut;
         let mut vectors = vectors.chunks_exact(made.dimensions);
-        for document in &batch {
-            let given = document.vector.as_deref();
-            let vector = given.or_else(|| vectors.next());
+        let own = |document: &'_ Document| document.vector.is_none().then(|| vectors.next());
+        let embedded: Vec<Option<&[f32]>> = batch.iter().map(own).map(Option::flatten).collect();
+        let record = |(document, embedded): (&Document, Option<&[f32]>)| {
+            let vector = document.vector.as_deref().or(embedded);
             let vector = vector.ok_or_else(|| Error::argument("the model gave too few vectors"))?;
-            let pushed = spill.push(&document.entry()?, &document.text, given.is_some(), vector);
-            pushed.map_err(|error| match error {
+            spill.record(vector).map_err(|error| match error {
                 Error::LimitExceeded { what, found, limit } => {
                     Error::LimitExceeded { what: format!("{}: {what}", document.place), found, limit }
                 }
                 other => other,
-            })?;
+            })
+        };
+        let records = batch.par_iter().zip(embedded).map(record).collect::<Result<Vec<_>>>()?;
+        for (document, record) in batch.iter().zip(records) {
+            spill.push(&record, &document.entry()?, &document.text, document.vector.is_some())?;
         }
     }
     spill.flush()?;

@@ -109,15 +109,22 @@ impl Spill {
         vector + self.near_bytes() + self.shape.row_bytes()
     }
 
-    /// Takes a document whose vector is there.
-    pub fn push(&mut self, entry: &str, text: &str, given: bool, vector: &[f32]) -> Result<()> {
+    /// The numbers of a document as they are kept.
+    pub fn record(&self, vector: &[f32]) -> Result<Vec<u8>> {
+        let mut record = Vec::with_capacity(self.record_bytes());
         if self.vectors {
-            self.records.write(bytemuck::cast_slice(vector))?;
+            record.extend_from_slice(bytemuck::cast_slice(vector));
         }
         if self.near != self.shape {
-            self.records.write(&self.near.encode(vector)?)?;
+            record.extend(self.near.encode(vector)?);
         }
-        self.records.write(&self.shape.encode(vector)?)?;
+        record.extend(self.shape.encode(vector)?);
+        Ok(record)
+    }
+
+    /// Takes a document.
+    pub fn push(&mut self, record: &[u8], entry: &str, text: &str, given: bool) -> Result<()> {
+        self.records.write(record)?;
         let place = Place { offset: self.strings.end, entry: entry.len() as u32, text: text.len() as u32, given };
         self.strings.write(entry.as_bytes())?;
         self.strings.write(text.as_bytes())?;
