@@ -41,6 +41,7 @@ verbs
     pack         writes the model to --out, made small; reads nothing, prints what it cost
     info         what is known of the model, as JSON
     bench        how fast it is here and where the time goes; reads nothing
+    index        files that a browser searches without a server: embedlet index --help
 
 options
     --device auto|gpu|cpu   auto takes a GPU unless there is none, or only a software one

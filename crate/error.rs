@@ -124,6 +124,11 @@ pub enum Error {
         reason: String,
     },
 
+    /// The caller gave the work up.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error("the work was given up, as was asked for; nothing of it is left")]
+    Aborted,
+
     /// A text has more tokens than the model reads, where the caller wants that to be an error.
     #[error("text {text} has {tokens} tokens, the model reads {limit}: shorten it, or have it cut or read in chunks")]
     TextTooLong {
@@ -224,6 +229,8 @@ impl Error {
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::InvalidTokenizer { .. } => "invalid-tokenizer",
             Self::InvalidArgument { .. } => "invalid-argument",
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Aborted => "aborted",
             Self::TextTooLong { .. } => "text-too-long",
             Self::NoHead { .. } => "no-head",
             Self::NoWebgpu => "no-webgpu",

@@ -10,7 +10,8 @@
 //! 5. [`gpu`] runs the program as WGSL (joined by [`shader`]), [`cpu`] runs the same program on the host.
 //! 6. [`model`] calls these in order, [`chunk`] cuts what is too long; `wasm.rs` is its face to JavaScript.
 //! 7. [`search`] finds the nearest of many vectors, on the device of a model.
-//! 8. Natively, `bulk` (a feature, on by default) embeds files of any length.
+//! 8. Natively, `bulk` (a feature, on by default) embeds files of any length, and `index` writes documents into files that a
+//!    browser searches from a static host.
 //!
 //! The npm package is the stable interface; this crate is for native use and tests, and may change.
 
@@ -32,6 +33,8 @@ pub mod error;
 pub mod folder;
 pub mod gpu;
 pub mod head;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod index;
 pub mod integers;
 pub mod job;
 pub mod layout;

@@ -3,10 +3,12 @@
 mod arguments;
 #[path = "bulk/command.rs"]
 mod bulk;
+#[path = "index/command.rs"]
+mod index;
 
 use std::io::{BufRead, BufWriter, Write, stderr, stdin, stdout};
 use std::ops::Not;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -22,7 +24,7 @@ use embedlet::model::{Device, Model};
 use embedlet::native;
 use embedlet::pack;
 use embedlet::program::Precision;
-use embedlet::task::{ExplainOptions, Input, ZeroShotOptions};
+use embedlet::task::{ExplainOptions, Input, Task, ZeroShotOptions};
 
 /// Lines tokenized and sorted by length at once.
 const CHUNK: usize = 1024;
@@ -39,6 +41,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    if std::env::args().nth(1).as_deref() == Some("index") {
+        return index::run(std::env::args().skip(2));
+    }
     let Some(arguments) = parse(std::env::args().skip(1))? else {
         return stdout().write_all(HELP.as_bytes()).map_err(|error| error.to_string());
     };
@@ -51,7 +56,7 @@ fn run() -> Result<(), String> {
     if arguments.ipc || !arguments.files.is_empty() {
         return bulk::embed(&arguments);
     }
-    let model = load(&arguments)?;
+    let model = load(&arguments.model, &arguments.device, arguments.precision, arguments.task)?;
     if arguments.verb == Verb::Info {
         let info = serde_json::to_string_pretty(&model.info()).map_err(|error| error.to_string())?;
         return writeln!(stdout(), "{info}").map_err(|error| error.to_string());
@@ -90,7 +95,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
         pool.build_global().map_err(|error| error.to_string())?;
     }
     let start = Instant::now();
-    let model = load(arguments)?;
+    let model = load(&arguments.model, &arguments.device, arguments.precision, arguments.task)?;
     let loaded = 1e3 * start.elapsed().as_secs_f64();
     let report = bench::run(&model, loaded, arguments.only.as_deref(), arguments.rounds);
     let report = report.map_err(|error| error.to_string())?;
@@ -126,13 +131,12 @@ fn make_small(arguments: &Arguments) -> Result<(), String> {
 }
 
 /// The device asked for. `auto` prefers a real GPU; a kernel that fails its self-check sends it to the CPU.
-fn load(arguments: &Arguments) -> Result<Model, String> {
-    let Arguments { model, precision, task, .. } = arguments;
-    let load = |device| native::load(model, device, *precision, *task, &mut |_, _| {});
+fn load(model: &Path, device: &str, precision: Option<Precision>, task: Option<Task>) -> Result<Model, String> {
+    let load = |device| native::load(model, device, precision, task, &mut |_, _| {});
     let cpu = |reason: String| load(Device::Cpu(Some(reason))).map_err(|error| error.to_string());
-    match (arguments.device.as_str(), pollster::block_on(Gpu::open())) {
+    match (device, pollster::block_on(Gpu::open())) {
         ("cpu", _) => load(Device::Cpu(None)).map_err(|error| error.to_string()),
-        ("auto", _) if *precision == Some(Precision::Int8) => cpu("precision int8 is for the CPU".into()),
+        ("auto", _) if precision == Some(Precision::Int8) => cpu("precision int8 is for the CPU".into()),
         ("gpu", gpu) => gpu.and_then(|gpu| load(Device::Gpu(gpu))).map_err(|error| error.to_string()),
         (_, Err(error)) => cpu(error.to_string()),
         (_, Ok(gpu)) if gpu.adapter().software => {

@@ -16,7 +16,8 @@ use arrow_array::{
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
-use embedlet::bulk::{DocumentColumns, Options, Report, Shard, documents, run, stream};
+use embedlet::bulk::{Options, Report, Shard, documents, run, stream};
+use embedlet::index::Keys;
 use embedlet::model::{EmbedOptions, Model};
 use embedlet::native::fingerprint;
 use embedlet::{Error, Result};
@@ -499,7 +500,7 @@ fn rows_are_documents() {
     let lines = "{\"id\": 7, \"text\": \"boats\", \"year\": 1999}\n{\"id\": 8, \"text\": \"lights\"}\n";
     let input = folder.put("lines.jsonl", lines.as_bytes());
     embed(&model, &[input], &out, &options(1)).unwrap();
-    let columns = |vector: Option<&str>| DocumentColumns { vector: vector.map(str::to_owned), ..Default::default() };
+    let columns = |vector: Option<&str>| Keys { vector: vector.map(str::to_owned), ..Default::default() };
     let read =
         |path: &Path, columns| documents(path, columns).unwrap().collect::<Result<Vec<_>>>().map(|all| all.concat());
     let found = read(&out.0.join("lines-00000.parquet"), columns(Some("embedding"))).unwrap();
@@ -510,10 +511,10 @@ fn rows_are_documents() {
     assert_eq!((&found[0].metadata, &found[0].vector), (&None, &None));
     // Every type that a file of Python's has, as JSON.
     let all = fixtures().join("rows.parquet");
-    let by_when = DocumentColumns { text: "when".into(), ..Default::default() };
+    let by_when = Keys { text: "when".into(), ..Default::default() };
     assert!(read(&all, by_when).unwrap_err().to_string().contains("not text"));
     assert!(read(&all, columns(None)).unwrap_err().to_string().contains("row 2"));
-    let two = documents(&all, DocumentColumns { vector: Some("tags".into()), ..Default::default() }).unwrap().next();
+    let two = documents(&all, Keys { vector: Some("tags".into()), ..Default::default() }).unwrap().next();
     assert!(two.unwrap().unwrap_err().to_string().contains("lists of floats"));
     let some = folder.put(
         "metadata.jsonl",

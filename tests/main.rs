@@ -8,6 +8,7 @@ mod chunks;
 mod cli;
 mod faults;
 mod golden;
+mod index;
 mod ops;
 mod pack;
 mod search;

@@ -9,25 +9,7 @@ use embedlet::pack::{Dtype, Options, Report, pack};
 use embedlet::program::Precision;
 use serde_json::Value;
 
-use crate::support::{On, fixtures, json, load, max_abs, min_cosine, minilm};
-
-/// A folder that is gone when the test is over.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("embedlet-pack-{}-{name}", std::process::id()));
-        // Left by a run that was killed.
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use crate::support::{On, Scratch, fixtures, json, load, max_abs, min_cosine, minilm};
 
 fn options(dtype: Dtype) -> Options {
     Options { dtype, agreement: 0.97, calibration: None, prune_vocab: None, task: None, source: None }

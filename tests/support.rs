@@ -51,6 +51,24 @@ impl On {
     }
 }
 
+/// A folder that is gone when the test is over.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("embedlet-test-{}-{name}", std::process::id()));
+        // Left by a run that was killed.
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 pub fn load(dir: &Path, on: On, precision: Option<Precision>) -> Model {
     load_for(dir, on, precision, Some(Task::Embed))
 }

@@ -21,7 +21,7 @@ pub fn embed(arguments: &Arguments) -> Result<(), String> {
         options.name = folder.file_name().unwrap_or_default().to_string_lossy().into();
     }
     options.fingerprint = fingerprint(&arguments.model, arguments.task).map_err(|error| error.to_string())?;
-    let model = load(arguments)?;
+    let model = load(&arguments.model, &arguments.device, arguments.precision, arguments.task)?;
     let start = Instant::now();
     let mut said = start;
     let mut say = |progress: Progress| {

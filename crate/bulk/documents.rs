@@ -19,43 +19,12 @@ use super::encode::EMBEDDING;
 use super::parts::{Part, Rows, parts};
 use super::texts::texts;
 use crate::error::{Error, Result};
-
-/// Which columns are what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DocumentColumns {
-    /// Names, strings or whole numbers.
-    pub id: String,
-    /// Texts.
-    pub text: String,
-    /// Vectors, lists of floats of one length, if they are wanted.
-    pub vector: Option<String>,
-}
-
-impl Default for DocumentColumns {
-    fn default() -> Self {
-        Self { id: "id".into(), text: "text".into(), vector: None }
-    }
-}
-
-/// A row.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Document {
-    /// Its name.
-    pub id: String,
-    /// Its text; empty where it has only a vector.
-    pub text: String,
-    /// The column `metadata` where there is one, an object or the JSON of one, else all other columns that are not null.
-    pub metadata: Option<Map<String, Value>>,
-    /// Its vector, where those are wanted and it has one.
-    pub vector: Option<Vec<f32>>,
-    /// Where it comes from, for messages: `notes.parquet, row 7`, counted from 0.
-    pub place: String,
-}
+use crate::index::{Document, Keys};
 
 /// The documents of a file, in batches of at most 1024; after an error there are no more.
 pub struct Documents {
     path: PathBuf,
-    columns: DocumentColumns,
+    keys: Keys,
     parts: std::vec::IntoIter<Part>,
     rows: Rows,
     row: u64,
@@ -65,10 +34,10 @@ pub struct Documents {
 ///
 /// Errors name the file, and the row where it is one (`invalid-file`): columns that are not there or of types that have no JSON
 /// (binary, intervals …), rows without a name, rows with neither text nor vector.
-pub fn documents(path: &Path, columns: DocumentColumns) -> Result<Documents> {
-    let options = Options { column: columns.text.clone(), ..Options::default() };
+pub fn documents(path: &Path, keys: Keys) -> Result<Documents> {
+    let options = Options { column: keys.text.clone(), ..Options::default() };
     let parts = parts(path, &options)?.into_iter();
-    Ok(Documents { path: path.into(), columns, parts, rows: Box::new(std::iter::empty()), row: 0 })
+    Ok(Documents { path: path.into(), keys, parts, rows: Box::new(std::iter::empty()), row: 0 })
 }
 
 impl Iterator for Documents {
@@ -100,7 +69,7 @@ impl Iterator for Documents {
 
 impl Documents {
     fn read(&mut self, batch: &RecordBatch) -> Result<Vec<Document>> {
-        let DocumentColumns { id, text, vector } = &self.columns;
+        let Keys { id, text, vector } = &self.keys;
         let refuse = |reason: String| Error::file(self.path.display().to_string(), reason);
         let column = |name: &String| batch.column_by_name(name);
         let missing = |name: &String, option| refuse(format!("it has no column \"{name}\": see {option}"));

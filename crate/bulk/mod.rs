@@ -23,7 +23,7 @@ use arrow_array::RecordBatch;
 use crate::error::{Error, Result};
 use crate::model::{EmbedOptions, Model};
 
-pub use documents::{Document, DocumentColumns, Documents, documents};
+pub use documents::{Documents, documents};
 use encode::Encoder;
 use output::Output;
 use parts::Part;

@@ -68,6 +68,47 @@ pub struct Shape {
     similarity: Similarity,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Precision {
+    /// As it is parsed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Int8 => "int8",
+            Self::Binary => "binary",
+        }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Shape {
+    /// How the values of a row are kept.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// How a row and a query are compared.
+    pub fn similarity(&self) -> Similarity {
+        self.similarity
+    }
+
+    /// What an encoded row stands for; of bits, which side of zero each value is on.
+    pub(crate) fn decode(&self, row: &[u8], into: &mut Vec<f32>) {
+        match self.precision {
+            Precision::Float32 => into.extend(row.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value))),
+            Precision::Int8 => {
+                let (codes, scale) = row.split_at(self.dimensions);
+                let scale = scale.as_chunks().0.first().map_or(0.0, |scale| f32::from_le_bytes(*scale));
+                into.extend(codes.iter().map(|code| f32::from(*code as i8) * scale));
+            }
+            Precision::Binary => {
+                let is_set = |at: usize| row[at / 8] >> (7 - at % 8) & 1 == 1;
+                into.extend((0..self.dimensions).map(|at| if is_set(at) { 1.0 } else { -1.0 }));
+            }
+        }
+    }
+}
+
 impl Shape {
     /// Of vectors of 1 to [`MOST_DIMENSIONS`] values.
     pub fn new(dimensions: usize, precision: Precision, similarity: Similarity) -> Result<Self> {
