@@ -133,11 +133,11 @@ export async function openCollection(supervisor: Supervisor, shape: CollectionSh
       try {
         return await asked(opened);
       } catch (error) {
-        if (!isLost(error)) throw error;
+        if (!restore || !isLost(error)) throw error;
         // Engines that another supervisor has restarted lose their rows without a loss of the session.
         if (place?.opened === opened) place = undefined;
-        return asked(openedIn(session)).catch((error) => {
-          throw restore && isLost(error) ? new EmbedletError("runtime-crashed", "The engine was started again twice while this call ran.", { cause: error }) : error;
+        return asked(openedIn(session)).catch((cause) => {
+          throw isLost(cause) ? new EmbedletError("runtime-crashed", "The engine was started again twice while this call ran.", { cause }) : cause;
         });
       }
     });
@@ -150,6 +150,7 @@ export async function openCollection(supervisor: Supervisor, shape: CollectionSh
   return new Rows(shape, rowBytes, ask, end);
 }
 
+/** Says that the rows of a collection are gone, and nobody here has them. */
 export function lost(): EmbedletError {
   return new EmbedletError("collection-lost", "The engine was started again and the rows are gone: open another collection, or give `restore`.");
 }

@@ -3,7 +3,9 @@
 
 import { invalid, readCollectionOptions } from "../arguments.js";
 import { isLost, lost, openCollection, type Collection, type CollectionOptions, type SearchOptions } from "../collection.js";
-import type { AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "../engine.js";
+import type {
+  AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest,
+} from "../engine.js";
 import type { Made, Vectors } from "../glue.js";
 import { serve } from "../rpc.js";
 import { abortable } from "../signal.js";
