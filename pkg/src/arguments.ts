@@ -43,7 +43,7 @@ export function readSource(source: ModelSource, { revision, headers }: LoadOptio
   return { kind: "files", files };
 }
 
-function isDirectory(source: object): source is FileSystemDirectoryHandle {
+export function isDirectory(source: object): source is FileSystemDirectoryHandle {
   return "kind" in source && source.kind === "directory" && "getFileHandle" in source;
 }
 

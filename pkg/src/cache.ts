@@ -44,7 +44,6 @@ interface KeptFile {
 
 const VERSION_OF_CACHE = 2;
 const PREFIX = "embedlet models ";
-const NAME = PREFIX + VERSION_OF_CACHE;
 /** Cache keys are addresses, of which nothing is ever fetched. */
 const ROOT = "https://embedlet.invalid/";
 const MANIFEST = "?manifest";
@@ -55,13 +54,13 @@ const manifestOf = (source: string) => folderOf(source) + MANIFEST;
 const nameOf = (source: string, commit: string | undefined, path: string) =>
   folderOf(source) + (commit === undefined ? "" : `${commit}/`) + encodeURIComponent(path);
 
-/** The store of this origin, where it has one: pages without https have none. */
-export function cacheStore(): Store | undefined {
+/** The store of this origin for files of one kind, where it has one: pages without https have none. */
+export function cacheStore(prefix = PREFIX, version = VERSION_OF_CACHE): Store | undefined {
   if (!globalThis.caches) return undefined;
   // What an older release kept in another form is of no use to anybody.
   const opened = caches.keys().then(async (names) => {
-    await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== NAME).map((name) => caches.delete(name)));
-    return caches.open(NAME);
+    await Promise.all(names.filter((name) => name.startsWith(prefix) && name !== prefix + version).map((name) => caches.delete(name)));
+    return caches.open(prefix + version);
   });
   opened.catch(() => {});
   return {

@@ -22,7 +22,8 @@ export interface OpenFile {
 export interface Source {
   /** Whether a file comes from the network. */
   fetches(path: string): boolean;
-  open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined>;
+  /** `cache` is how the browser's own cache takes part in a fetch. */
+  open(path: string, signal: AbortSignal | undefined, cache?: RequestCache): Promise<OpenFile | undefined>;
   /** Bytes of a file not opened yet, where that can be learnt without reading it. */
   size(path: string, signal: AbortSignal | undefined): Promise<number | undefined>;
   /**
@@ -116,9 +117,9 @@ function urlSource(address: string, headers: Record<string, string>, newest: str
   return {
     fetches: () => true,
     ...(newest !== undefined && { pin }),
-    async open(path, signal) {
+    async open(path, signal, cache = "default") {
       const url = addressOf(await folderAt(signal), path);
-      const response = await get(url, { headers, signal: signal ?? null });
+      const response = await get(url, { headers, cache, signal: signal ?? null });
       return response && { size: lengthOf(response), chunks: resumed(url, headers, response, signal) };
     },
     async size(path, signal) {

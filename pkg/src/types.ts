@@ -353,7 +353,7 @@ export interface EncoderInfo {
  *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed), `disconnected` (of `embedlet/extension`: the document
  *    that runs the encoders is gone, or does not answer);
  *  - an index of `embedlet/search`: `index-mismatch` (something else made it), `index-version` (a newer release wrote it), `index-damaged`
- *    (its files are gone, or not what was written), `storage-full`, `storage-failed`.
+ *    (its files are gone, or not what was written), `storage-full`, `storage-failed`, `read-only` (a static index takes no changes).
  *
  * After `device-lost`, `runtime-crashed` and `disconnected` the encoder loads the model again and asks its calls once more; a call rejects with them
  * where it met them twice. After two such restarts without an answer the encoder stops, and says so.
@@ -392,4 +392,5 @@ export type ErrorCode =
   | "index-version"
   | "index-damaged"
   | "storage-full"
-  | "storage-failed";
+  | "storage-failed"
+  | "read-only";

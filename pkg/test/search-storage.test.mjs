@@ -48,7 +48,7 @@ async function live(storage, note) {
     index.close();
     index = await open(storage);
     await step(() => index.add(documentsOf("n")), of("n", "boat"));
-    await step(() => index.migrate(fakeEncoder(), { precision: "binary" }), {});
+    await step(() => index.migrate(fakeEncoder(), { precision: "binary", map: true }), {});
     await step(() => index.add(documentsOf("m")), of("m", "boat"));
     await index.export();
   } finally {

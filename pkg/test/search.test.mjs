@@ -348,10 +348,10 @@ test("open migrates an index of another model, which need not be there, across a
   commits.passages = 8;
   try {
     const abort = new AbortController();
-    await assert.rejects(open({ ...other, migrate: true, signal: abort.signal, onProgress: () => abort.abort() }), { name: "AbortError" });
+    await assert.rejects(open({ ...other, migrate: { onProgress: () => abort.abort() }, signal: abort.signal }), { name: "AbortError" });
     (await open({ storage })).close(); // as it was
     const events = [];
-    const moved = await open({ ...other, migrate: true, precision: "float32", onProgress: ({ done, total }) => events.push([done, total]) });
+    const moved = await open({ ...other, migrate: { onProgress: ({ done, total }) => events.push([done, total]) }, precision: "float32" });
     assert.ok(events.length > 1 && events.at(-1).join() === "20,20", `${events}`);
     const { precision, dimensions } = moved.stats();
     assert.deepEqual([precision, dimensions], ["float32", 24]);

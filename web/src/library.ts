@@ -65,12 +65,14 @@ export class Library {
     const { signal } = this.#abort;
     const { SearchIndex } = await import("embedlet/search");
     const options = {
-      name: NAME, encoder, signal, migrate: true,
+      name: NAME, encoder, signal,
       chunk: { size: Math.min(PASSAGE_TOKENS, encoder.info.maxTokens), by: "sentences" as const },
       lexical: () => this.#engine!(),
-      onProgress: ({ done, total }: { done: number; total: number }) => {
-        this.isMigrating = true;
-        this.onProgress({ done, total, textsPerSecond: null });
+      migrate: {
+        onProgress: ({ done, total }: { done: number; total: number }) => {
+          this.isMigrating = true;
+          this.onProgress({ done, total, textsPerSecond: null });
+        },
       },
     };
     let index: SearchIndex;

@@ -3,15 +3,25 @@
 
 import { EmbedletError } from "../errors.js";
 import { isDamage } from "./file.js";
-import { checkIdentity } from "./identity.js";
+import { checkIdentity, fits } from "./identity.js";
 import { segmentsOf, type Made, type State } from "./manifest.js";
 import { Store } from "./store.js";
 import type { IndexStorage } from "./storage.js";
 import type { SearchEncoder } from "./types.js";
-import { View, type Entry, type Unreadable } from "./view.js";
+import { View, type Entry, type QueryMap, type Unreadable } from "./view.js";
 
 /** What a commit changes; `view` is what holds from then on, where it is another. */
 export type Next = Partial<Pick<State, "made" | "parts" | "next">> & { view?: View };
+
+/** What a view is made with. */
+interface Like {
+  encoder: SearchEncoder;
+  made: Omit<Made, "rowBytes">;
+  map: QueryMap | undefined;
+}
+
+/** Says what an encoder makes, by what made the index. */
+type Identify = (stored: Made | undefined) => Promise<Omit<Made, "rowBytes">>;
 
 const GONE = "The files of the index are gone: someone has deleted them, or the browser for want of room. Add the documents again.";
 
@@ -21,8 +31,7 @@ export class Core {
   lost = 0;
   /** What was wrong with the files last. */
   problem: string | null = null;
-  #encoder: SearchEncoder;
-  #made: Omit<Made, "rowBytes">;
+  #like: Like;
   /** Undefined where the index must be read again. */
   #view: View | undefined;
   #latest!: View;
@@ -31,20 +40,18 @@ export class Core {
   #turn: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  private constructor(storage: IndexStorage, encoder: SearchEncoder, made: Omit<Made, "rowBytes">) {
+  private constructor(storage: IndexStorage, like: Like) {
     this.store = new Store(storage);
-    this.#encoder = encoder;
-    this.#made = made;
+    this.#like = like;
   }
 
-  /** `identify` says what the index is to be made with, by what made it. */
   static async open(
     storage: IndexStorage,
     encoder: SearchEncoder,
-    identify: (stored: Made | undefined) => Promise<Omit<Made, "rowBytes">>,
+    identify: Identify,
   ): Promise<Core> {
     const state = await new Store(storage).load([]);
-    const core = new Core(storage, encoder, await identify(state.parts.length > 0 ? state.made : undefined));
+    const core = new Core(storage, { encoder, ...(await likeOf(state, identify)) });
     await core.#take(state);
     core.#seen = state.generation;
     storage.listen(() => void core.current().catch(() => {}));
@@ -142,10 +149,16 @@ export class Core {
   async #take(state: State, other?: View): Promise<View> {
     this.#check();
     let view = other ?? this.#view;
-    if (state.made && state.parts.length > 0) checkIdentity(state.made, view?.made ?? this.#made);
+    let like = view ?? this.#like;
+    if (state.made && state.parts.length > 0) {
+      const { encoder, map } = like;
+      // Another has come to the end of the migration whose map this is.
+      if (map && fits(state.made, map.made)) [view, like] = [undefined, { encoder, made: state.made, map: undefined }];
+      checkIdentity(state.made, like.made);
+    }
     try {
       await view?.adopt(state);
-      if (!view || (view.isWorn && !other)) view = await View.make(view?.encoder ?? this.#encoder, view?.made ?? this.#made, state);
+      if (!view || (view.isWorn && !other)) view = await View.make(like.encoder, like.made, state, like.map);
       this.#check();
     } catch (error) {
       view?.dispose();
@@ -154,9 +167,10 @@ export class Core {
     }
     this.lost += state.lost;
     this.problem = state.problem ?? this.problem;
+    if (other !== view) other?.dispose();
     if (view !== this.#view) this.#drop();
     this.#latest = this.#view = view;
-    [this.#encoder, this.#made] = [view.encoder, view.made];
+    this.#like = { encoder: view.encoder, made: view.made, map: view.map };
     return view;
   }
 
@@ -180,5 +194,20 @@ export class Core {
     this.#closed = true;
     this.store.storage.close();
     this.#drop();
+  }
+}
+
+/** An index is opened by the model that made it, or by the one that it moves to, where there is a map. */
+async function likeOf({ made, parts, next }: State, identify: Identify): Promise<Omit<Like, "encoder">> {
+  const stored = parts.length > 0 ? made : undefined;
+  try {
+    const own = await identify(stored);
+    if (stored) checkIdentity(stored, own);
+    return { made: own, map: undefined };
+  } catch (error) {
+    const isOther = error instanceof EmbedletError && error.code === "index-mismatch";
+    if (!isOther || !stored || !next?.map) throw error;
+    checkIdentity(next.made, await identify(next.made));
+    return { made: stored, map: { ...next.map, made: next.made } };
   }
 }

@@ -66,6 +66,30 @@ export async function slice(name: string, file: Blob, start: number, bytes: numb
   return new Uint8Array(found);
 }
 
+/** Where a part of a file lies. */
+export type At = [start: number, bytes: number, checksum: number];
+
+/** Where the parts of a file lie: one after another, to its end. */
+export function layout<Part extends string>(name: string, parts: unknown, names: readonly Part[], body: number, size: number): Record<Part, At> {
+  const at = {} as Record<Part, At>;
+  let start = body;
+  for (const part of names) {
+    const [bytes, checksum = 0] = ((parts ?? {}) as Record<string, unknown[]>)[part] ?? [];
+    if (!isSize(bytes) || !isSize(checksum)) throw damaged(name);
+    at[part] = [start, bytes, checksum];
+    start += bytes;
+  }
+  if (start !== size) throw damaged(name);
+  return at;
+}
+
+/** Bytes that have their checksum. */
+export async function checked(name: string, file: Blob, ...[start, bytes, checksum]: At): Promise<Bytes> {
+  const found = await slice(name, file, start, bytes);
+  if (xxh32(found) !== checksum) throw damaged(name);
+  return found;
+}
+
 /**
  * Reads a file by `read`, which throws what {@link damaged} makes where the bytes are wrong. They are read a second time before that is
  * believed, for what follows is that documents are given up.

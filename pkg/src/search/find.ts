@@ -30,18 +30,28 @@ export interface Question {
 }
 
 /** A document by its best passage. */
-interface Found {
+export interface Found {
   entry: Entry;
   row: number;
   score: number;
 }
 
 /** Orders by score; equal ones by id, for rows depend on what was added when. */
-const byScore = (a: Found, b: Found) => b.score - a.score || (a.entry.id < b.entry.id ? -1 : 1);
+export const byScore = (a: Found, b: Found) => b.score - a.score || (a.entry.id < b.entry.id ? -1 : 1);
 
 /** Finds documents. Throws `Unreadable` where some that should be looked at cannot be read. */
-export async function find(view: View, question: Question): Promise<Hit[]> {
-  const { topK, text, holds, lexical, rerank, signal } = question;
+export function find(view: View, question: Question): Promise<Hit[]> {
+  const { text, holds, lexical, signal } = question;
+  return ranked(question, async (depth) => {
+    const found = await nearest(view, question, depth);
+    if (!lexical || text === undefined) return found;
+    return fused(found, ofDocuments(view, await lexical.search(text, holds, signal)).slice(0, depth));
+  });
+}
+
+/** The best of what `candidates` gives, as they lie in the files. Throws as {@link find} does. */
+export async function ranked(question: Question, candidates: (depth: number) => Promise<Found[]>): Promise<Hit[]> {
+  const { topK, text, lexical, rerank, signal } = question;
   const texts = new Map<Entry, string>();
   const read = async (found: readonly Found[]) => {
     const missing = found.map(({ entry }) => entry).filter((entry) => !texts.has(entry));
@@ -49,11 +59,7 @@ export async function find(view: View, question: Question): Promise<Hit[]> {
     missing.forEach((entry, i) => texts.set(entry, results[i]!));
   };
   const depth = lexical || rerank ? Math.max(topK, DEPTH) : topK;
-  let found = await nearest(view, question, depth);
-  if (lexical && text !== undefined) {
-    const words = ofDocuments(view, await lexical.search(text, holds, signal)).slice(0, depth);
-    found = fused(found, words);
-  }
+  let found = await candidates(depth);
   if (rerank && text !== undefined) {
     const best = found.slice(0, depth);
     await read(best);
@@ -73,7 +79,7 @@ export async function find(view: View, question: Question): Promise<Hit[]> {
 }
 
 /** The documents whose passages are closest. Passages are asked for until there are enough documents, or no more passages. */
-async function nearest(view: View, { vector, holds, signal }: Question, wanted: number): Promise<Found[]> {
+export async function nearest(view: View, { vector, holds, signal }: Question, wanted: number): Promise<Found[]> {
   const { vectors, precision } = view.made;
   const seen = new Set<number>();
   const best = new Map<Entry, Found>();

@@ -2,8 +2,9 @@
 // manifest, written last; whatever no manifest names is not there.
 
 import { damaged, frame, isSize, unframe } from "./file.js";
+import type { Matrix } from "./map.js";
 import type { Segment, SegmentRef, Shape } from "./segment.js";
-import type { IndexPrecision } from "./types.js";
+import type { IndexPrecision, MapQuality } from "./types.js";
 
 /** What made the vectors. Two indexes that differ here have nothing to say to each other. */
 export interface Made extends Shape {
@@ -59,11 +60,25 @@ export interface State {
   made: Made | undefined;
   parts: readonly Part[];
   /** What a migration to another model has done so far. */
-  next: { made: Made; parts: readonly Part[] } | undefined;
+  next: Migration | undefined;
   /** Documents that were committed and whose files are gone, or damaged. */
   lost: number;
   /** What was wrong with the files. */
   problem: string | null;
+}
+
+export interface Migration {
+  made: Made;
+  parts: readonly Part[];
+  /** By which queries of that model are answered meanwhile. */
+  map: StoredMap | undefined;
+}
+
+/** A map from the vectors of an index to those of the model that it moves to, in a file of its own. */
+export interface StoredMap {
+  ref: SegmentRef;
+  matrix: Matrix;
+  quality: MapQuality;
 }
 
 export function segmentsOf({ parts, next }: Pick<State, "parts" | "next">): Segment[] {
@@ -82,11 +97,11 @@ export interface Manifest {
   generation: number;
   made: Made;
   segments: Named[];
-  next: { made: Made; segments: Named[] } | null;
+  next: { made: Made; segments: Named[]; map?: SegmentRef | null } | null;
 }
 
 export const manifestOf = (generation: number) => `manifest-${generation}`;
-export const isOurs = (name: string) => /^(manifest|segment)-/.test(name);
+export const isOurs = (name: string) => /^(manifest|segment|map)-/.test(name);
 
 /** The generation of a manifest, by its name. */
 export function generationOf(name: string): number | undefined {
@@ -101,7 +116,7 @@ export function makeManifest({ generation, made, parts, next }: State): Blob {
       documents,
       removed: documents < segment.documents ? toBase64(removed) : null,
     }));
-  const other = next ? { made: next.made, segments: named(next.parts) } : null;
+  const other = next ? { made: next.made, segments: named(next.parts), map: next.map?.ref ?? null } : null;
   return frame({ kind: "manifest", generation, made, segments: named(parts), next: other }).file;
 }
 
@@ -109,7 +124,7 @@ export async function readManifest(name: string, file: Blob): Promise<Manifest> 
   const { header, body } = await unframe(name, file);
   const { kind, generation, made, segments, next } = header as Record<string, never> & Partial<Manifest>;
   const good = kind === "manifest" && body === file.size && generation === generationOf(name) && isMade(made) && isSegments(segments);
-  if (!good || !(next === null || (isMade(next?.made) && isSegments(next?.segments)))) throw damaged(name);
+  if (!good || !(next === null || (isMade(next?.made) && isSegments(next?.segments) && isMap(next?.map)))) throw damaged(name);
   return header as unknown as Manifest;
 }
 
@@ -132,6 +147,12 @@ function isSegments(segments: Named[] | undefined): boolean {
     const numbers = [bytes, checksum, documents].every(isSize);
     return isText(name) && /^segment-[\w-]{1,60}$/.test(name) && numbers && (removed === null || isText(removed));
   });
+}
+
+/** Other releases' manifests have none. */
+function isMap(map: SegmentRef | null | undefined): boolean {
+  if (map === undefined || map === null) return true;
+  return typeof map === "object" && isText(map.name) && /^map-[\w-]{1,60}$/.test(map.name) && [map.bytes, map.checksum].every(isSize);
 }
 
 /** What a manifest says of a segment that is there. */

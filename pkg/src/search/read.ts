@@ -7,7 +7,7 @@ import type { Bytes } from "./file.js";
 import { fits } from "./identity.js";
 import type { Made } from "./manifest.js";
 import type { Predicate } from "./metadata.js";
-import type { Segment } from "./segment.js";
+import type { Kept, Segment } from "./segment.js";
 import type { StoredDocument } from "./types.js";
 import { readAll, Unreadable, type Entry } from "./view.js";
 
@@ -21,8 +21,10 @@ export interface Reading {
   signal: AbortSignal | undefined;
 }
 
+export type Stored = AsyncGenerator<StoredDocument, void, undefined>;
+
 /** All documents for which `holds`, in the order of the files, so that no part of these is read twice. */
-export async function* documents(core: Core, reading: Reading): AsyncGenerator<StoredDocument, void, undefined> {
+export async function* documents(core: Core, reading: Reading): Stored {
   const { state, made, documents } = await core.current();
   const order = new Map(state.parts.map(({ segment }, i) => [segment, i]));
   const placeOf = ({ segment }: Entry) => order.get(segment) ?? 0;
@@ -38,6 +40,15 @@ export async function* documents(core: Core, reading: Reading): AsyncGenerator<S
       reading.signal?.throwIfAborted();
       yield document;
     }
+  }
+}
+
+/** The documents of a segment that stays as it is. */
+export async function* documentsOf(segment: Segment, made: Made, { vectors, holds, signal }: Reading): Stored {
+  const rows = vectors ? new Rows() : undefined;
+  for (const [index, [id, metadata]] of segment.entries.entries()) {
+    signal?.throwIfAborted();
+    if (!holds || holds(metadata)) yield stored({ id, metadata, segment, index }, made, rows);
   }
 }
 
@@ -58,7 +69,9 @@ async function read(core: Core, made: Made, ids: readonly string[], { vectors, h
     signal?.throwIfAborted();
     const view = await core.current();
     const { state } = view;
-    if (vectors && !fits(view.made, made)) throw new EmbedletError("index-mismatch", "The index moved to another model while it was read: begin again.");
+    if (vectors && !fits(view.made, made)) {
+      throw new EmbedletError("index-mismatch", "The index moved to another model while it was read: begin again.");
+    }
     const entries = ids.flatMap((id) => view.documents.get(id) ?? []).filter(({ metadata }) => !holds || holds(metadata));
     try {
       return await readAll(entries, (entry) => stored(entry, made, vectors ? rows : undefined), (entry) => entry);
@@ -70,7 +83,7 @@ async function read(core: Core, made: Made, ids: readonly string[], { vectors, h
 }
 
 /** A document as it lies where it lies now; a commit may move it meanwhile. */
-async function stored({ id, metadata, segment, index }: Entry, made: Made, rows: Rows | undefined): Promise<StoredDocument> {
+async function stored({ id, metadata, segment, index }: Kept, made: Made, rows: Rows | undefined): Promise<StoredDocument> {
   const [first, count] = segment.passagesOf(index);
   const text = await segment.text(index);
   const passages = Array.from({ length: count }, async (_, p) => {

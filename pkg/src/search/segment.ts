@@ -2,7 +2,7 @@
 // are removed later are marked so by the manifest.
 
 import { xxh32 } from "../xxh32.js";
-import { damaged, frame, isDamage, isSize, parsed, readFile, slice, unframe, type Bytes } from "./file.js";
+import { checked, damaged, frame, isDamage, isSize, layout, parsed, readFile, unframe, type At, type Bytes } from "./file.js";
 import { checkMetadata } from "./metadata.js";
 import type { IndexStorage } from "./storage.js";
 import type { Metadata } from "./types.js";
@@ -83,7 +83,7 @@ export class Segment {
     readonly records: Uint32Array<ArrayBuffer>,
     readonly places: Uint32Array<ArrayBuffer>,
     rows: Bytes,
-    readonly at: Record<(typeof EAGER | typeof LAZY)[number], [start: number, bytes: number, checksum: number]>,
+    readonly at: Record<(typeof EAGER | typeof LAZY)[number], At>,
   ) {
     const { name } = ref;
     this.documents = entries.length;
@@ -113,7 +113,7 @@ export class Segment {
       const { documents, passages, dimensions, rowBytes, vectors } = header;
       if (!isSize(documents) || !isSize(passages)) throw damaged(name);
       if (dimensions !== shape.dimensions || rowBytes !== shape.rowBytes || vectors !== shape.vectors) throw damaged(name);
-      const at = layout(name, header.parts, body, file.size);
+      const at = layout(name, header.parts, [...EAGER, ...LAZY], body, file.size);
       const numbers = 4 * (RECORD * documents + PLACE * passages);
       const floats = shape.vectors ? 4 * shape.dimensions * passages : 0;
       if (at.records[1] + at.places[1] !== numbers || at.places[1] !== 4 * PLACE * passages) throw damaged(name);
@@ -198,26 +198,6 @@ export class Segment {
       return readFile(this.storage, name, (file) => checked(name, file, start, bytes, checksum));
     });
   }
-}
-
-async function checked(name: string, file: Blob, start: number, bytes: number, checksum: number): Promise<Bytes> {
-  const found = await slice(name, file, start, bytes);
-  if (xxh32(found) !== checksum) throw damaged(name);
-  return found;
-}
-
-/** Where the parts lie: one after another, to the end of the file. */
-function layout(name: string, parts: unknown, body: number, size: number): Segment["at"] {
-  const at: Record<string, [number, number, number]> = {};
-  let start = body;
-  for (const part of [...EAGER, ...LAZY]) {
-    const [bytes, checksum = 0] = ((parts ?? {}) as Record<string, unknown[]>)[part] ?? [];
-    if (!isSize(bytes) || !isSize(checksum)) throw damaged(name);
-    at[part] = [start, bytes, checksum];
-    start += bytes;
-  }
-  if (start !== size) throw damaged(name);
-  return at as Segment["at"];
 }
 
 function entriesOf(name: string, bytes: Bytes, documents: number): [string, Metadata | null][] {

@@ -3,10 +3,13 @@
 import { EmbedletError } from "../errors.js";
 import { isDamage, readFile } from "./file.js";
 import {
-  generationOf, isOurs, makeManifest, manifestOf, Part, partOf, readManifest, segmentsOf, type Made, type Manifest, type Named, type State,
+  generationOf, isOurs, makeManifest, manifestOf, Part, partOf, readManifest, segmentsOf, type Made, type Manifest, type Migration, type Named,
+  type State, type StoredMap,
 } from "./manifest.js";
+import { makeMap, readMap, type Matrix } from "./map.js";
 import { makeSegment, Segment, type Fresh, type Kept } from "./segment.js";
 import { guarded, type IndexStorage } from "./storage.js";
+import type { MapQuality } from "./types.js";
 
 /** Most passages of a segment, so that the parts that are read as a whole stay small. */
 const MOST_PASSAGES = 32_768;
@@ -71,8 +74,15 @@ export class Store {
     const lost = documents(segments) - documents(parts);
     const problem = lost > 0 ? `${lost} documents of the index are lost: their files are gone, or damaged.` : null;
     // What a migration has not got any more, it makes again.
-    const other = next ? { made: next.made, parts: await this.#open(next.segments, next.made, known) } : undefined;
+    const other = next ? await this.#migration(next, made, known) : undefined;
     return { generation, made, parts, next: other, lost, problem };
+  }
+
+  async #migration({ made, segments, map }: NonNullable<Manifest["next"]>, from: Made, known: readonly Segment[]): Promise<Migration> {
+    const read = map && readMap(this.storage, map, made.dimensions, from.dimensions).catch((error) => {
+      if (!isDamage(error)) throw error;
+    });
+    return { made, parts: await this.#open(segments, made, known), map: (await read) ?? undefined };
   }
 
   /** Those of the segments that can be opened. */
@@ -112,6 +122,15 @@ export class Store {
     return [...left.slice(taken), ...written];
   }
 
+  /** Writes the map of a migration. */
+  async writeMap(generation: number, matrix: Matrix, quality: MapQuality): Promise<StoredMap> {
+    const { file, checksum } = makeMap(matrix, quality);
+    const ref = { name: `map-${generation}-${checksum.toString(16)}`, bytes: file.size, checksum };
+    let stored: StoredMap | undefined;
+    await this.#write(ref.name, file, async () => (stored = await readMap(this.storage, ref, matrix.rows, matrix.columns)));
+    return stored!;
+  }
+
   /** The commit: from here on the index is `state`. */
   async save(state: State): Promise<void> {
     const name = manifestOf(state.generation);
@@ -123,7 +142,7 @@ export class Store {
    * is given twice. What cannot be deleted is the next writer's.
    */
   async collect(state: State): Promise<void> {
-    const used = new Set(segmentsOf(state).map(({ ref }) => ref.name));
+    const used = new Set(segmentsOf(state).map(({ ref }) => ref.name).concat(state.next?.map?.ref.name ?? []));
     const names = await this.storage.list().catch(() => []);
     for (const name of names) {
       if (!isOurs(name) || used.has(name) || (generationOf(name) ?? 0) >= state.generation) continue;

@@ -48,26 +48,37 @@ export interface IndexOptions {
 
 /** Options of `SearchIndex.open`. */
 export interface OpenOptions extends IndexOptions {
-  /** Names the index among those of this origin. */
-  name: string;
+  /** Names the index among those of this origin. A static index needs none. */
+  name?: string;
   encoder: SearchEncoder;
   /**
    * Where the index is kept: in the origin's private file system (`"opfs"`), for as long as this object lives (`"memory"`), or in memory
-   * from what `export` gave. Default `"opfs"`.
+   * from what `export` gave. Or a static index, which is only read: the address of its folder on a host, or a handle of the folder. Default
+   * `"opfs"`.
    */
-  storage?: "opfs" | "memory" | FileBytes | IndexStorage;
+  storage?: "opfs" | "memory" | FileBytes | IndexStorage | URL | FileSystemDirectoryHandle;
+  /** Of a static index in cells: bytes of files that stay in memory between searches. Default 128 MB. */
+  memory?: number;
   /** How texts are cut into passages. Default: as `encoder.chunk` does. */
   chunk?: ChunkOptions;
   /** Makes an empty full-text engine, for `hybrid` searches: `() => new MiniSearch({ fields: ["text"] })`. */
   lexical?: () => LexicalEngine;
   /**
    * Where another model made the index: embeds all texts with this one, as `migrate` does, before the promise resolves. The other model
-   * need not be there. Default `false`: such an index is refused.
+   * need not be there. `onProgress` is called after every commit of that, with documents. Default `false`: such an index is refused.
    */
-  migrate?: boolean;
+  migrate?: boolean | Pick<WorkOptions, "onProgress">;
   signal?: AbortSignal;
-  /** Called after every commit of such a migration, with documents. */
-  onProgress?: WorkOptions["onProgress"];
+  /** Called with the bytes of a static index that are wanted before it is open. */
+  onProgress?: (event: TransferProgress) => void;
+}
+
+/** Bytes that have come, of those that are waited for. */
+export interface TransferProgress {
+  /** So far, of all files together. */
+  loaded: number;
+  /** Of the files that are known to be wanted. */
+  total: number;
 }
 
 /** A full-text engine such as MiniSearch. Its documents are passages, with a number and a text. */
@@ -77,12 +88,33 @@ export interface LexicalEngine {
   search(query: string, options: { filter: (result: { id: number }) => boolean }): { id: number }[];
 }
 
-/** Options of `add`, `update`, `remove`, `compact` and `migrate`. */
+/** Options of `add`, `update`, `remove` and `compact`. */
 export interface WorkOptions {
   /** Gives the work up: the promise rejects with the signal's reason. What was committed stays. */
   signal?: AbortSignal;
   /** Called after every commit, with documents. */
   onProgress?: (event: { done: number; total: number }) => void;
+}
+
+/** Options of `migrate`. */
+export interface MigrateOptions extends IndexOptions, Pick<WorkOptions, "signal"> {
+  /**
+   * Lets the new model's queries be answered at once, by a map of the stored vectors onto those of the new model, which is fitted to a sample
+   * of the texts (default 2,000 passages), until all texts are embedded again. Both models must compare by cosine. Default `false`.
+   */
+  map?: boolean | { sample: number };
+  /** Called after every commit, with documents; with `map` also before the map is used, so that an abort then leaves the old model to answer. */
+  onProgress?: (event: { done: number; total: number; map?: MapQuality }) => void;
+}
+
+/** How good the map of a migration is, measured on a fifth of the sample, to which it was not fitted. */
+export interface MapQuality {
+  /** Passages that were embedded for it. */
+  sample: number;
+  /** Of mapped vectors and those of the new model, on average. */
+  cosine: number;
+  /** What share of the ten of these that are nearest to one of them, by the new model, is nearest by mapped vectors too. */
+  agreement: number;
 }
 
 /** A value that metadata is compared with. */
@@ -121,7 +153,14 @@ export interface SearchOptions {
   hybrid?: boolean;
   /** Orders the best hundred passages once more. */
   rerank?: Reranker;
+  /**
+   * Of a static index in cells: how many cells are looked at, of those that are nearest; `Infinity` finds what comparing with everything
+   * does. Where fewer than `topK` documents are found, up to four times as many. Default: as the index was measured with (`stats().cells`).
+   */
+  probes?: number;
   signal?: AbortSignal;
+  /** Of a static index in cells: called with the bytes that the search waits for. */
+  onProgress?: (event: TransferProgress) => void;
 }
 
 /** A document that was found, by its best passage. */
@@ -140,13 +179,17 @@ export interface Hit {
 export interface ReadOptions {
   /** Gives the vectors of the passages too. Default `false`. */
   vectors?: boolean;
+  /** Gives the reading up: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /** A document as the index holds it. */
 export interface StoredDocument {
+  /** As it was added. */
   id: string;
+  /** The whole text; empty where there was none beside a `vector`. */
   text: string;
+  /** As it was added. */
   metadata: Metadata | null;
   /** Where they are in the text, `text.slice(start, end)`, in its order. */
   passages: StoredPassage[];
@@ -154,7 +197,9 @@ export interface StoredDocument {
 
 /** A passage of a {@link StoredDocument}. */
 export interface StoredPassage {
+  /** In UTF-16 units of the text. */
   start: number;
+  /** Behind its last. */
   end: number;
   /**
    * As the model gave it, where the index keeps that (`rescore`); else what its row stands for: of length 1 where the model compares by
@@ -183,4 +228,10 @@ export interface IndexStats {
   lost: number;
   /** What was wrong with the files when they were opened; `null` where all was well. */
   problem: string | null;
+  /** While queries are answered by the map of a migration: how good it is. */
+  map?: MapQuality;
+  /** Of a static index: bytes that have come from the network. */
+  fetched?: number;
+  /** Of a static index in cells: how many, and what share of the ten nearest so many of them have, as it was measured. */
+  cells?: { count: number; probes: number; recall: [probes: number, share: number][] };
 }

@@ -5,7 +5,7 @@ import { EmbedletError } from "../errors.js";
 import type { Collection } from "../collection.js";
 import { isDamage } from "./file.js";
 import type { Predicate } from "./metadata.js";
-import { segmentsOf, type Made, type State } from "./manifest.js";
+import { segmentsOf, type Made, type State, type StoredMap } from "./manifest.js";
 import type { Hash, Segment } from "./segment.js";
 import type { Metadata, SearchEncoder } from "./types.js";
 
@@ -19,6 +19,12 @@ export interface Entry {
   readonly row: number;
   readonly passages: number;
   alive: boolean;
+}
+
+/** How queries of another model are asked of an index that moves to it. */
+export interface QueryMap extends Pick<StoredMap, "matrix" | "quality"> {
+  /** What the model's own vectors will be made with. */
+  made: Made;
 }
 
 /** Removed rows that a scan may have, whatever else it has. */
@@ -43,17 +49,19 @@ export class View {
     readonly made: Made,
     /** The commit that this is. */
     public state: State,
+    /** Where the encoder is not the model that made the index. */
+    readonly map: QueryMap | undefined,
   ) {}
 
   /** Brings an index into memory. The row size of `made` is the scan's to say. */
-  static async make(encoder: SearchEncoder, made: Omit<Made, "rowBytes">, state: State): Promise<View> {
+  static async make(encoder: SearchEncoder, made: Omit<Made, "rowBytes">, state: State, map?: QueryMap): Promise<View> {
     const { dimensions, precision, similarity } = made;
     let view: View | undefined;
     const restore = async (collection: Collection) => {
       if (view) await view.#restore(collection);
     };
     const collection = await encoder.collection({ dimensions, precision, similarity, restore });
-    view = new View(encoder, { ...made, rowBytes: collection.rowBytes }, { ...state, parts: [] });
+    view = new View(encoder, { ...made, rowBytes: collection.rowBytes }, { ...state, parts: [] }, map);
     view.#collection = collection;
     try {
       await view.adopt(state);

@@ -2,6 +2,7 @@
 // done. Vectors are made outside of the commit; what has changed meanwhile is looked at again.
 
 import { invalid } from "../arguments.js";
+import { EmbedletError } from "../errors.js";
 import { pause } from "../pause.js";
 import type { ChunkOptions } from "../types.js";
 import { pack } from "./archive.js";
@@ -81,6 +82,10 @@ async function planOf(
   const hash = isNew ? hashOf(text, vector, chunk) : old!.segment.hash(old!.index);
   if (entry && isSame(entry, hash)) {
     return JSON.stringify(entry.metadata) === JSON.stringify(metadata) ? undefined : { id, metadata, hash };
+  }
+  if (view.map) {
+    const reason = "This index moves to another model, and has vectors of the old one until then";
+    throw new EmbedletError("index-mismatch", `${reason}: add documents when \`migrate\` has ended.`);
   }
   const passages = vector ? [{ start: 0, end: text.length }] : await passagesOf(view, text, chunk, signal);
   return { id, text, metadata, vector, hash, passages };
