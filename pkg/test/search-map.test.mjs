@@ -188,6 +188,24 @@ test("after a crash the new encoder alone opens the index, and ends the migratio
   assert.deepEqual([...storage.files.keys()].filter((name) => name.startsWith("map")), [], "the map goes with the old vectors");
 });
 
+test("open with `migrate` ends a migration by a map at once", async () => {
+  const storage = faultyStorage();
+  const rotation = await polarFactor(matrixOf(24, 16, 11));
+  const first = await open({ storage });
+  await first.add(corpus(60));
+  const expected = ids(await first.search("w3 w4 w5"));
+  const abort = new AbortController();
+  const onProgress = ({ map }) => map && abort.abort(new Error("gone"));
+  await assert.rejects(first.migrate(turned(rotation), { map: true, signal: abort.signal, onProgress }), /gone/);
+  first.close();
+  const index = await open({ encoder: turned(rotation), storage, migrate: true });
+  const { map, dimensions, documents } = index.stats();
+  assert.deepEqual([map, dimensions, documents], [undefined, 24, 60]);
+  assert.deepEqual(ids(await index.search("w3 w4 w5")), expected);
+  await assert.rejects(open({ storage }), refused("index-mismatch"));
+  await assert.rejects(open({ storage: new URL("https://host.example/index/"), migrate: true }), refused("read-only"));
+});
+
 test("a map that is damaged, or gone, is fitted again", async () => {
   const rotation = await polarFactor(matrixOf(16, 16, 11));
   for (const spoil of ["flip", "cut", "delete"]) {

@@ -119,7 +119,7 @@ test("the storage card has what is kept, and deletes it", async () => {
   const [weights, texts] = await kept().locator(".muted").allTextContents();
   assert.match(weights, /^2\d\.\d MB$/);
   assert.match(texts, /^10 texts, [\d.]+ kB$/);
-  assert.match(await page.locator("#storage-card").textContent(), /[\d.]+ MB in all, of [\d.]+ MB that the browser allows\. The browser may delete it/);
+  assert.match(await page.locator("#storage-card").textContent(), /[\d.]+ MB in all, of [\d.]+ [MG]B that the browser allows\. The browser may delete it/);
 
   await page.getByRole("button", { name: "Ask the browser to keep it" }).click();
   await page.getByRole("button", { name: "The browser will not promise that" }).waitFor(); // without a head nobody is asked

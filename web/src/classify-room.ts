@@ -37,7 +37,7 @@ export function classifyRoom(room: HTMLElement, failed: (error: unknown) => void
   room.replaceChildren(
     element("p", { class: "muted" }, "Give each label a few examples in your own words: every text below is sorted by them. A trained head "
       + "is worth it from eight examples a label. A model that was made to classify has labels of its own."),
-    element("label", {}, "Sort by ", method),
+    element("label", { class: "field-label" }, "Sort by ", method),
     examples, element("label", { class: "field-label", for: "to-classify" }, "Texts to sort, one per line"), texts, status, list);
   let encoder: Encoder | null = null;
   let head: { of: string; made: TrainedHead } | null = null;
@@ -47,7 +47,8 @@ export function classifyRoom(room: HTMLElement, failed: (error: unknown) => void
   function missing(lines: string[], labels: Map<string, string[]>): string {
     if (encoder === null) return "The model is not loaded yet.";
     if (lines.length === 0) return "Write a text to sort.";
-    if (method.value === "own") return encoder.info.task === "classify" ? "" : "This model has no labels of its own: load one that classifies, under Model.";
+    if (method.value === "own") return encoder.info.task === "classify" ? ""
+      : "This model has no labels of its own: load one that classifies, under Model.";
     if (labels.size < 2) return "Give at least two labels an example each.";
     const isShort = method.value === "trained" && [...labels.values()].some((list) => list.length < 2);
     return isShort ? "Training needs two examples or more of each label." : "";

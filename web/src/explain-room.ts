@@ -15,7 +15,8 @@ export function explainRoom(room: HTMLElement, failed: (error: unknown) => void)
   const later = debounce(PAUSE_MS, () => void run());
   const text = element("textarea", { id: "to-explain", rows: 3, maxlength: LONGEST, spellcheck: "false", oninput: later },
     "The courier left my parcel with a neighbour who is on holiday.");
-  const other = element("textarea", { id: "explain-against", rows: 2, maxlength: LONGEST, spellcheck: "false", oninput: later }, "Where is my delivery?");
+  const other = element("textarea", { id: "explain-against", rows: 2, maxlength: LONGEST, spellcheck: "false", oninput: later },
+    "Where is my delivery?");
   const status = element("p", { class: "muted status" });
   const marked = element("p", { class: "marked" });
   const words = element("ol", { class: "words", "aria-label": "Words that matter most" });

@@ -8,6 +8,7 @@ export const plural = (value: number, one: string, many = `${one}s`): string => 
 
 /** Decimal units, as file sizes on the model hub are given. */
 export function megabytes(bytes: number): string {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
   return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 

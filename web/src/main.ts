@@ -32,7 +32,10 @@ const ROOMS: Record<string, (panel: HTMLElement) => Promise<Room | void>> = {
   "room-classify": async (panel) => (await import("./classify-room.js")).classifyRoom(panel, fail),
   "room-compare": async (panel) => (await import("./compare-room.js")).compareRoom(panel, fail),
   "room-explain": async (panel) => (await import("./explain-room.js")).explainRoom(panel, fail),
-  "room-texts": async (panel) => (texts = (await import("./texts-room.js")).textsRoom(panel, library, { failed: fail, changed: () => void index() })),
+  "room-texts": async (panel) => {
+    const { textsRoom } = await import("./texts-room.js");
+    return (texts = textsRoom(panel, library, { failed: fail, changed: () => void index() }));
+  },
   "room-map": async (panel) => (await import("./map-room.js")).mapRoom(panel, library, fail),
   "room-bench": async (panel) => (await import("./bench.js")).benchRoom(panel, () => model),
 };

@@ -20,7 +20,7 @@ interface Grouping { labels: Uint32Array; names: string[] }
 /** A text as it is saved. */
 type Row = Record<"title" | "text" | "source" | "x" | "y" | "cluster" | "topic", string | number>;
 
-const COMPONENTS = "principal components";
+const COMPONENTS = "components";
 const CHOICES = [2, 3, 4, 5, 6, 8, 10, 12, 16, 24];
 /** Titles of a list that are shown; a page of thousands serves nobody. */
 const LISTED = 200;

@@ -27,7 +27,9 @@ export function storageCard(library: Library, forget: () => Promise<void>) {
     const kept: Kept[] = [
       ...(served === null ? [] : [{ name: "this page's model", bytes: served, remove: offline.forgetServed }]),
       ...models.map(({ source, bytes }) => ({ name: source, bytes, remove: () => Encoder.cache.delete(source) })),
-      ...(library.bytes === 0 ? [] : [{ name: "the texts and their vectors", bytes: library.bytes, about: plural(library.size, "text"), remove: forget }]),
+      ...(library.bytes === 0 ? [] : [{
+        name: "the texts and their vectors", bytes: library.bytes, about: plural(library.size, "text"), remove: forget,
+      }]),
     ];
     const hasModel = served !== null || models.length > 0;
     status.textContent = !offline.isServed() ? "The browser stores nothing for this page, so it needs its network."

@@ -11,16 +11,13 @@ const MAX_FILE_BYTES = 20e6;
 
 export function textsRoom(room: HTMLElement, library: Library, actions: { failed(error: unknown): void; changed(): void }) {
   const paste = element("textarea", { id: "paste", rows: 6, "aria-describedby": "paste-help" });
-  const files = element("input", { id: "files", type: "file", multiple: true, accept: FILE_TYPES.join(), class: "visually-hidden", onchange: () => {
-    const chosen = [...(files.files ?? [])];
-    files.value = ""; // so that choosing the same file again is a change again
-    void takeFiles(chosen);
-  } });
+  const accept = FILE_TYPES.join();
+  const files = element("input", { id: "files", type: "file", multiple: true, accept, class: "visually-hidden", onchange: takeChosen });
   const status = element("p", { id: "texts-status", class: "status", role: "status" });
   const kept = element("p", { id: "texts-kept", class: "muted" });
   const sources = element("ul", { id: "sources", class: "sources" });
-  const forget = element("button", { type: "button", id: "forget-texts", class: "quiet", onclick: () => gone(() => library.forget(), "Your texts are forgotten.") },
-    "Forget my texts");
+  const forget = element("button", { type: "button", id: "forget-texts", class: "quiet",
+    onclick: () => gone(() => library.forget(), "Your texts are forgotten.") }, "Forget my texts");
   room.replaceChildren(
     element("label", { class: "field-label", for: "paste" }, "Paste texts"), paste,
     element("p", { id: "paste-help", class: "muted" }, "Blank lines part one text from the next; without any, every line is a text."),
@@ -108,6 +105,12 @@ export function textsRoom(room: HTMLElement, library: Library, actions: { failed
     }
     void takeText(paste.value, "Pasted text");
     paste.value = "";
+  }
+
+  function takeChosen(): void {
+    const chosen = [...(files.files ?? [])];
+    files.value = ""; // so that choosing the same file again is a change again
+    void takeFiles(chosen);
   }
 
   update();

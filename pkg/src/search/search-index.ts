@@ -53,17 +53,17 @@ export class SearchIndex {
   static async open(options: OpenOptions): Promise<SearchIndex> {
     const names = ["name", "encoder", "storage", "memory", "chunk", "lexical", "migrate", "signal", "onProgress"] as const;
     checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, ...names]);
-    const { name, encoder, storage = "opfs", memory, chunk = {}, lexical, migrate: moves = false, signal } = options;
+    const { name, encoder, storage = "opfs", memory, chunk = {}, lexical, migrate: migration = false, signal } = options;
     checkIndexOptions(options);
     if (memory !== undefined && !isCount(memory)) throw invalid("`memory` must be a positive whole number of bytes.");
     if (lexical !== undefined && typeof lexical !== "function") throw invalid("`lexical` must be a function that makes a full-text engine.");
-    if (typeof moves !== "boolean") {
-      if (typeof moves !== "object" || moves === null) throw invalid("`migrate` must be true or false, or an object with `onProgress`.");
-      checkNames("`migrate` of SearchIndex.open", moves, ["onProgress"]);
+    if (typeof migration !== "boolean" && (typeof migration !== "object" || migration === null)) {
+      throw invalid("`migrate` must be true, false, or an object with `onProgress`.");
     }
+    if (typeof migration === "object") checkNames("`migrate` of SearchIndex.open", migration, ["onProgress"]);
     signal?.throwIfAborted();
     if (isStatic(storage)) {
-      if (moves !== false) throw invalid("A static index cannot be migrated: build it again.");
+      if (migration !== false) throw new EmbedletError("read-only", "A static index is embedded anew where it is built: nothing is migrated here.");
       const { index, folder } = await openStatic(storage, options);
       return new SearchIndex(index, options, folder);
     }
@@ -75,10 +75,10 @@ export class SearchIndex {
       core = await Core.open(place, encoder, async (stored) => {
         try {
           const own = await identify(encoder, options, stored, signal);
-          if (stored) checkIdentity(stored, own);
+          if (stored && migration !== false) checkIdentity(stored, own);
           return own;
         } catch (error) {
-          if (moves === false || !stored || !(error instanceof EmbedletError) || error.code !== "index-mismatch") throw error;
+          if (migration === false || !stored || !(error instanceof EmbedletError) || error.code !== "index-mismatch") throw error;
           isForeign = true;
           return stored;
         }
@@ -86,8 +86,8 @@ export class SearchIndex {
       // Of a file there is another copy where it came from: a part of it is no index.
       if (core.problem !== null && isFile(storage)) throw new EmbedletError("index-damaged", core.problem);
       const wishes = Object.fromEntries(INDEX_OPTIONS.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
-      const heard = moves === true ? {} : moves;
-      if (isForeign) await migrate(core, encoder, { ...wishes, ...heard, ...(signal && { signal }) }, chunk);
+      const work = { ...(typeof migration === "object" && migration), ...(signal && { signal }) };
+      if (isForeign) await migrate(core, encoder, { ...wishes, ...work }, chunk);
       return new SearchIndex(core, options);
     } catch (error) {
       core?.close();
