@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use embedlet::Error;
+use embedlet::bulk;
 use embedlet::index::bench::{self, Mixture};
 use embedlet::index::{self, Document, Index, Keys, Lines, MOST_BYTES, Options, Report, Stage};
 use embedlet::model::{EmbedOptions, Kind, Model};
@@ -97,6 +98,33 @@ fn documents(made: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
         entries.into_iter().for_each(|(id, _)| assert!(ids.insert(id)));
     }
     ids
+}
+
+#[test]
+fn files_of_rows_and_vectors_have_the_index_of_their_texts() {
+    let (scratch, model) = (Scratch::new("index-rows"), model());
+    let input = fixtures().join("index/documents.jsonl");
+    let written = scratch.0.join("rows");
+    bulk::run(&model, &[input], &written, &bulk::Options::default(), &mut |_| Ok(())).unwrap();
+    let found = std::fs::read_dir(&written).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    assert_eq!(found.len(), 1);
+    let keys = Keys { vector: Some("embedding".into()), ..Keys::default() };
+    let out = scratch.0.join("index");
+    build(&model, bulk::documents(&found[0], keys).unwrap(), &out, &options()).unwrap();
+    let segments = |folder: &Path| {
+        let files = files(folder).into_iter().filter(|(name, _)| name.starts_with("segment-"));
+        let number = |name: &str| name.split('-').nth(2).unwrap().parse::<u32>().unwrap();
+        files.map(|(name, file)| (number(&name), file)).collect::<BTreeMap<_, _>>()
+    };
+    let (made, expected) = (segments(&out), segments(&fixtures().join("index/notes")));
+    assert_eq!(made.len(), expected.len());
+    for (made, expected) in made.values().zip(expected.values()) {
+        let (made, expected) = (parts(made, &PARTS).1, parts(expected, &PARTS).1);
+        // The records say that vectors came with the documents.
+        for (part, name) in PARTS.iter().enumerate().filter(|(_, name)| **name != "records") {
+            assert!(made[part] == expected[part], "{name}");
+        }
+    }
 }
 
 #[test]

@@ -59,7 +59,7 @@ test("links of the repository lead somewhere", async () => {
 
 test("command lines are those of the command line", async () => {
   const source = await readFile(new URL("crate/arguments.rs", ROOT), "utf8");
-  const files = (await readdir(new URL("crate/", ROOT))).filter((name) => name.endsWith(".rs"));
+  const files = (await readdir(new URL("crate/", ROOT), { recursive: true })).filter((name) => name.endsWith(".rs"));
   const sources = await Promise.all(files.map((name) => readFile(new URL(`crate/${name}`, ROOT), "utf8")));
   const helpOf = (text) => /const HELP: &str = "\\\n(.*?)\n";/s.exec(text)?.[1] ?? "";
   const verbs = new Set([...helpOf(source).split("\nverbs\n")[1].split("\n\n")[0].matchAll(/^ {4}([a-z-]+)/gm)].map(([, verb]) => verb));
