@@ -382,7 +382,8 @@ test("after one load the page asks for nothing, works without its server, and th
     await tab(page, "Your texts").click();
     await page.getByLabel("Paste texts").fill("A third one.");
     await adds(page, 1, () => page.getByRole("button", { name: "Add these texts" }).click());
-    assert.deepEqual(brief.requests, []);
+    // The browser itself looks for a newer service worker, at a time of its own after a visit.
+    assert.deepEqual(brief.requests.filter((path) => !path.endsWith("/sw.js")), []);
 
     await brief.close();
     await page.context().setOffline(true);
