@@ -73,6 +73,8 @@ embed
                             most tokens of a chunk, tokens that neighbours share, and where texts are cut
 
 embed, with FILES (.parquet, .jsonl, .ndjson, .arrow) or --ipc
+    FILES, DIR              paths, or with the feature object-store URLs: s3://, gs://, az://, abfss://, https:// (to read).
+                            A URL that ends in / or has a * behind its last / stands for all files there
     --column NAME           the column of texts (text)
     --keep A,B              the columns that go through; all unless said otherwise
     --out DIR               where Parquet files go to; what is there whole is left as it is

@@ -1,7 +1,7 @@
 //! `embedlet bench`: how fast a model runs on this machine, where the time goes, and what share that is of what the device can
 //! do. Works and bytes are counted from the kernels' descriptions, times are measured.
 
-use embedlet_host::{FLOPS_OF_CHAINS, chains};
+use embedlet_host::chains;
 
 use std::fmt::{self, Display, Formatter};
 use std::hint::black_box;
@@ -271,12 +271,11 @@ fn bytes_of(kernel: &Kernel, program: &Program, precision: Precision, batch: &Ba
 fn host_peaks() -> Peaks {
     const LOOPS: usize = 1 << 20;
     let threads = rayon::current_num_threads();
+    let mut operations = 0;
     let seconds = best(|| {
-        (0..threads).into_par_iter().for_each(|_| {
-            black_box(chains(black_box(LOOPS)));
-        });
+        operations = (0..threads).into_par_iter().map(|_| black_box(chains(black_box(LOOPS))).1).sum();
     });
-    let flops = (threads * LOOPS * FLOPS_OF_CHAINS) as f64 / seconds;
+    let flops = operations as f64 / seconds;
     let (source, mut copy) = (vec![1.0f32; COPY_BYTES / 4], vec![0.0f32; COPY_BYTES / 4]);
     let block = COPY_BYTES / 4 / threads;
     let copied = best(|| {

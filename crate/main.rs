@@ -130,23 +130,35 @@ fn make_small(arguments: &Arguments) -> Result<(), String> {
     writeln!(stdout(), "{report}").map_err(|error| error.to_string())
 }
 
-/// The device asked for. `auto` prefers a real GPU; a kernel that fails its self-check sends it to the CPU.
-fn load(model: &Path, device: &str, precision: Option<Precision>, task: Option<Task>) -> Result<Model, String> {
-    let load = |device| native::load(model, device, precision, task, &mut |_, _| {});
-    let cpu = |reason: String| load(Device::Cpu(Some(reason))).map_err(|error| error.to_string());
-    match (device, pollster::block_on(Gpu::open())) {
-        ("cpu", _) => load(Device::Cpu(None)).map_err(|error| error.to_string()),
-        ("auto", _) if precision == Some(Precision::Int8) => cpu("precision int8 is for the CPU".into()),
-        ("gpu", gpu) => gpu.and_then(|gpu| load(Device::Gpu(gpu))).map_err(|error| error.to_string()),
-        (_, Err(error)) => cpu(error.to_string()),
-        (_, Ok(gpu)) if gpu.adapter().software => {
-            cpu(format!("the only adapter is software ({})", gpu.adapter().description))
-        }
-        (_, Ok(gpu)) => match load(Device::Gpu(gpu)) {
-            Err(error) if error.code() == "self-check-failed" => cpu(error.to_string()),
-            loaded => loaded.map_err(|error| error.to_string()),
-        },
+/// The device asked for. `auto` prefers a real GPU.
+fn device(name: &str) -> Result<Device, String> {
+    if name == "cpu" {
+        return Ok(Device::Cpu(None));
     }
+    Ok(match (name, pollster::block_on(Gpu::open())) {
+        ("gpu", gpu) => Device::Gpu(gpu.map_err(|error| error.to_string())?),
+        (_, Err(error)) => Device::Cpu(Some(error.to_string())),
+        (_, Ok(gpu)) if gpu.adapter().software => {
+            Device::Cpu(Some(format!("the only adapter is software ({})", gpu.adapter().description)))
+        }
+        (_, Ok(gpu)) => Device::Gpu(gpu),
+    })
+}
+
+/// A model on the device asked for. With `auto` a kernel that fails its self-check sends it to the CPU.
+fn load(model: &Path, name: &str, precision: Option<Precision>, task: Option<Task>) -> Result<Model, String> {
+    let load = |device| native::load(model, device, precision, task, &mut |_, _| {});
+    let device = match name {
+        "auto" if precision == Some(Precision::Int8) => Device::Cpu(Some("precision int8 is for the CPU".into())),
+        _ => device(name)?,
+    };
+    let loaded = match load(device) {
+        Err(error) if name == "auto" && error.code() == "self-check-failed" => {
+            load(Device::Cpu(Some(error.to_string())))
+        }
+        loaded => loaded,
+    };
+    loaded.map_err(|error| error.to_string())
 }
 
 /// A line of input: JSON where it is an object or a string, else the text itself.

@@ -90,6 +90,18 @@ pub(crate) enum Runner {
 }
 
 impl Runner {
+    /// Of a program that is no model's, in f32, for batches of so many rows; one of its parameters is given, the others are computed.
+    pub async fn of(program: &Arc<Program>, device: Device, rows: usize, given: (WeightId, &[f32])) -> Result<Self> {
+        let mut target = Target::new(device, program, rows..=rows, Some(Precision::F32))?;
+        let sink = target.sink();
+        sink.start(Dtype::F32)?;
+        for (index, weight) in program.weights.iter().enumerate() {
+            weight.compute(WeightId(index), sink)?;
+        }
+        sink.write(given.0, 0, given.1)?;
+        target.finish(program).await
+    }
+
     /// Its device.
     pub fn device(&self) -> Device {
         match self {
@@ -151,14 +163,8 @@ impl Scan {
         if self.runner.is_none() {
             let longest = starts.windows(2).map(|bounds| bounds[1] - bounds[0]).max().unwrap_or(0);
             let rows = longest.max(room.min(starts[starts.len() - 1] - starts[0]));
-            let mut target = Target::new(beside.device(), program, rows..=rows, Some(Precision::F32))?;
-            let sink = target.sink();
-            sink.start(Dtype::F32)?;
-            for (index, weight) in program.weights.iter().enumerate() {
-                weight.compute(WeightId(index), sink)?;
-            }
-            sink.write(self.given.0, 0, &self.given.1)?;
-            self.runner = Some(target.finish(program).await?);
+            let (weight, values) = &self.given;
+            self.runner = Some(Runner::of(program, beside.device(), rows, (*weight, values)).await?);
         }
         let most = if product { starts.len() - 1 } else { program.most(Rows::Texts).min(starts.len() - 1) };
         let count = (1..=most).take_while(|count| starts[*count] - starts[0] <= room).count().max(1);

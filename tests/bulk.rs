@@ -1,8 +1,7 @@
 //! Files of rows to files of rows and vectors: the same vectors, whatever the shards, and whatever happens on the way.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Cursor, Read, Write};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -26,50 +25,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
-use crate::support::{On, fixtures, load};
+use crate::support::{self, On, Scratch, files, fixtures, load};
 
-/// A folder that is gone in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("embedlet-bulk-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    /// Every file in it.
-    fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                match path.is_dir() {
-                    true => collect(root, &path, found),
-                    false => {
-                        let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
-                        found.insert(name, fs::read(&path).unwrap());
-                    }
-                }
-            }
-        }
-        let mut found = BTreeMap::new();
-        collect(&self.0, &self.0, &mut found);
-        found
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A folder that is there, and gone in the end.
+pub fn scratch(name: &str) -> Scratch {
+    let made = Scratch::new(&format!("bulk-{name}"));
+    fs::create_dir_all(&made.0).unwrap();
+    made
 }
 
 fn model() -> Model {
@@ -82,7 +44,7 @@ fn text(row: usize) -> Option<String> {
 }
 
 /// Rows of all kinds of columns, from one on.
-fn rows(first: usize, count: usize) -> RecordBatch {
+pub fn rows(first: usize, count: usize) -> RecordBatch {
     let all = first..first + count;
     let kinds: DictionaryArray<Int32Type> = all.clone().map(|row| ["a", "b", "c"].get(row % 4).copied()).collect();
     let columns: [(&str, ArrayRef); 4] = [
@@ -95,7 +57,7 @@ fn rows(first: usize, count: usize) -> RecordBatch {
 }
 
 /// Parquet with row groups of so many rows.
-fn parquet(batch: &RecordBatch, group: usize) -> Vec<u8> {
+pub fn parquet(batch: &RecordBatch, group: usize) -> Vec<u8> {
     let properties = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(batch).unwrap();
@@ -107,7 +69,7 @@ fn options(part_rows: u64) -> Options {
     Options { name, fingerprint, part_rows, ..Options::default() }
 }
 
-fn embed(model: &Model, inputs: &[PathBuf], out: &Folder, options: &Options) -> Result<Report> {
+fn embed(model: &Model, inputs: &[PathBuf], out: &Scratch, options: &Options) -> Result<Report> {
     run(model, inputs, &out.0, options, &mut |_| Ok(()))
 }
 
@@ -139,13 +101,13 @@ fn expected(model: &Model, text: &str, options: &EmbedOptions) -> Vec<f32> {
 
 #[test]
 fn vectors_are_those_of_the_model_and_columns_go_through() {
-    let (folder, out, model) = (Folder::new("same-in"), Folder::new("same-out"), model());
+    let (folder, out, model) = (scratch("same-in"), scratch("same-out"), model());
     let all = rows(0, 2500);
     let input = folder.put("rows.parquet", &parquet(&all, 400));
     let mut options = options(1000);
     options.embed = EmbedOptions { dimensions: Some(20), normalize: Some(true), ..EmbedOptions::default() };
     let report = embed(&model, &[input], &out, &options).unwrap();
-    let files = out.files();
+    let files = files(&out.0);
     assert_eq!(files.keys().collect::<Vec<_>>(), ["rows-00000.parquet", "rows-00001.parquet", "rows-00002.parquet"]);
     assert_eq!((report.parts, report.skipped, report.rows, report.nulls), (3, 0, 2500, 358));
     let mut row = 0;
@@ -169,14 +131,42 @@ fn vectors_are_those_of_the_model_and_columns_go_through() {
 }
 
 #[test]
+fn the_format_changes_nothing() {
+    let (folder, model) = (scratch("format-in"), model());
+    let all = rows(0, 300);
+    let mut arrow = FileWriter::try_new(Vec::new(), &all.schema()).unwrap();
+    [(0, 120), (120, 0), (120, 130), (250, 50)]
+        .iter()
+        .for_each(|(at, rows)| arrow.write(&all.slice(*at, *rows)).unwrap());
+    let inputs = [folder.put("a.parquet", &parquet(&all, 150)), folder.put("b.arrow", &arrow.into_inner().unwrap())];
+    for keep in [None, Some(vec!["kind".to_owned()])] {
+        let out = scratch("format-out");
+        embed(&model, &inputs, &out, &Options { keep, ..options(100) }).unwrap();
+        let files = files(&out.0);
+        let names = ["a-00000", "a-00001", "b-00000", "b-00001", "b-00002"];
+        assert!(files.keys().map(|name| name.trim_end_matches(".parquet")).eq(names), "{:?}", files.keys());
+        let whole = |from: &str| {
+            let parts = files.iter().filter(|(name, _)| name.starts_with(from)).flat_map(|(_, file)| read(file));
+            let parts: Vec<RecordBatch> = parts.collect();
+            let columns = parts[0].num_columns();
+            let rows = parts.iter().flat_map(|part| (0..part.num_rows()).map(|row| part.slice(row, 1)));
+            let rows: Vec<_> =
+                rows.map(|row| row.columns().iter().map(|column| column.to_data()).collect::<Vec<_>>()).collect();
+            (columns, rows)
+        };
+        assert!(whole("a") == whole("b"));
+    }
+}
+
+#[test]
 fn only_the_columns_that_are_asked_for_are_kept() {
-    let (folder, model) = (Folder::new("keep-in"), model());
+    let (folder, model) = (scratch("keep-in"), model());
     let input = folder.put("rows.parquet", &parquet(&rows(0, 10), 10));
     for (keep, names) in [(vec!["score", "id"], ["id", "score", "embedding"].as_slice()), (vec![], &["embedding"])] {
-        let out = Folder::new("keep-out");
+        let out = scratch("keep-out");
         let keep = Some(keep.into_iter().map(str::to_owned).collect());
         embed(&model, std::slice::from_ref(&input), &out, &Options { keep, ..options(1) }).unwrap();
-        let batch = &read(&out.files()["rows-00000.parquet"])[0];
+        let batch = &read(&files(&out.0)["rows-00000.parquet"])[0];
         let schema = batch.schema();
         assert_eq!(schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>(), names);
         assert_eq!(vectors(batch)[1], Some(expected(&model, &text(1).unwrap(), &EmbedOptions::default())));
@@ -185,21 +175,21 @@ fn only_the_columns_that_are_asked_for_are_kept() {
 
 #[test]
 fn any_number_of_shards_writes_the_same_files() {
-    let (folder, model) = (Folder::new("shards-in"), model());
+    let (folder, model) = (scratch("shards-in"), model());
     let inputs = [
         folder.put("year=2025/rows.parquet", &parquet(&rows(0, 300), 50)),
         folder.put("year=2026/rows.parquet", &parquet(&rows(300, 120), 50)),
         folder.put("lines.jsonl", b"{\"text\": \"a\"}\n\n{\"text\": \"b\"}\n{\"text\": null, \"n\": 1}\n"),
         folder.put("none.jsonl", b"\n"),
     ];
-    let whole = Folder::new("shards-whole");
+    let whole = scratch("shards-whole");
     embed(&model, &inputs, &whole, &options(50)).unwrap();
-    let whole = whole.files();
+    let whole = files(&whole.0);
     let names = ["lines-00000", "year=2025/rows-00000", "year=2025/rows-00005", "year=2026/rows-00002"];
     assert_eq!(whole.len(), 10);
     assert!(names.iter().all(|name| whole.contains_key(&format!("{name}.parquet"))), "{:?}", whole.keys());
     for count in [2, 3_usize] {
-        let out = Folder::new("shards-out");
+        let out = scratch("shards-out");
         // In any order of the inputs, and of the shards.
         let inputs: Vec<PathBuf> = inputs.iter().rev().cloned().collect();
         for index in (0..count).rev() {
@@ -207,7 +197,7 @@ fn any_number_of_shards_writes_the_same_files() {
             let report = embed(&model, &inputs, &out, &Options { shard, ..options(50) }).unwrap();
             assert_eq!(report.parts, (10 - index).div_ceil(count));
         }
-        assert!(out.files() == whole, "{count} shards");
+        assert!(files(&out.0) == whole, "{count} shards");
     }
     for text in ["3/3", "1", "-1/2", "0/0", "a/b"] {
         assert_eq!(Shard::parse(text).unwrap_err().code(), "invalid-argument", "{text}");
@@ -216,17 +206,17 @@ fn any_number_of_shards_writes_the_same_files() {
 
 #[test]
 fn a_run_that_was_ended_goes_on_where_it_was() {
-    let (folder, whole, out, model) = (Folder::new("on-in"), Folder::new("on-whole"), Folder::new("on-out"), model());
+    let (folder, whole, out, model) = (scratch("on-in"), scratch("on-whole"), scratch("on-out"), model());
     let inputs = [folder.put("rows.parquet", &parquet(&rows(0, 400), 100))];
     embed(&model, &inputs, &whole, &options(100)).unwrap();
-    let whole = whole.files();
+    let whole = files(&whole.0);
     let stopped = run(&model, &inputs, &out.0, &options(100), &mut |progress| match progress.rows {
         0..=200 => Ok(()),
         _ => Err(Error::argument("stopped")),
     });
     assert_eq!(stopped.unwrap_err().to_string(), "stopped");
     // Whole files, and nothing else.
-    let found = out.files();
+    let found = files(&out.0);
     assert!(found.len() == 2 && found.iter().all(|(name, bytes)| whole[name] == *bytes), "{:?}", found.keys());
     // What a kill leaves, and a copy that was cut off.
     let half = &whole["rows-00002.parquet"][..500];
@@ -234,7 +224,7 @@ fn a_run_that_was_ended_goes_on_where_it_was() {
     fs::write(out.0.join("rows-00003.parquet"), half).unwrap();
     let report = embed(&model, &inputs, &out, &options(100)).unwrap();
     assert_eq!((report.parts, report.skipped, report.rows), (2, 2, 200));
-    assert!(out.files() == whole);
+    assert!(files(&out.0) == whole);
     assert_eq!(embed(&model, &inputs, &out, &options(100)).unwrap().skipped, 4);
     // What was made otherwise is not touched.
     let mut other = options(100);
@@ -251,13 +241,13 @@ fn a_run_that_was_ended_goes_on_where_it_was() {
     folder.put("rows.parquet", &parquet(&rows(1, 400), 100));
     let error = embed(&model, &inputs, &out, &options(100)).unwrap_err();
     assert!(error.to_string().contains("another input"), "{error}");
-    assert_eq!(out.files().len(), 3);
+    assert_eq!(files(&out.0).len(), 3);
 }
 
 /// The binary, killed once it has written a file.
 #[test]
 fn a_kill_leaves_whole_files() {
-    let (folder, out) = (Folder::new("kill-in"), Folder::new("kill-out"));
+    let (folder, out) = (scratch("kill-in"), scratch("kill-out"));
     let input = folder.put("rows.parquet", &parquet(&rows(0, 4000), 100));
     let model = fixtures().join("models/bert-mean");
     let start = || {
@@ -274,16 +264,16 @@ fn a_kill_leaves_whole_files() {
     child.kill().unwrap();
     child.wait().unwrap();
     let whole = |(name, bytes): (&String, &Vec<u8>)| name.starts_with('.') || read(bytes)[0].num_rows() == 100;
-    assert!(out.files().iter().all(whole));
+    assert!(files(&out.0).iter().all(whole));
     let output = start().wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let files = out.files();
+    let files = files(&out.0);
     assert!(files.len() == 40 && files.iter().all(|file| !file.0.starts_with('.') && whole(file)));
 }
 
 #[test]
 fn texts_may_be_stored_in_every_way() {
-    let (folder, out, model) = (Folder::new("texts-in"), Folder::new("texts-out"), model());
+    let (folder, out, model) = (scratch("texts-in"), scratch("texts-out"), model());
     let texts = [Some("boats"), None, Some(""), Some("boats"), Some("crème")];
     let repeated: DictionaryArray<Int32Type> = texts.into_iter().collect();
     let empty = DictionaryArray::<Int32Type>::from_iter([None::<&str>; 5]);
@@ -299,22 +289,22 @@ fn texts_may_be_stored_in_every_way() {
         let batch = RecordBatch::try_from_iter_with_nullable([("text", column.clone(), true)]).unwrap();
         let input = folder.put(&format!("{name}.parquet"), &parquet(&batch, 5));
         embed(&model, &[input], &out, &options(1)).unwrap();
-        let batch = &read(&out.files()[&format!("{name}-00000.parquet")])[0];
+        let batch = &read(&files(&out.0)[&format!("{name}-00000.parquet")])[0];
         assert_eq!(vectors(batch), if has { expected.to_vec() } else { vec![None; 5] }, "{name}");
         assert_eq!(batch.column(0), &column, "{name}");
     }
 }
 
-/// A file that pyarrow wrote: zstd, dictionaries, lists, structs, times.
+/// Files that pyarrow wrote: zstd, dictionaries, lists, structs, times.
 #[test]
 fn reads_what_python_writes() {
-    let (out, model) = (Folder::new("python-out"), model());
-    let input = fixtures().join("rows.parquet");
-    for column in ["text", "long"] {
+    let (out, model) = (scratch("python-out"), model());
+    for (input, column) in [("rows.parquet", "text"), ("rows.parquet", "long"), ("rows.arrow", "text")] {
+        let input = fixtures().join(input);
         let options = Options { column: column.into(), part_rows: 20, ..options(20) };
         let report = embed(&model, std::slice::from_ref(&input), &out, &options).unwrap();
         assert_eq!((report.parts, report.rows, report.nulls), (2, 35, 5));
-        let files = out.files();
+        let files = files(&out.0);
         let batch = &read(&files["rows-00000.parquet"])[0];
         let boat = Some(expected(&model, "a small boat", &EmbedOptions::default()));
         assert_eq!((&vectors(batch)[0], &vectors(batch)[2], &vectors(batch)[4]), (&boat, &None, &boat));
@@ -324,7 +314,7 @@ fn reads_what_python_writes() {
 
 #[test]
 fn lines_of_json_have_columns() {
-    let (folder, out, model) = (Folder::new("lines-in"), Folder::new("lines-out"), model());
+    let (folder, out, model) = (scratch("lines-in"), scratch("lines-out"), model());
     let big = i64::MAX;
     let lines = format!(
         "\u{feff}{{\"id\": \"a\", \"text\": \"boats\", \"n\": 1, \"x\": 1, \"m\": 1, \"tags\": [\"k\"]}}\r\n\
@@ -335,7 +325,7 @@ fn lines_of_json_have_columns() {
     let input = folder.put("lines.ndjson", lines.as_bytes());
     let report = embed(&model, &[input], &out, &options(2)).unwrap();
     assert_eq!((report.parts, report.rows, report.nulls), (2, 3, 2));
-    let files = out.files();
+    let files = files(&out.0);
     let (first, last) = (&read(&files["lines-00000.parquet"])[0], &read(&files["lines-00001.parquet"])[0]);
     assert_eq!(first.schema().fields(), last.schema().fields());
     let names = ["id", "text", "n", "x", "m", "tags", "flag", "nothing", "embedding"];
@@ -366,7 +356,7 @@ fn lines_of_json_have_columns() {
 
 #[test]
 fn says_what_is_wrong_with_a_file() {
-    let (folder, out, model) = (Folder::new("wrong-in"), Folder::new("wrong-out"), model());
+    let (folder, out, model) = (scratch("wrong-in"), scratch("wrong-out"), model());
     let all = rows(0, 10);
     let good = folder.put("good.parquet", &parquet(&all, 10));
     let twice = RecordBatch::try_new(
@@ -404,7 +394,7 @@ fn says_what_is_wrong_with_a_file() {
     }
     // Its own results are not embedded once more by mistake.
     let all = Options { part_rows: 1, ..options(1) };
-    out.files().keys().for_each(|name| fs::remove_file(out.0.join(name)).unwrap());
+    files(&out.0).keys().for_each(|name| fs::remove_file(out.0.join(name)).unwrap());
     embed(&model, &[good], &out, &all).unwrap();
     let error = embed(&model, &[out.0.join("good-00000.parquet")], &out, &all).unwrap_err().to_string();
     assert!(error.contains("\"embedding\" already"), "{error}");
@@ -413,7 +403,7 @@ fn says_what_is_wrong_with_a_file() {
 /// Whatever bytes are changed, it is an error of the file or nothing, and never a panic.
 #[test]
 fn damaged_files_are_errors() {
-    let (folder, out) = (Folder::new("damage-in"), Folder::new("damage-out"));
+    let (folder, out) = (scratch("damage-in"), scratch("damage-out"));
     let batch = rows(0, 24);
     let mut arrow = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     arrow.write(&batch).unwrap();
@@ -496,7 +486,7 @@ fn streams_go_through_batch_by_batch() {
 
 #[test]
 fn rows_are_documents() {
-    let (folder, out, model) = (Folder::new("documents-in"), Folder::new("documents-out"), model());
+    let (folder, out, model) = (scratch("documents-in"), scratch("documents-out"), model());
     let lines = "{\"id\": 7, \"text\": \"boats\", \"year\": 1999}\n{\"id\": 8, \"text\": \"lights\"}\n";
     let input = folder.put("lines.jsonl", lines.as_bytes());
     embed(&model, &[input], &out, &options(1)).unwrap();
@@ -528,7 +518,7 @@ fn rows_are_documents() {
 
 #[test]
 fn a_fingerprint_is_of_what_is_loaded() {
-    let copy = Folder::new("fingerprint");
+    let copy = scratch("fingerprint");
     let model = fixtures().join("models/bert-mean");
     for entry in fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().path()) {
         let name = entry.file_name().unwrap().to_str().unwrap().to_owned();
@@ -555,11 +545,7 @@ fn a_fingerprint_is_of_what_is_loaded() {
 fn the_command_line_takes_files_or_a_stream() {
     let model = fixtures().join("models/bert-mean");
     let call = |arguments: &[&str], input: &[u8]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_embedlet"));
-        command.args(["embed", "--device", "cpu", "--model"]).arg(&model).args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input);
-        child.wait_with_output().unwrap()
+        support::run(&[&["embed", "--device", "cpu", "--model", model.to_str().unwrap()], arguments].concat(), input)
     };
     for (arguments, reason) in [
         (&["a.parquet"][..], "--out"),

@@ -1,26 +1,8 @@
 //! The binary: lines in, lines out, in order.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
-
 use serde_json::Value;
 
-use crate::support::{fixtures, json, max_abs, tensors};
-
-fn run(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_embedlet"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A run that refuses its arguments closes its input early.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
+use crate::support::{fixtures, json, max_abs, run, tensors};
 
 fn embed(model: &str, extra: &[&str], input: &str) -> Vec<Value> {
     let folder = fixtures().join("models").join(model);
@@ -123,7 +105,7 @@ fn every_verb_has_its_shape() {
     for (verb, model, line, shape) in cases {
         let folder = fixtures().join("tasks").join(model);
         let arguments = [verb, &["--model", folder.to_str().unwrap(), "--device", "cpu", "--quiet"]].concat();
-        let output = run(&arguments, &format!("{line}\n"));
+        let output = run(&arguments, format!("{line}\n"));
         assert!(output.status.success(), "{verb:?}: {}", String::from_utf8_lossy(&output.stderr));
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         for part in shape.split(", ") {

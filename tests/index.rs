@@ -1,23 +1,22 @@
 //! Static indexes: the files by hand against the documentation, searches against a scan of everything, inputs that are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use embedlet::Error;
 use embedlet::bulk;
 use embedlet::index::bench::{self, Mixture};
 use embedlet::index::{self, Document, Index, Keys, Lines, MOST_BYTES, Options, Report, Stage};
-use embedlet::model::{EmbedOptions, Kind, Model};
+use embedlet::model::{Device, EmbedOptions, Kind, Model};
 use embedlet::search::{Precision, Shape, Similarity};
 use pollster::block_on;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{On, Scratch, fixtures, load};
+use crate::support::{On, Scratch, files, fixtures, gpu, load, run};
 
 fn model() -> Model {
     load(&fixtures().join("models/static-bag"), On::Cpu, None)
@@ -47,12 +46,6 @@ fn build<'a>(
     options: &Options,
 ) -> embedlet::Result<Report> {
     index::build(model, Box::new(documents) as Batches, out, options, &mut |_, _, _| ControlFlow::Continue(()))
-}
-
-/// The files of a folder by name.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap())).collect()
 }
 
 fn word(bytes: &[u8], index: usize) -> u32 {
@@ -275,19 +268,35 @@ fn recall_is_true_when_it_is_measured_again() {
     assert_eq!(cells.probes, least.0);
 }
 
+/// The files and the report of an index of drawn vectors.
+fn drawn(name: &str, threads: usize, device: &Device) -> (BTreeMap<String, Vec<u8>>, Report) {
+    let scratch = Scratch::new(&format!("index-drawn-{name}"));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let mixture = Mixture { rows: 3000, dimensions: 13, centres: 20, spread: 0.5, seed: 1 };
+    let options = Options { segment: 8192, ..Options::default() };
+    let go_on = &mut |_, _, _| ControlFlow::Continue(());
+    let made = pool.install(|| bench::run(mixture, device, &scratch.0, &options, go_on)).unwrap();
+    (files(&scratch.0), made.report)
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
-    let run = |threads: usize| {
-        let scratch = Scratch::new(&format!("index-threads-{threads}"));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let mixture = Mixture { rows: 3000, dimensions: 13, centres: 20, spread: 0.5, seed: 1 };
-        let options = Options { segment: 8192, ..Options::default() };
-        let go_on = &mut |_, _, _| ControlFlow::Continue(());
-        let made = pool.install(|| bench::run(mixture, &scratch.0, &options, go_on)).unwrap();
-        assert!(made.report.cells.is_some_and(|cells| cells.count > 10));
-        files(&scratch.0)
-    };
-    assert!(run(1) == run(3));
+    let (one, report) = drawn("one", 1, &Device::Cpu(None));
+    assert!(report.cells.is_some_and(|cells| cells.count > 10));
+    assert!(one == drawn("three", 3, &Device::Cpu(None)).0);
+}
+
+#[test]
+fn a_gpu_divides_rows_as_well() {
+    let gpu = Device::Gpu(gpu());
+    let (files, report) = drawn("gpu", 2, &gpu);
+    assert!(files == drawn("gpu-again", 2, &gpu).0);
+    // Other roundings, and perhaps other cells.
+    let [found, wanted] = [report, drawn("cpu", 2, &Device::Cpu(None)).1].map(|report| report.cells.unwrap());
+    assert!(found.count.abs_diff(wanted.count) <= 1);
+    for ((probes, found), (_, wanted)) in found.recall.iter().zip(&wanted.recall) {
+        assert!((found - wanted).abs() < 0.05, "{probes}: {found} where the host has {wanted}");
+    }
 }
 
 #[test]
@@ -512,19 +521,7 @@ fn a_damaged_file_is_named() {
 }
 
 fn command(arguments: &[&str], input: &str) -> (bool, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_embedlet"))
-        .arg("index")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A run that refuses its arguments closes its input early.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
+    let output = run(&[&["index"], arguments].concat(), input);
     let text = if output.status.success() { output.stdout } else { output.stderr };
     (output.status.success(), String::from_utf8(text).unwrap())
 }

@@ -9,6 +9,8 @@ mod cli;
 mod faults;
 mod golden;
 mod index;
+#[cfg(feature = "object-store")]
+mod object_store;
 mod ops;
 mod pack;
 mod search;

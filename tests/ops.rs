@@ -421,6 +421,16 @@ fn mix() {
 }
 
 #[test]
+fn max() {
+    for width in [1, 2, 63, 64, 65, 300] {
+        let mut p = Program::default();
+        let x = p.buf(Rows::Tokens, width);
+        p.max(x);
+        check(&format!("width {width}"), &p);
+    }
+}
+
+#[test]
 fn pool() {
     for width in [1, 6, 63, 64, 65, 384] {
         let mut p = Program::default();

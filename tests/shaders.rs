@@ -137,6 +137,7 @@ fn every_operation(width: usize) -> Program {
     let bias = vector(&mut p, width);
     p.mix(parts, routes, bias, x);
     let queries = p.queries(&[0, 3, 5], width);
+    p.max(x);
     p.max_sim(x, queries);
     let pooled = p.pool(x, 2);
     p.normalize(pooled);

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::fmt::{Display, Formatter};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::parts::open;
+use super::source::Source;
 use super::{CHUNK, Options};
 use crate::error::{Error, Result};
 
@@ -86,8 +85,8 @@ pub(super) struct Start {
 }
 
 /// Reads a file for its columns and where its parts start.
-pub(super) fn scan(path: &Path, options: &Options) -> Result<(Shape, Vec<Start>)> {
-    let mut lines = Lines::open(path, Start::default(), u64::MAX)?;
+pub(super) fn scan(path: &Path, source: Source, options: &Options) -> Result<(Shape, Vec<Start>)> {
+    let mut lines = Lines::new(path, source, Start::default(), u64::MAX)?;
     let (mut columns, mut places) = (Vec::new(), HashMap::new());
     let mut starts: Vec<Start> = Vec::new();
     while let Some((start, object)) = lines.next()? {
@@ -211,7 +210,7 @@ impl<'de> Deserialize<'de> for Object {
 /// The objects of a file, line by line. Lines without anything are none.
 pub(super) struct Lines {
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: BufReader<Source>,
     /// Where the next line is.
     at: Start,
     /// One past the last row.
@@ -221,11 +220,10 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Those from one on, up to the row `end` of the file.
-    pub(super) fn open(path: &Path, at: Start, end: u64) -> Result<Self> {
-        let mut file = open(path)?;
-        let sought = file.seek(SeekFrom::Start(at.byte));
+    pub(super) fn new(path: &Path, mut source: Source, at: Start, end: u64) -> Result<Self> {
+        let sought = source.seek(SeekFrom::Start(at.byte));
         sought.map_err(|error| Error::file(path.display().to_string(), error))?;
-        Ok(Self { path: path.into(), reader: BufReader::new(file), at, end, line: Vec::new() })
+        Ok(Self { path: path.into(), reader: BufReader::new(source), at, end, line: Vec::new() })
     }
 
     /// The next object, and where it is.

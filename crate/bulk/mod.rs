@@ -6,12 +6,18 @@
 //!
 //! Nothing is distributed here: a [`Shard`] takes every N-th part, and who starts the shards is another's business
 //! (docs/bulk.md has recipes). [`stream`] does the same for a pipe of Arrow batches, [`documents`] reads the files that come out.
+//!
+//! Where there is a path, there may be a URL of an object in a store, with the feature `object-store`.
 
 mod documents;
 mod encode;
 mod lines;
+#[cfg_attr(not(feature = "object-store"), path = "no_object.rs")]
+mod object;
 mod output;
 mod parts;
+mod ranges;
+mod source;
 mod stream;
 mod texts;
 
@@ -27,6 +33,7 @@ pub use documents::{Documents, documents};
 use encode::Encoder;
 use output::Output;
 use parts::Part;
+pub use source::{expand, open};
 pub use stream::stream;
 
 /// Most rows that are read, embedded (longest first) and written at once.
@@ -107,7 +114,8 @@ pub struct Report {
     pub nulls: u64,
 }
 
-/// Embeds the files `inputs` (`.parquet`; `.jsonl`, `.ndjson`; `.arrow`, `.feather`) to files below the folder `out`.
+/// Embeds the files `inputs` (`.parquet`; `.jsonl`, `.ndjson`; `.arrow`, `.feather`), as [`expand`] has them, to files below the
+/// folder `out`.
 ///
 /// A part of `DIR/a.parquet` becomes `out/a-00000.parquet` and so on, in the folders that inputs have below the one that all
 /// are in: the columns, then `embedding`, a fixed-size list of f32. All inputs are looked at before anything is embedded, so a
@@ -125,13 +133,14 @@ pub fn run(
     let encoder = Encoder::new(model, options)?;
     let mut report = Report::default();
     let mut wanted = Vec::new();
-    for (k, (name, part)) in plan(inputs, options)?.into_iter().enumerate() {
+    for (k, (name, part)) in plan(&expand(inputs)?, options)?.into_iter().enumerate() {
         let columns = encoder.columns(&part.schema, &part.path)?;
         if k % options.shard.count != options.shard.index {
             continue;
         }
-        let identity = encoder.identity(&part)?;
-        let (columns, output) = (columns.noting(identity.clone()), Output::new(out.join(&name), identity));
+        let identity = encoder.identity(&part);
+        let (columns, path) = (columns.noting(identity.clone()), source::join(out, &name));
+        let output = Output::new(path, identity);
         match output.is_there()? {
             true => report.skipped += 1,
             false => wanted.push((part, columns, output)),
@@ -191,13 +200,18 @@ fn plan(inputs: &[PathBuf], options: &Options) -> Result<Vec<(PathBuf, Part)>> {
     Ok(plan)
 }
 
-/// A path without `.` and `..`, by its letters alone: it names what is written and opens nothing.
+/// The names of a path from its root on, without `.` and `..`, by its letters alone: it names what is written and opens nothing.
 fn lexical(path: &Path) -> PathBuf {
+    let path = match source::url(path) {
+        Some(url) => url.replacen("://", "/", 1).into(),
+        None => std::path::absolute(path).unwrap_or_else(|_| path.into()),
+    };
     let mut plain = PathBuf::new();
-    for component in std::path::absolute(path).unwrap_or_else(|_| path.into()).components() {
+    for component in path.components() {
         match component {
             Component::ParentDir => _ = plain.pop(),
-            component => plain.push(component),
+            Component::Normal(name) => plain.push(name),
+            Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
         }
     }
     plain

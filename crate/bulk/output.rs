@@ -1,5 +1,6 @@
 //! A file of results: whether it is there whole, and how it comes to be.
 
+use std::env;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,16 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::Compression;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::Value;
 
 use super::encode::{EMBEDDING, KEY};
-use super::parts::{guarded, open};
+use super::object;
+use super::parts::guarded;
+use super::source::{Source, url};
 use crate::error::{Error, Result};
 
 /// Bytes of a row group, all of which are in memory before they are written.
@@ -53,12 +57,15 @@ impl Output {
     /// Whether the file is there, whole, and of the same part by the same options. One that was made otherwise is an error; one
     /// that is not whole counts as not there.
     pub(super) fn is_there(&self) -> Result<bool> {
-        if !self.path.try_exists().map_err(|error| Error::file(self.path.display().to_string(), error))? {
-            return Ok(false);
-        }
-        let file = open(&self.path)?;
-        let Ok(reader) = guarded(&self.path, || ParquetRecordBatchReaderBuilder::try_new(file)) else {
-            return Ok(false);
+        let Some(source) = Source::find(&self.path)? else { return Ok(false) };
+        let reader = guarded(&self.path, || match ParquetRecordBatchReaderBuilder::try_new(source) {
+            // What cannot be had may well be whole.
+            Err(ParquetError::External(error)) if !ended(error.as_ref()) => Ok(Err(error)),
+            read => read.map(Ok),
+        });
+        let reader = match reader {
+            Ok(read) => read.map_err(|error| Error::file(self.path.display().to_string(), error))?,
+            Err(_) => return Ok(false),
         };
         let differs = |what: String| {
             let advice = "choose another folder for --out, or delete what is in this one";
@@ -82,10 +89,23 @@ impl Output {
     pub(super) fn begin(self, schema: &SchemaRef) -> Result<Writer> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let own = format!("{}-{}", std::process::id(), now.as_nanos());
-        let temporary = Temporary(self.path.with_file_name(format!("{}{own}", self.prefix())));
-        let file = || {
-            self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            File::create_new(&temporary.0)
+        let name = format!("{}{own}", self.prefix());
+        let temporary = match url(&self.path) {
+            None => self.path.with_file_name(name),
+            Some(url) => {
+                object::probe(url).map_err(|error| unwritten(&self.path, error))?;
+                env::temp_dir().join(name)
+            }
+        };
+        let temporary = Temporary(temporary);
+        let file = || -> io::Result<File> {
+            temporary.0.parent().map_or(Ok(()), fs::create_dir_all)?;
+            let file = File::options().read(true).write(true).create_new(true).open(&temporary.0)?;
+            if url(&self.path).is_some() {
+                // It is never renamed. Without a name a kill leaves nothing of it, where the system allows that.
+                let _ = fs::remove_file(&temporary.0);
+            }
+            Ok(file)
         };
         let file = file().map_err(|error| unwritten(&temporary.0, error))?;
         let vectors = || ColumnPath::from(vec![EMBEDDING.into(), "list".into(), "item".into()]);
@@ -124,10 +144,13 @@ impl Writer {
         self.writer.write(batch).map_err(|error| unwritten(&self.output.path, error))
     }
 
-    /// Ends the file, and gives it its name once the disk has it.
+    /// Ends the file, and gives it its name once the disk has it; or sends it to its store.
     pub(super) fn finish(self) -> Result<()> {
         let Self { output, temporary, writer } = self;
         let file = writer.into_inner().map_err(|error| unwritten(&output.path, error))?;
+        if let Some(url) = url(&output.path) {
+            return object::put(url, file).map_err(|error| unwritten(&output.path, error));
+        }
         match file.sync_all().and_then(|()| fs::rename(&temporary.0, &output.path)) {
             // Another run was as far with the same part, and swept.
             Err(error) if error.kind() == io::ErrorKind::NotFound && output.is_there()? => {}
@@ -136,6 +159,11 @@ impl Writer {
         output.sweep();
         Ok(())
     }
+}
+
+/// Whether a file is shorter than it says.
+fn ended(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }
 
 fn unwritten(path: &Path, error: impl std::fmt::Display) -> Error {

@@ -3,33 +3,35 @@
 //! Files come from anywhere. What is wrong with one is an error that names it.
 
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Take};
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_ipc::reader::read_footer_length;
+use arrow_ipc::reader::FileReader;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::file::reader::Length;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::lines::{self, Lines, Shape, Start};
-use super::stream::Batches;
+use super::source::Source;
 use super::{CHUNK, Options};
 use crate::error::{Error, Result};
 use crate::packed::hex;
 
 /// Bytes at the end of a file that tell it from others: in Parquet they say where everything lies.
-const TAIL: u64 = 1 << 16;
+pub(super) const TAIL: u64 = 1 << 16;
 
 /// Neighbouring rows of a file.
 pub(super) struct Part {
     pub(super) path: PathBuf,
+    /// What tells the file from others: the name, the length and the end.
+    pub(super) input: Value,
     /// Which of the file's.
     pub(super) index: usize,
     pub(super) schema: SchemaRef,
@@ -41,7 +43,6 @@ pub(super) struct Part {
 /// Where the rows of a part lie.
 enum Place {
     RowGroups(Range<usize>),
-    /// Batches that are to be found by reading those in front of them.
     Batches(Range<usize>),
     /// From this one on, lines that make these columns.
     Lines(Start, Arc<Shape>),
@@ -75,37 +76,40 @@ pub(super) type Rows = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 /// The parts of a file, in order: row groups, batches or lines as they lie, as many as make [`Options::part_rows`]. A file without
 /// rows has none.
 pub(super) fn parts(path: &Path, options: &Options) -> Result<Vec<Part>> {
+    let format = Format::of(path)?;
+    let mut source = Source::open(path)?;
+    let input = identity(path, &mut source)?;
     let part = |(index, (schema, rows, place)): (usize, (&SchemaRef, Range<u64>, Place))| Part {
         path: path.into(),
+        input: input.clone(),
         index,
         schema: schema.clone(),
         rows,
         place,
     };
     let least = options.part_rows;
-    match Format::of(path)? {
+    match format {
         Format::Parquet => {
-            let builder = parquet(path)?;
-            let counts = builder.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()));
+            let metadata = parquet(path, &source)?;
+            let counts = metadata.metadata().row_groups().iter().map(|group| u64::try_from(group.num_rows()));
             let counts: Result<Vec<u64>, _> = counts.collect();
             let counts = counts.map_err(|_| damaged(path, "a row group has a negative number of rows"))?;
             let parts = grouped(counts, least);
-            let parts = parts.into_iter().map(|(rows, groups)| (builder.schema(), rows, Place::RowGroups(groups)));
+            let parts = parts.into_iter().map(|(rows, groups)| (metadata.schema(), rows, Place::RowGroups(groups)));
             Ok(parts.enumerate().map(part).collect())
         }
         Format::Arrow => {
-            let mut batches = arrow(path)?;
-            let mut counts = Vec::new();
-            while let Some(batch) = guarded(path, || batches.read())? {
+            let mut batches = arrow(path, source, None)?;
+            let (schema, mut counts) = (batches.schema(), Vec::new());
+            while let Some(batch) = guarded(path, || batches.next().transpose())? {
                 counts.push(batch.num_rows() as u64);
             }
-            let Some(schema) = batches.schema() else { return Err(damaged(path, "it has no schema")) };
             let parts = grouped(counts, least).into_iter();
             let parts = parts.map(|(rows, batches)| (&schema, rows, Place::Batches(batches)));
             Ok(parts.enumerate().map(part).collect())
         }
         Format::Lines => {
-            let (shape, starts) = lines::scan(path, options)?;
+            let (shape, starts) = lines::scan(path, source, options)?;
             let (schema, shape) = (Arc::new(shape.schema()), Arc::new(shape));
             let ends = starts.iter().skip(1).map(|start| start.rows).chain([shape.rows]);
             let rows = starts.iter().zip(ends).map(|(start, end)| (start, start.rows..end));
@@ -124,47 +128,41 @@ impl Part {
     /// Its rows, of the columns of these indices, which rise.
     pub(super) fn read(&self, columns: &[usize]) -> Result<Rows> {
         let (path, columns) = (self.path.clone(), columns.to_vec());
+        let source = Source::open(&path)?;
         match &self.place {
             Place::RowGroups(groups) => {
-                let builder = parquet(&path)?;
-                let mask = ProjectionMask::roots(builder.parquet_schema(), columns);
+                let metadata = parquet(&path, &source)?;
+                let mask = ProjectionMask::roots(metadata.parquet_schema(), columns);
+                let source = guarded(&path, || Ok::<_, Error>(within(source, &metadata, groups, &mask)))?;
+                let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata);
                 let builder = builder.with_row_groups(groups.clone().collect()).with_projection(mask);
                 let mut reader = guarded(&path, || builder.with_batch_size(CHUNK).build())?;
                 Ok(Box::new(until_error(move || guarded(&path, || reader.next().transpose()))))
             }
             Place::Batches(range) => {
-                let (mut batches, mut index, range) = (arrow(&path)?, 0, range.clone());
-                Ok(Box::new(until_error(move || {
-                    while index < range.end {
-                        let batch = guarded(&path, || batches.read())?;
-                        index += 1;
-                        if index > range.start {
-                            return guarded(&path, || batch.map(|batch| batch.project(&columns)).transpose());
-                        }
-                    }
-                    Ok(None)
-                })))
+                let mut batches = arrow(&path, source, Some(columns))?;
+                guarded(&path, || batches.set_index(range.start))?;
+                let mut batches = batches.take(range.len());
+                Ok(Box::new(until_error(move || guarded(&path, || batches.next().transpose()))))
             }
             Place::Lines(start, shape) => {
-                let mut lines = Lines::open(&path, *start, self.rows.end)?;
+                let mut lines = Lines::new(&path, source, *start, self.rows.end)?;
                 let shape = shape.clone();
                 Ok(Box::new(until_error(move || shape.batch(&mut lines, &columns))))
             }
         }
     }
+}
 
-    /// What tells its file from others: the name, the length and the end.
-    pub(super) fn identity(&self) -> Result<Value> {
-        let failed = |error| Error::file(self.path.display().to_string(), error);
-        let mut file = open(&self.path)?;
-        let bytes = file.metadata().map_err(failed)?.len();
-        file.seek(SeekFrom::Start(bytes.saturating_sub(TAIL))).map_err(failed)?;
-        let mut tail = Vec::new();
-        file.take(TAIL).read_to_end(&mut tail).map_err(failed)?;
-        let tail = hex(Sha256::digest(&tail));
-        let name = self.path.file_name().map(|name| name.to_string_lossy());
-        Ok(json!({ "name": name, "bytes": bytes, "tail": tail }))
-    }
+fn identity(path: &Path, source: &mut Source) -> Result<Value> {
+    let failed = |error| Error::file(path.display().to_string(), error);
+    let bytes = source.len();
+    source.seek(SeekFrom::Start(bytes.saturating_sub(TAIL))).map_err(failed)?;
+    let mut tail = Vec::new();
+    source.take(TAIL).read_to_end(&mut tail).map_err(failed)?;
+    let tail = hex(Sha256::digest(&tail));
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    Ok(json!({ "name": name, "bytes": bytes, "tail": tail }))
 }
 
 /// Neighbours that have at least so many rows together: their rows, and which they are.
@@ -181,37 +179,34 @@ fn grouped(counts: Vec<u64>, least: u64) -> Vec<(Range<u64>, Range<usize>)> {
     groups
 }
 
-pub(super) fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|error| Error::file(path.display().to_string(), error))
+fn parquet(path: &Path, source: &Source) -> Result<ArrowReaderMetadata> {
+    guarded(path, || ArrowReaderMetadata::load(source, ArrowReaderOptions::default()))
 }
 
-fn parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = open(path)?;
-    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))
+/// A source of which only these columns of these row groups are read.
+fn within(source: Source, metadata: &ArrowReaderMetadata, groups: &Range<usize>, mask: &ProjectionMask) -> Source {
+    let columns = |group| metadata.metadata().row_group(group).columns().iter().enumerate();
+    let columns = groups.clone().flat_map(columns).filter(|(column, _)| mask.leaf_included(*column));
+    let runs: Vec<Range<u64>> =
+        columns.map(|(_, column)| column.byte_range()).map(|(at, bytes)| at..at + bytes).collect();
+    let by_turns = runs.len() / groups.len().max(1) + 1;
+    source.within(runs, by_turns)
 }
 
-/// The batches of an Arrow file: between its mark and its footer it is a stream.
-fn arrow(path: &Path) -> Result<Batches<Take<BufReader<File>>>> {
-    const MARK: [u8; 8] = *b"ARROW1\0\0";
+/// An Arrow file, of these columns.
+fn arrow(path: &Path, mut source: Source, columns: Option<Vec<usize>>) -> Result<FileReader<Source>> {
+    const MARK: &[u8] = b"ARROW1";
     const END: u64 = 10;
-    let failed = |error| Error::file(path.display().to_string(), error);
-    let mut file = open(path)?;
-    let bytes = file.metadata().map_err(failed)?.len();
-    let (mut mark, mut end) = ([0; 8], [0; END as usize]);
-    if bytes < MARK.len() as u64 + END {
+    if source.len() < MARK.len() as u64 + END {
         return Err(damaged(path, "it is too short for an Arrow file"));
     }
-    file.read_exact(&mut mark).map_err(failed)?;
+    let mut mark = [0; MARK.len()];
+    let read = source.rewind().and_then(|()| source.read_exact(&mut mark));
+    read.map_err(|error| Error::file(path.display().to_string(), error))?;
     if mark != MARK {
         return Err(damaged(path, "it is no Arrow file; a stream is read from stdin by --ipc"));
     }
-    file.seek(SeekFrom::End(-(END as i64))).map_err(failed)?;
-    file.read_exact(&mut end).map_err(failed)?;
-    let footer = guarded(path, || read_footer_length(end))? as u64;
-    let stream = (bytes - MARK.len() as u64 - END).checked_sub(footer);
-    let stream = stream.ok_or_else(|| damaged(path, "its footer is longer than itself"))?;
-    file.seek(SeekFrom::Start(MARK.len() as u64)).map_err(failed)?;
-    Ok(Batches::new(BufReader::new(file).take(stream)))
+    guarded(path, || FileReader::try_new(source, columns))
 }
 
 pub(super) fn damaged(path: &Path, reason: &str) -> Error {

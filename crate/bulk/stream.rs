@@ -19,24 +19,24 @@ use crate::model::Model;
 const BYTES: usize = 1 << 20;
 
 /// Reads batches. It takes memory for what has come, never for what is announced.
-pub(super) struct Batches<R> {
+struct Batches<R> {
     input: R,
     decoder: StreamDecoder,
     rest: Buffer,
 }
 
 impl<R: Read> Batches<R> {
-    pub(super) fn new(input: R) -> Self {
+    fn new(input: R) -> Self {
         Self { input, decoder: StreamDecoder::new(), rest: Buffer::from(Vec::<u8>::new()) }
     }
 
     /// The schema, once its message was read.
-    pub(super) fn schema(&self) -> Option<SchemaRef> {
+    fn schema(&self) -> Option<SchemaRef> {
         self.decoder.schema()
     }
 
     /// The next batch; none: the stream has ended.
-    pub(super) fn read(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
+    fn read(&mut self) -> Result<Option<RecordBatch>, ArrowError> {
         loop {
             if let Some(batch) = self.decoder.decode(&mut self.rest)? {
                 return Ok(Some(batch));

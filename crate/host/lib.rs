@@ -13,7 +13,7 @@ mod simd;
 
 pub use elementwise::{gelu, gelu_tanh, layer_norm, quick_gelu, relu, rms_norm, silu, softmax, tanh};
 pub use int8::{Int8Matrix, Int8Part};
-pub use product::{FLOPS_OF_CHAINS, Matrix, chains, fours, product, products_with_eight, tile};
+pub use product::{Matrix, add_products_with_eight, chains, fours, product, products_with_eight};
 pub use scan::{CODES, scan_bits, scan_f32, scan_int8};
 pub use simd::{F32x8, add_scaled, dot, exp, extend_with_zeros, map, sum, zip};
 

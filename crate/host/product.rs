@@ -60,19 +60,6 @@ pub(crate) fn start_of(bias: &[f32], panel: usize) -> [f32; PANEL] {
 /// Adds to four rows of sums the products of four rows, `x: [k][4]`, with eight columns, `w: [k][8]`, one after another in the
 /// order of k. Eight vector registers of sums are as many as x64 can spare; they are named one by one so that each is one at
 /// any optimisation level.
-pub fn tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
-    best_tile(x, w, sums)
-}
-
-#[inline(always)]
-fn best_tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(sums) = crate::fused::add_tile(x, w, sums) {
-        return sums;
-    }
-    vectorized(|| add_tile(x, w, sums))
-}
-
 #[inline(always)]
 fn add_tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     let [mut sum0, mut sum1, mut sum2, mut sum3] = sums;
@@ -89,11 +76,14 @@ fn add_tile(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
 /// Products that are summed before their sum is added to the others: rounds less than one running sum.
 pub(crate) const RUN: usize = 64;
 
-/// As [`tile`], for a k that is the same whatever the batch: the sums of runs of products are added.
+/// As [`add_tile`], for a k that is the same whatever the batch: the sums of runs of products are added.
 #[inline(always)]
 fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
-        let [run0, run1, run2, run3] = best_tile(x, w, [F32x8::splat(0.0); 4]);
+        let [run0, run1, run2, run3] = vectorized(
+            #[inline(always)]
+            || add_tile(x, w, [F32x8::splat(0.0); 4]),
+        );
         [sum0 + run0, sum1 + run1, sum2 + run2, sum3 + run3]
     })
 }
@@ -108,6 +98,10 @@ pub fn products_with_eight(
     skipped: usize,
     out: &mut [[f32; 8]],
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if crate::fused::products_with_eight(rows, width, columns, skipped, out) {
+        return;
+    }
     for (four, rows) in rows.chunks_exact(width).enumerate() {
         let sums = tile_in_runs(rows, columns, [F32x8::splat(0.0); 4]);
         for (row, sums) in (4 * four..).zip(sums) {
@@ -118,7 +112,7 @@ pub fn products_with_eight(
     }
 }
 
-/// Rows as a [`tile`] takes them: some columns of `x: [rows, stride]` to `[rows / 4][columns][4]`. What the last four lack is
+/// Rows as products take them: some columns of `x: [rows, stride]` to `[rows / 4][columns][4]`. What the last four lack is
 /// zero.
 #[inline(never)]
 pub fn fours(x: &[f32], stride: usize, columns: Range<usize>, packed: &mut [[f32; 4]]) {
@@ -137,26 +131,52 @@ pub fn fours(x: &[f32], stride: usize, columns: Range<usize>, packed: &mut [[f32
     }
 }
 
-/// Multiplications and additions of a loop of [`chains`].
-pub const FLOPS_OF_CHAINS: usize = 8 * 8 * 2;
-
-/// Eight chains of multiplications and additions, of which each waits for the one before, with the instructions of the products:
-/// what they could do at most.
-pub fn chains(loops: usize) -> [f32; 8] {
+/// Adds to sums, four rows for each of `sums`, the products of rows `x: [4 · sums][stride]`, four side by side as [`fours`] has them, of
+/// which the columns `rows` count, with eight columns, one after another in their order.
+#[inline(never)]
+pub fn add_products_with_eight(
+    x: &[[f32; 4]],
+    stride: usize,
+    rows: Range<usize>,
+    columns: &[[f32; 8]],
+    sums: &mut [[F32x8; 4]],
+) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(sum) = crate::fused::chains(loops) {
-        return sum;
+    if crate::fused::add_products_with_eight(x, stride, rows.clone(), columns, sums) {
+        return;
     }
-    vectorized(|| {
-        let c = F32x8::splat(1e-3);
-        let (mut low, mut high) = ([c; 4], [c; 4]);
-        for _ in 0..loops {
-            let factors = [[0.999; 4]];
-            low = add_tile(&factors, &[[1e-3; 8]], low);
-            high = add_tile(&factors, &[[1e-3; 8]], high);
-        }
-        low.into_iter().chain(high).fold(c, |sum, chain| sum + chain).to_array()
-    })
+    for (x, sums) in x.chunks_exact(stride).zip(sums) {
+        *sums = vectorized(
+            #[inline(always)]
+            || add_tile(&x[rows.clone()], columns, *sums),
+        );
+    }
+}
+
+/// Chains that [`chains`] has side by side.
+pub(crate) const CHAINS: usize = 8;
+
+/// Chains of multiplications and additions, of which each waits for the one before, with the instructions of the products: what they
+/// could do at most. Returns what only who computes them knows, and how many multiplications and additions they were.
+pub fn chains(loops: usize) -> (f32, usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(done) = crate::fused::chains(loops) {
+        return done;
+    }
+    let sums = vectorized(
+        #[inline(always)]
+        || {
+            let c = F32x8::splat(1e-3);
+            let (mut low, mut high) = ([c; 4], [c; 4]);
+            for _ in 0..loops {
+                let factors = [[0.999; 4]];
+                low = add_tile(&factors, &[[1e-3; 8]], low);
+                high = add_tile(&factors, &[[1e-3; 8]], high);
+            }
+            low.into_iter().chain(high).fold(c, |sum, chain| sum + chain).sum()
+        },
+    );
+    (sums, loops * CHAINS * 2 * 8)
 }
 
 #[cfg(test)]
@@ -172,8 +192,12 @@ mod tests {
         assert_eq!(packed[..3], [[1.0, 6.0, 11.0, 16.0], [2.0, 7.0, 12.0, 17.0], [3.0, 8.0, 13.0, 18.0]]);
         assert_eq!(packed[3..], [[21.0, 26.0, 0.0, 0.0], [22.0, 27.0, 0.0, 0.0], [23.0, 28.0, 0.0, 0.0]]);
         let w: Vec<[f32; 8]> = (0..3).map(|k| std::array::from_fn(|column| (k * 8 + column) as f32)).collect();
-        let sums = tile(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array);
-        assert_eq!(tile_in_runs(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array), sums);
+        let sums = tile_in_runs(&packed[..3], &w, [F32x8::splat(0.5); 4]).map(F32x8::to_array);
+        for fours in [1, 2] {
+            let mut added = vec![[F32x8::splat(0.5); 4]; fours];
+            add_products_with_eight(&packed, 3, 0..3, &w, &mut added);
+            assert_eq!(added[0].map(F32x8::to_array), sums);
+        }
         let mut out = [[f32::NAN; 8]; 4];
         products_with_eight(&packed, 3, &w, 1, &mut out);
         for row in 0..5 {

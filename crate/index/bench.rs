@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::random::Random;
 use super::{Document, Index, Made, Options, Progress, Report, Stage, write};
 use crate::error::{Error, Result};
+use crate::model::Device;
 use crate::search::{Shape, Similarity};
 
 /// Vectors of a batch.
@@ -82,6 +83,8 @@ impl Clusters<'_> {
 pub struct Measurement {
     /// What was built of.
     pub mixture: Mixture,
+    /// The adapter that divided rows into cells; absent, the host did.
+    pub adapter: Option<String>,
     /// Threads of the host.
     pub threads: usize,
     /// Seconds of each stage, in their order.
@@ -94,8 +97,14 @@ pub struct Measurement {
     pub report: Report,
 }
 
-/// Builds an index of such vectors in `out`, which stays.
-pub fn run(mixture: Mixture, out: &Path, options: &Options, progress: &mut Progress) -> Result<Measurement> {
+/// Builds an index of such vectors in `out`, which stays; rows are divided into cells on `device`.
+pub fn run(
+    mixture: Mixture,
+    device: &Device,
+    out: &Path,
+    options: &Options,
+    progress: &mut Progress,
+) -> Result<Measurement> {
     if mixture.rows == 0 || mixture.centres == 0 || !(0.0..100.0).contains(&mixture.spread) {
         return Err(Error::argument("there must be rows, centres, and a spread from 0 to 100"));
     }
@@ -128,7 +137,7 @@ pub fn run(mixture: Mixture, out: &Path, options: &Options, progress: &mut Progr
         progress(stage, done, total)
     };
     let embed = |_: &[String]| Err(Error::argument("there is no model"));
-    let report = write(made, clusters.documents(), &embed, out, options, &mut timed)?;
+    let report = write(made, clusters.documents(), &embed, device, out, options, &mut timed)?;
     let last = since.elapsed().as_secs_f64();
     if let Some((_, seconds)) = stages.last_mut() {
         *seconds += last;
@@ -141,7 +150,11 @@ pub fn run(mixture: Mixture, out: &Path, options: &Options, progress: &mut Progr
         index.search(&clusters.vector(mixture.rows + row), 10, None)?;
         search_ms = search_ms.min(1e3 * start.elapsed().as_secs_f64());
     }
-    Ok(Measurement { mixture, threads: rayon::current_num_threads(), stages, seconds, search_ms, report })
+    let adapter = match device {
+        Device::Gpu(gpu) => Some(gpu.adapter().description.clone()),
+        Device::Cpu(_) => None,
+    };
+    Ok(Measurement { mixture, adapter, threads: rayon::current_num_threads(), stages, seconds, search_ms, report })
 }
 
 impl fmt::Display for Measurement {
@@ -153,7 +166,8 @@ impl fmt::Display for Measurement {
             "{} rows × {}, {} centres, spread {}",
             mixture.rows, mixture.dimensions, mixture.centres, mixture.spread
         )?;
-        writeln!(f, "{:.1} s on {} threads", self.seconds, self.threads)?;
+        let beside = self.adapter.as_ref().map(|adapter| format!(" and {adapter}")).unwrap_or_default();
+        writeln!(f, "{:.1} s on {} threads{beside}", self.seconds, self.threads)?;
         for (stage, seconds) in &self.stages {
             writeln!(f, "    {:<8} {seconds:.1} s", format!("{stage:?}").to_lowercase())?;
         }

@@ -2,10 +2,12 @@
 
 use super::Stage;
 use super::kmeans::{Centroids, members, train};
+use super::nearest::Nearest;
 use super::random::Random;
 use super::segment::MOST_DOCUMENTS;
 use super::spill::Spill;
 use crate::error::Result;
+use crate::model::Device;
 
 /// Bytes that segments aim for, unless less is asked for. Cells are half of it where nobody says how many there are to be: with 384
 /// dimensions in int8 a centroid is a thousandth of its cell.
@@ -51,16 +53,16 @@ pub fn plain(spill: &Spill, segment: u64) -> Plan {
 }
 
 /// Rows near one another in cells, these in segments.
-pub fn grouped(spill: &Spill, count: usize, segment: u64, tick: &mut Tick) -> Result<Plan> {
+pub fn grouped(spill: &Spill, count: usize, segment: u64, device: &Device, tick: &mut Tick) -> Result<Plan> {
     let all: Vec<u32> = (0..spill.count() as u32).collect();
-    let (mut open, mut cells) = (divided(spill, &all, count, tick)?, Vec::new());
+    let (mut open, mut cells) = (divided(spill, &all, count, device, tick)?, Vec::new());
     while let Some((centroid, rows)) = open.pop() {
         let bytes = bytes_of(spill, &rows);
         if bytes <= MOST_DOCUMENTS {
             cells.push((centroid, rows));
             continue;
         }
-        let parts = divided(spill, &rows, bytes.div_ceil(SEGMENT) as usize + 1, tick)?;
+        let parts = divided(spill, &rows, bytes.div_ceil(SEGMENT) as usize + 1, device, tick)?;
         match parts.len() {
             // Rows that nothing tells apart.
             0 | 1 => cells.extend(filled(spill, &rows, SEGMENT).into_iter().map(|rows| (centroid.clone(), rows))),
@@ -101,18 +103,19 @@ fn filled(spill: &Spill, rows: &[u32], most: u64) -> Vec<Vec<u32>> {
 type Cell = (Vec<f32>, Vec<u32>);
 
 /// Rows in at most `count` cells, none of them empty.
-fn divided(spill: &Spill, rows: &[u32], count: usize, tick: &mut Tick) -> Result<Vec<Cell>> {
+fn divided(spill: &Spill, rows: &[u32], count: usize, device: &Device, tick: &mut Tick) -> Result<Vec<Cell>> {
     let sample = Random(1).some(count.saturating_mul(SAMPLE), rows.len());
     let sample: Vec<u32> = sample.into_iter().map(|at| rows[at as usize]).collect();
     let centroids = {
         let values = spill.values(&sample)?;
         let mut tick = |round, rounds| tick(Stage::Cluster, round as u64, rounds as u64);
-        train(&values, spill.dimensions(), count, spill.is_spherical(), &mut tick)?
+        train(&values, spill.dimensions(), count, spill.is_spherical(), device, &mut tick)?
     };
+    let nearest = Nearest::new(&centroids, spill.is_spherical(), device)?;
     let mut assigned = Vec::with_capacity(rows.len());
     for part in rows.chunks(PART) {
         tick(Stage::Assign, assigned.len() as u64, rows.len() as u64)?;
-        assigned.extend(centroids.nearest(&spill.values(part)?).into_iter().map(|(cell, _)| cell));
+        assigned.extend(nearest.of(&spill.values(part)?)?.into_iter().map(|(cell, _)| cell));
     }
     let members = members(&assigned, centroids.count());
     let cell = |(cell, members): (usize, Vec<u32>)| {

@@ -1,6 +1,5 @@
 //! `embedlet index`: documents into files that a browser searches, a search of them, and how long all that takes.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Write, stderr, stdin, stdout};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use embedlet::index::{self, Document, Index, Keys, Lines, Options, Stage};
 use embedlet::search::Precision;
 use embedlet::task::Task;
 
-use crate::load;
+use crate::{device, load};
 
 const HELP: &str = "\
 Indexes for static hosts: files in a folder that a browser searches without a server.
@@ -20,6 +19,7 @@ Indexes for static hosts: files in a folder that a browser searches without a se
 embedlet index build --model DIR IN… --out FOLDER [options]
     One {\"id\": …, \"text\": …, \"metadata\": {…}} a line; without \"metadata\" all other keys are. \"-\" reads stdin.
     Parquet and Arrow files (.parquet, .arrow, .feather) have a row a document and columns of these names.
+    With the feature object-store IN may be URLs, as for embed.
     --out NAME.eidx writes one file, for SearchIndex.open({ storage: file }).
 embedlet index search FOLDER --model DIR < queries > hits.jsonl
     One query a line in, one {\"hits\": [{\"id\", \"score\", \"text\", \"metadata\"}, …]} out.
@@ -28,7 +28,7 @@ embedlet index bench --rows N --out FOLDER [options]
 
 options
     --quiet                 no progress on stderr
-    --device auto|gpu|cpu   of the model
+    --device auto|gpu|cpu   of the model; it also divides rows into cells
 
 build, bench
     --precision NAME        float32, int8 (default) or binary: how rows are kept
@@ -127,7 +127,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Arguments
         let known: &[&str] = match parsed.verb.as_str() {
             "build" => &["--name", "--column", "--id", "--vectors", "--model", "--device"],
             "search" => &["--top-k", "--probes", "--model", "--device"],
-            _ => &["--rows", "--centres", "--spread", "--seed", "--json"],
+            _ => &["--rows", "--centres", "--spread", "--seed", "--json", "--device"],
         };
         let is_known = known.contains(&flag.as_str())
             || ["--quiet", "--help", "-h"].contains(&flag.as_str())
@@ -199,11 +199,12 @@ fn build(arguments: &Arguments) -> Result<(), String> {
         }
         let from: Box<dyn BufRead> = match name.as_str() {
             "-" => Box::new(stdin().lock()),
-            _ => Box::new(BufReader::new(File::open(path).map_err(|error| format!("{name}: {error}"))?)),
+            _ => Box::new(BufReader::new(bulk::open(path).map_err(|error| error.to_string())?)),
         };
         Ok(Box::new(Lines::new(from, name, keys.clone())))
     };
     // All are opened first, so that a name that is wrong is known before hours of work.
+    let inputs = bulk::expand(inputs).map_err(|error| error.to_string())?;
     let documents = inputs.iter().map(open).collect::<Result<Vec<_>, String>>()?.into_iter().flatten();
     let model = load(&arguments.model, &arguments.device, None, Some(Task::Embed))?;
     let report = index::build(&model, documents, out, options, &mut progress(arguments.quiet));
@@ -228,7 +229,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     let centres = arguments.centres.unwrap_or((rows / 1000).max(1));
     let dimensions = options.dimensions.unwrap_or(384);
     let mixture = Mixture { rows: *rows, dimensions, centres, spread: *spread, seed: *seed };
-    let measured = bench::run(mixture, out, options, &mut progress(arguments.quiet));
+    let measured = bench::run(mixture, &device(&arguments.device)?, out, options, &mut progress(arguments.quiet));
     let measured = measured.map_err(|error| error.to_string())?;
     if let Some(path) = &arguments.json {
         let json = serde_json::to_string(&measured).map_err(|error| error.to_string())?;

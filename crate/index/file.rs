@@ -5,14 +5,19 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
+use twox_hash::XxHash32;
 
-use super::xxh32::xxh32;
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"eidx";
 const VERSION: u32 = 1;
 /// Bytes in front of the header.
 const FRAME: usize = 20;
+
+/// The checksum of everything: it finds what a disk or a network has damaged.
+pub fn xxh32(bytes: &[u8]) -> u32 {
+    XxHash32::oneshot(0, bytes)
+}
 
 /// Frame and header of a file, which what it describes is to follow, and the checksum of the header.
 pub fn frame(header: &impl Serialize) -> Result<(Vec<u8>, u32)> {
@@ -84,4 +89,17 @@ pub fn damaged(name: &str) -> Error {
 /// An error of the disk.
 pub fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::file(path.display().to_string(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_those_that_are_published() {
+        assert_eq!(xxh32(b""), 0x02cc_5d05);
+        assert_eq!(xxh32(b"a"), 0x550d_7456);
+        assert_eq!(xxh32(b"abc"), 0x32d1_53ff);
+        assert_eq!(xxh32(b"Nobody inspects the spammish repetition"), 0xe229_3b2f);
+    }
 }

@@ -29,12 +29,12 @@ mod document;
 mod file;
 mod kmeans;
 mod made;
+mod nearest;
 mod random;
 mod reader;
 mod recall;
 mod segment;
 mod spill;
-mod xxh32;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -53,17 +53,16 @@ pub use reader::{Hit, Index, NamedCells};
 pub use segment::{MOST_BYTES, Named};
 
 use cells::{Layout, Plan, SEGMENT, Tick};
-use file::{failed, frame};
+use file::{failed, frame, xxh32};
 use kmeans::{Centroids, mean};
 use recall::{Measured, Subject, measure};
 use segment::Stored;
 use spill::Spill;
 
 use crate::error::{Error, Result};
-use crate::model::{Kind, Model};
+use crate::model::{Device, Kind, Model};
 use crate::packed::Sum;
 use crate::search::Precision;
-use xxh32::xxh32;
 
 /// Segments that are made side by side.
 const PART: usize = 8;
@@ -144,7 +143,8 @@ pub struct Report {
     pub query_bytes: f64,
 }
 
-/// Builds an index of documents in `out`, which must be empty or not there (with [`Options::single`]: not there).
+/// Builds an index of documents in `out`, which must be empty or not there (with [`Options::single`]: not there). Rows are divided into
+/// cells on the model's device.
 ///
 /// Errors name the place of the document that is to blame: one whose id is there already, or that lacks something (`invalid-argument`), one
 /// that is too large (`limit-exceeded`). The disk's are `invalid-file`; `aborted` is what `progress` asked for. After an error there is
@@ -162,7 +162,7 @@ pub fn build(
     let made = Made::by(model, options.name.as_deref(), options.dimensions, options.precision, vectors)?;
     let dimensions = made.dimensions;
     let embed = |texts: &[String]| made::embed(model, texts, Kind::Document, dimensions);
-    write(made, documents, &embed, out, options, progress)
+    write(made, documents, &embed, &model.runner.device(), out, options, progress)
 }
 
 impl Options {
@@ -190,11 +190,12 @@ impl Options {
 /// Gives vectors to texts, and says how many of these were cut.
 type Embed<'a> = dyn Fn(&[String]) -> Result<(Vec<f32>, u64)> + 'a;
 
-/// The same as [`build`], of vectors by whomever.
+/// The same as [`build`], of vectors by whomever; `device` divides rows into cells.
 fn write(
     made: Made,
     documents: impl Iterator<Item = Result<Vec<Document>>>,
     embed: &Embed,
+    device: &Device,
     out: &Path,
     options: &Options,
     progress: &mut Progress,
@@ -216,7 +217,7 @@ fn write(
         options.cells.unwrap_or_else(|| if options.single { 1 } else { cells::wanted(&spill, options.segment) });
     let plan = match count.min(spill.count()) {
         0 | 1 => cells::plain(&spill, options.segment),
-        count => cells::grouped(&spill, count, options.segment, &mut tick)?,
+        count => cells::grouped(&spill, count, options.segment, device, &mut tick)?,
     };
     enough(plan.iter().map(Vec::len).sum())?;
     let folder = scratch.0.join("index");

@@ -1,5 +1,5 @@
-//! Reads an index that lies in a folder, and searches it: what a browser does with one from a static host, for the command line and for
-//! tests.
+//! Reads an index that lies in a folder, and searches the cells that are nearest to a query, for the command line and for tests. A browser
+//! compares everything in the segments that it has fetched, which is more.
 
 use std::path::{Path, PathBuf};
 

@@ -3,9 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::file::{Framed, damaged, frame, parts, unframe};
+use super::file::{Framed, damaged, frame, parts, unframe, xxh32};
 use super::made::Made;
-use super::xxh32::xxh32;
 use crate::error::Result;
 
 /// Most bytes of a segment.

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use embedlet_host::{F32x8, fours, products_with_eight, softmax, tile};
+use embedlet_host::{F32x8, add_products_with_eight, fours, products_with_eight, softmax};
 
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
@@ -379,17 +379,16 @@ impl Host<'_> {
             }
         }
         let totals = softmax(&mut scores, self.batch.sharpness());
-        for (four, values) in values[kv * head / 4 * tokens..][..head / 4 * tokens].chunks_exact(tokens).enumerate() {
-            let (mut sums, mut weights) = ([F32x8::splat(0.0); 4], scores.as_slice());
-            for rows in parts {
-                let (own, rest) = weights.split_at(rows.len());
-                sums = tile(&values[rows.clone()], own, sums);
-                weights = rest;
-            }
-            for (column, sums) in sums.map(F32x8::to_array).iter().enumerate() {
-                for (lane, out) in out.chunks_exact_mut(width).enumerate() {
-                    out[index * head + 4 * four + column] = sums[lane] / totals[lane];
-                }
+        let values = &values[kv * head / 4 * tokens..][..head / 4 * tokens];
+        let (mut sums, mut weights) = (vec![[F32x8::splat(0.0); 4]; head / 4], scores.as_slice());
+        for rows in parts {
+            let (own, rest) = weights.split_at(rows.len());
+            add_products_with_eight(values, tokens, rows.clone(), own, &mut sums);
+            weights = rest;
+        }
+        for (column, sums) in sums.as_flattened().iter().map(|sums| sums.to_array()).enumerate() {
+            for (lane, out) in out.chunks_exact_mut(width).enumerate() {
+                out[index * head + column] = sums[lane] / totals[lane];
             }
         }
     }

@@ -4,6 +4,7 @@
 import type { CollectionOptions, CollectionShape, SearchOptions } from "./collection.js";
 import { COMMIT, type SourceSpec } from "./source.js";
 import { EmbedletError } from "./errors.js";
+import { hex } from "./sha256.js";
 import type {
   CallOptions, ClassifyOptions, EmbedOptions, EncoderInfo, Example, Examples, FileBytes, Input, LoadOptions, ModelSource, TrainOptions,
 } from "./types.js";
@@ -79,9 +80,9 @@ export function readIntegrity(integrity: LoadOptions["integrity"] = {}): Map<str
   const digests = new Map<string, string>();
   for (const [path, text] of Object.entries(integrity)) {
     const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(String(text))?.[1];
-    const hex = base64 ? Array.from(atob(base64), (byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("") : String(text).toLowerCase();
-    if (!/^[0-9a-f]{64}$/.test(hex)) throw invalid(`integrity["${path}"] must be "sha256-<base64>" or 64 hexadecimal digits.`);
-    digests.set(path, hex);
+    const digest = base64 ? hex(Uint8Array.from(atob(base64), (byte) => byte.charCodeAt(0))) : String(text).toLowerCase();
+    if (!/^[0-9a-f]{64}$/.test(digest)) throw invalid(`integrity["${path}"] must be "sha256-<base64>" or 64 hexadecimal digits.`);
+    digests.set(path, digest);
   }
   return digests;
 }

@@ -6,6 +6,7 @@ import type { DeviceOptions, Folder, Loader, Model } from "./glue.js";
 import type { Instance } from "./instance.js";
 import { pause } from "./pause.js";
 import { Progress } from "./progress.js";
+import { sha256 } from "./sha256.js";
 import type { OpenFile, Source } from "./source.js";
 import type { ErrorCode, LoadProgress } from "./types.js";
 
@@ -152,8 +153,7 @@ class Load {
     if (!globalThis.crypto?.subtle) {
       throw new EmbedletError("unsupported-option", `integrity of ${path} can only be checked on https or localhost.`);
     }
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-    const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const found = await sha256(bytes);
     if (found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
   }
 

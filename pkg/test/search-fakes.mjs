@@ -89,10 +89,14 @@ export function faultyStorage(files = new Map(), before = () => {}) {
       return operations;
     },
     read: (name) => operation("read", async (fault) => (fault === "short" ? half(files.get(name)) : lasting(files, name))),
-    write: (name, file) => operation("write", async (fault) => {
-      const bytes = new Blob([await file.arrayBuffer()]);
-      files.set(name, fault === "tear" || fault === "short" ? half(bytes) : bytes);
-    }),
+    write: async (name, file) => {
+      // As a browser does: the file is there, and empty, before it has what is written.
+      if (!files.has(name)) files.set(name, new Blob());
+      await operation("write", async (fault) => {
+        const bytes = new Blob([await file.arrayBuffer()]);
+        files.set(name, fault === "tear" || fault === "short" ? half(bytes) : bytes);
+      });
+    },
     delete: (name) => operation("delete", () => inner.delete(name)),
     list: () => operation("list", () => inner.list()),
     /** The same files from another tab: one writer over both. */
@@ -106,19 +110,32 @@ export function faultyStorage(files = new Map(), before = () => {}) {
   return storage;
 }
 
+const { Blob } = globalThis;
+
+/** Bytes that can be read for as long as the files that they are of are there as they were. */
+class LastingBlob extends Blob {
+  static [Symbol.hasInstance](value) {
+    return Object.prototype.isPrototypeOf.call(Blob.prototype, value);
+  }
+
+  constructor(parts = [], options, isThere = () => parts.every((part) => part.isThere?.() ?? true)) {
+    super(parts, options);
+    this.isThere = isThere;
+  }
+
+  slice(start, end, type) {
+    return new LastingBlob([super.slice(start, end, type)], { type }, this.isThere);
+  }
+
+  async arrayBuffer() {
+    if (!this.isThere()) throw new DOMException("the file has changed", "NotReadableError");
+    return super.arrayBuffer();
+  }
+}
+globalThis.Blob = LastingBlob;
+
 /** A file as a browser gives it: what is read of it fails when it was deleted or written over. */
 function lasting(files, name) {
   const file = files.get(name);
-  if (!file) return undefined;
-  const gone = async () => {
-    throw new DOMException("the file has changed", "NotReadableError");
-  };
-  return {
-    size: file.size,
-    slice: (start, end) => {
-      const part = file.slice(start, end);
-      const arrayBuffer = () => (files.get(name) === file ? Blob.prototype.arrayBuffer.call(part) : gone());
-      return Object.defineProperty(part, "arrayBuffer", { value: arrayBuffer });
-    },
-  };
+  return file && new LastingBlob([file], {}, () => files.get(name) === file);
 }

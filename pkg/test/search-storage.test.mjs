@@ -173,6 +173,48 @@ test("an index that is compacted by another tab while it is opened, or searched"
   }
 });
 
+test("the file of a commit that is there, and empty, until something else was read", async () => {
+  for (let n = 1; n <= 12; n++) {
+    for (const isOpen of [true, false]) {
+      const files = new Map();
+      let write = async () => {};
+      const one = await open(faultyStorage(files, (_, kind) => kind === "write" ? write() : undefined));
+      await one.add(documentsOf("abc"));
+      let operation = async () => {};
+      const storage = faultyStorage(files, () => operation());
+      let two = isOpen ? await open(storage) : undefined;
+      let release;
+      const held = new Promise((resolve) => (release = resolve));
+      let compacting;
+      await new Promise((resolve) => {
+        let writes = 0;
+        write = async () => {
+          if (++writes < 2) return;
+          resolve();
+          await held;
+        };
+        compacting = one.compact();
+      });
+      assert.equal([...files.values()].filter(({ size }) => size === 0).length, 1);
+      let count = 0;
+      operation = async () => {
+        if (++count !== n) return;
+        release();
+        await compacting;
+      };
+      two ??= await open(storage);
+      for (let search = 0; search < 3; search++) {
+        assert.deepEqual(Object.keys(await contents(two)), ["a", "b", "c"], `${isOpen}, ${n}, ${search}`);
+        assert.deepEqual([two.stats().lost, two.stats().problem], [0, null], `${isOpen}, ${n}, ${search}`);
+      }
+      release();
+      await compacting;
+      assert.deepEqual(Object.keys(await contents(two)), ["a", "b", "c"]);
+      assert.deepEqual([two.stats().lost, two.stats().problem], [0, null]);
+    }
+  }
+});
+
 test("a commit that failed has used its number up: whoever saw it sees the next", async () => {
   const files = new Map();
   const two = await open(faultyStorage(files));

@@ -12,6 +12,11 @@ import { serve } from "./server.mjs";
 const at = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 export const DIST = at("pkg/dist");
 export const GOLDEN = at("tests/golden");
+export const DEVICES = ["wasm", "webgpu"];
+/** SwiftShader computes on this machine's few cores: some tests take minutes there. */
+export const SLOW = { timeout: 1_200_000 };
+/** Whether a device is given every case: SwiftShader, a second for each, only where EMBEDLET_TEST_ALL asks for it. */
+export const whole = (device) => device === "wasm" || process.env.EMBEDLET_TEST_ALL !== undefined;
 
 /** The folder of all-MiniLM-L6-v2. */
 export function modelFolder() {

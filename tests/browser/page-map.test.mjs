@@ -3,12 +3,9 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
-import { launch } from "./harness.mjs";
-import { open, report, serve, state } from "./page-site.mjs";
+import { open, report, state, visit } from "./page-site.mjs";
 import { load } from "./page-source.mjs";
 
 const { project } = await load("projection.ts");
@@ -96,25 +93,18 @@ test("what a line encloses", () => {
 });
 
 describe("the room", () => {
-  const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
-  const model = process.env.EMBEDLET_PAGE_MODEL;
-  const sample = JSON.parse(readFileSync(join(dist, "sample.json"), "utf8")).slice(0, 30);
+  let visited;
   let browser;
   let site;
   let page;
+  let sample;
   before(async () => {
-    assert.ok(model, "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
-    browser = await launch();
-    site = await serve({ page: dist, model, sample });
-    // Its service worker would refuse another sample.
-    page = await open(browser, { serviceWorkers: "block" });
-    await page.goto(`${site.url}?device=wasm`);
-    await state(page, "ready", "error");
+    visited = await visit({ count: 30 });
+    ({ browser, site, page, sample } = visited);
   });
   after(async () => {
+    await visited?.end();
     if (page) assert.deepEqual(page.complaints, []);
-    await browser?.close();
-    await site?.close();
   });
 
   const map = () => page.locator(".map canvas");

@@ -3,31 +3,22 @@
 
 import assert from "node:assert/strict";
 import { statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
-import { GOLDEN, launch } from "./harness.mjs";
-import { open, report, serve, state } from "./page-site.mjs";
+import { GOLDEN } from "./harness.mjs";
+import { built, report, state, visit } from "./page-site.mjs";
 
-const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
-const model = process.env.EMBEDLET_PAGE_MODEL;
+const { model } = built();
 
-let browser;
-let site;
+let visited;
 let page;
+let site;
 before(async () => {
-  assert.ok(model, "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
-  browser = await launch();
-  site = await serve({ page: dist, model });
-  page = await open(browser);
-  await page.goto(`${site.url}?device=wasm&query=hungry+tomato`);
-  await state(page, "ready", "error");
+  visited = await visit({ query: "&query=hungry+tomato" });
+  ({ page, site } = visited);
 });
-after(async () => {
-  await browser?.close();
-  await site?.close();
-});
+after(() => visited?.end());
 
 const name = () => page.getByLabel("Hub id, or address on this site");
 

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { launch } from "./harness.mjs";
-import { open, serve, state } from "./page-site.mjs";
+import { built, open, serve, state } from "./page-site.mjs";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const folder = join(root, "docs/pictures");
@@ -34,7 +34,7 @@ const PICTURES = {
 
 test("pictures are taken", { skip: !process.env.EMBEDLET_PICTURES }, async () => {
   const browser = await launch();
-  const site = await serve({ page: join(root, "web/dist"), model: process.env.EMBEDLET_PAGE_MODEL });
+  const site = await serve(built());
   const page = await open(browser, { viewport: { width: 1120, height: 760 }, colorScheme: "light", reducedMotion: "reduce" });
   try {
     await page.goto(`${site.url}?device=wasm`);

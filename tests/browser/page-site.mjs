@@ -1,10 +1,16 @@
 // Serves a built page under a sub-path, as GitHub Pages would, with a model folder at `model/`; and opens it in Chromium with
 // everything recorded that a sound page never does. Unlike `server.mjs` it can be slowed, breaks off, and counts what it sent.
 
-import { createReadStream, existsSync, statSync } from "node:fs";
+import assert from "node:assert/strict";
+import { createReadStream, existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
+import { dirname, extname, join, normalize } from "node:path";
 import { Transform } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { launch } from "./harness.mjs";
+
+const DIST = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
+const MODEL = process.env.EMBEDLET_PAGE_MODEL;
 
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml",
   ".json": "application/json", ".wasm": "application/wasm", ".webmanifest": "application/manifest+json" };
@@ -63,6 +69,38 @@ export async function open(browser, options = {}) {
     addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
   });
   return page;
+}
+
+/** The built page and the packed model, which what needs them cannot do without. */
+export function built() {
+  assert.ok(existsSync(join(DIST, "index.html")), `${DIST} holds no page: run \`cargo xtask build\``);
+  assert.ok(MODEL && existsSync(join(MODEL, "embedlet.json")), "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
+  return { page: DIST, model: MODEL };
+}
+
+/**
+ * A visit of the built page on the processor, when all is ready; with `count`, the sample is so many of its texts. `end` closes what was
+ * opened.
+ */
+export async function visit({ count, query = "" } = {}) {
+  const paths = built();
+  const sample = count && JSON.parse(readFileSync(join(paths.page, "sample.json"), "utf8")).slice(0, count);
+  const browser = await launch();
+  const site = await serve({ ...paths, sample });
+  const end = async () => {
+    await browser.close();
+    await site.close();
+  };
+  try {
+    // Its service worker would refuse another sample.
+    const page = await open(browser, sample && { serviceWorkers: "block" });
+    await page.goto(`${site.url}?device=wasm${query}`);
+    await state(page, "ready", "error");
+    return { browser, site, page, sample, end };
+  } catch (error) {
+    await end();
+    throw error;
+  }
 }
 
 /** Waits for one of the page's states. WebGPU without a GPU is slow: the sample's 221 passages take it minutes. */

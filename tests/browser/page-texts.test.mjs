@@ -2,34 +2,22 @@
 // that what is forgotten is gone, the storage card, and what it takes to install the page. Environment as in `page.test.mjs`.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
-import { GOLDEN, launch } from "./harness.mjs";
-import { open, report, serve, state } from "./page-site.mjs";
+import { GOLDEN } from "./harness.mjs";
+import { report, state, visit } from "./page-site.mjs";
 
-const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
-const model = process.env.EMBEDLET_PAGE_MODEL;
-
-let browser;
+let visited;
 let site;
 let page;
 before(async () => {
-  assert.ok(model, "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
-  browser = await launch();
-  const sample = JSON.parse(readFileSync(join(dist, "sample.json"), "utf8")).slice(0, 6);
-  site = await serve({ page: dist, model, sample });
-  // Its service worker would refuse another sample.
-  page = await open(browser, { serviceWorkers: "block" });
-  await page.goto(`${site.url}?device=wasm`);
-  await state(page, "ready", "error");
+  visited = await visit({ count: 6 });
+  ({ site, page } = visited);
 });
 after(async () => {
+  await visited?.end();
   if (page) assert.deepEqual(page.complaints, []);
-  await browser?.close();
-  await site?.close();
 });
 
 async function tab(name) {

@@ -3,18 +3,14 @@
 // EMBEDLET_PAGE_MODEL: folder of all-MiniLM-L6-v2 as `cargo xtask demo` packs it.  EMBEDLET_PAGE: a page built elsewhere than `web/dist`.
 
 import assert from "node:assert/strict";
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { AxeBuilder } from "@axe-core/playwright";
 import { launch } from "./harness.mjs";
-import { drop, open, report, serve, state } from "./page-site.mjs";
+import { built, drop, open, report, serve, state } from "./page-site.mjs";
 
-const dist = process.env.EMBEDLET_PAGE ?? join(dirname(fileURLToPath(import.meta.url)), "../../web/dist");
-const model = process.env.EMBEDLET_PAGE_MODEL;
-assert.ok(existsSync(join(dist, "index.html")), `${dist} holds no page: run \`cargo xtask build\``);
-assert.ok(model && existsSync(join(model, "embedlet.json")), "EMBEDLET_PAGE_MODEL must name a folder with all-MiniLM-L6-v2, packed");
+const { page: dist, model } = built();
 const WEIGHTS = statSync(join(model, "model.safetensors")).size;
 
 let browser;

@@ -1,4 +1,4 @@
-"""Writes rows.parquet: rows as pyarrow writes them, of the types that files of texts have. Needs `pip install pyarrow==26.0.1`.
+"""Writes rows.parquet and rows.arrow: rows as pyarrow writes them, of the types that files of texts have. Needs `pip install pyarrow==26.0.1`.
 
     python tests/golden/make_rows.py"""
 
@@ -26,6 +26,8 @@ def main():
         "place": pa.array([{"page": i, "title": f"page {i}"} for i in range(count)]),
     })
     pq.write_table(table, HERE / "rows.parquet", row_group_size=10, compression="zstd")
+    with pa.ipc.new_file(HERE / "rows.arrow", table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+        file.write_table(table, max_chunksize=10)
 
 
 main()

@@ -2,8 +2,7 @@
 // examples, or the model's own head. Everything is recomputed a moment after the last change.
 
 import type { Encoder, TrainedHead } from "embedlet";
-import { announce, debounce, element, meter } from "./dom.js";
-import { isAbort } from "./errors.js";
+import { announce, debounce, element, latest, meter } from "./dom.js";
 import { plural } from "./format.js";
 
 const PAUSE_MS = 300;
@@ -41,7 +40,6 @@ export function classifyRoom(room: HTMLElement, failed: (error: unknown) => void
     examples, element("label", { class: "field-label", for: "to-classify" }, "Texts to sort, one per line"), texts, status, list);
   let encoder: Encoder | null = null;
   let head: { of: string; made: TrainedHead } | null = null;
-  let abort = new AbortController();
 
   /** Why nothing can be sorted; empty where it can. */
   function missing(lines: string[], labels: Map<string, string[]>): string {
@@ -54,10 +52,7 @@ export function classifyRoom(room: HTMLElement, failed: (error: unknown) => void
     return isShort ? "Training needs two examples or more of each label." : "";
   }
 
-  async function run(): Promise<void> {
-    abort.abort();
-    abort = new AbortController();
-    const { signal } = abort;
+  const run = latest(async (signal) => {
     const labels = readLabels(rows);
     const lines = linesOf(texts.value);
     examples.hidden = method.value === "own";
@@ -67,17 +62,13 @@ export function classifyRoom(room: HTMLElement, failed: (error: unknown) => void
       list.replaceChildren();
       return;
     }
-    try {
-      const { found, by } = await sorted(method.value as Method, lines, labels, signal);
-      signal.throwIfAborted();
-      status.textContent = `${plural(lines.length, "text")} sorted ${by}.`;
-      list.replaceChildren(...found.map((scores, at) => show(lines[at]!, scores)));
-      // Only where it is wanted: the first run happens while this room is not shown.
-      if (list.offsetParent !== null) announce(`Sorted: ${found.map(([best]) => best!.label).join(", ")}`);
-    } catch (error) {
-      if (!signal.aborted && !isAbort(error)) failed(error);
-    }
-  }
+    const { found, by } = await sorted(method.value as Method, lines, labels, signal);
+    signal.throwIfAborted();
+    status.textContent = `${plural(lines.length, "text")} sorted ${by}.`;
+    list.replaceChildren(...found.map((scores, at) => show(lines[at]!, scores)));
+    // Only where it is wanted: the first run happens while this room is not shown.
+    if (list.offsetParent !== null) announce(`Sorted: ${found.map(([best]) => best!.label).join(", ")}`);
+  }, failed);
 
   async function sorted(by: Method, lines: string[], labels: Map<string, string[]>, signal: AbortSignal): Promise<Sorted> {
     const model = encoder!;

@@ -1,8 +1,7 @@
 // The compare room, loaded when it is first shown: a few texts, and how alike each is to each other, as a table.
 
 import type { Encoder } from "embedlet";
-import { announce, debounce, element } from "./dom.js";
-import { isAbort } from "./errors.js";
+import { announce, debounce, element, latest } from "./dom.js";
 import { plural } from "./format.js";
 
 const PAUSE_MS = 300;
@@ -20,12 +19,8 @@ export function compareRoom(room: HTMLElement, failed: (error: unknown) => void)
   const frame = element("div", { class: "scrolled", tabindex: 0, role: "region", "aria-label": "Similarities" });
   room.replaceChildren(element("label", { class: "field-label", for: "to-compare" }, "Texts to compare, one per line"), texts, status, frame);
   let encoder: Encoder | null = null;
-  let abort = new AbortController();
 
-  async function run(): Promise<void> {
-    abort.abort();
-    abort = new AbortController();
-    const { signal } = abort;
+  const run = latest(async (signal) => {
     const lines = texts.value.split("\n").map((line) => line.trim()).filter(Boolean);
     frame.hidden = encoder === null || lines.length < 2;
     if (encoder === null || frame.hidden) {
@@ -33,17 +28,13 @@ export function compareRoom(room: HTMLElement, failed: (error: unknown) => void)
       return;
     }
     const some = lines.slice(0, MOST);
-    try {
-      const vectors = await encoder.embed(some, { signal });
-      signal.throwIfAborted();
-      frame.replaceChildren(table(some, encoder.similarity(vectors, vectors)));
-      status.textContent = `${plural(some.length, "text")} compared by ${encoder.info.similarity}`
-        + (some.length < lines.length ? `; the first ${MOST} of ${lines.length}.` : ".");
-      if (room.offsetParent !== null) announce(status.textContent);
-    } catch (error) {
-      if (!signal.aborted && !isAbort(error)) failed(error);
-    }
-  }
+    const vectors = await encoder.embed(some, { signal });
+    signal.throwIfAborted();
+    frame.replaceChildren(table(some, encoder.similarity(vectors, vectors)));
+    status.textContent = `${plural(some.length, "text")} compared by ${encoder.info.similarity}`
+      + (some.length < lines.length ? `; the first ${MOST} of ${lines.length}.` : ".");
+    if (room.offsetParent !== null) announce(status.textContent);
+  }, failed);
 
   void run();
   return {

@@ -1,6 +1,8 @@
 // The few helpers with which the widgets build elements. Strings only ever become text nodes or attribute values: nothing
 // here, and nothing that uses it, parses markup.
 
+import { isAbort } from "./errors.js";
+
 type Properties = Record<string, string | number | boolean | ((event: Event) => void)>;
 
 /** `element("button", { type: "button", onclick: … }, "Add")`: attributes by name, listeners by `on…`, children as given. */
@@ -45,5 +47,23 @@ export function debounce(ms: number, run: () => void): () => void {
   return () => {
     clearTimeout(timer);
     timer = window.setTimeout(run, ms);
+  };
+}
+
+/**
+ * Does `work` anew at every call, which gives up the one before. Errors of work that was given up are of no interest; others go to
+ * `failed`.
+ */
+export function latest(work: (signal: AbortSignal) => Promise<void>, failed: (error: unknown) => void): () => Promise<void> {
+  let abort = new AbortController();
+  return async () => {
+    abort.abort();
+    abort = new AbortController();
+    const { signal } = abort;
+    try {
+      await work(signal);
+    } catch (error) {
+      if (!signal.aborted && !isAbort(error)) failed(error);
+    }
   };
 }

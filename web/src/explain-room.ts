@@ -2,8 +2,7 @@
 // it out. Marks are always beside numbers: colour alone says nothing here.
 
 import type { Encoder, Explanation } from "embedlet";
-import { announce, debounce, element } from "./dom.js";
-import { isAbort } from "./errors.js";
+import { announce, debounce, element, latest } from "./dom.js";
 
 const PAUSE_MS = 400;
 /** Every word is another reading of the text. */
@@ -25,12 +24,8 @@ export function explainRoom(room: HTMLElement, failed: (error: unknown) => void)
     element("label", { class: "field-label", for: "explain-against" }, "Compared with"), other, status, marked, words,
     element("p", { class: "muted" }, "A word's number is what the similarity loses when the model reads the text without it."));
   let encoder: Encoder | null = null;
-  let abort = new AbortController();
 
-  async function run(): Promise<void> {
-    abort.abort();
-    abort = new AbortController();
-    const { signal } = abort;
+  const run = latest(async (signal) => {
     const [own, against] = [text.value.trim(), other.value.trim()];
     marked.replaceChildren();
     words.replaceChildren();
@@ -39,14 +34,10 @@ export function explainRoom(room: HTMLElement, failed: (error: unknown) => void)
       return;
     }
     status.textContent = "Reading …";
-    try {
-      const found = await encoder.explain(own, { against, unit: "word", signal });
-      signal.throwIfAborted();
-      show(own, found);
-    } catch (error) {
-      if (!signal.aborted && !isAbort(error)) failed(error);
-    }
-  }
+    const found = await encoder.explain(own, { against, unit: "word", signal });
+    signal.throwIfAborted();
+    show(own, found);
+  }, failed);
 
   function show(own: string, { score, parts, truncated }: Explanation): void {
     status.textContent = `Similarity ${score.toFixed(3)}${truncated ? "; the text was cut to what the model reads" : ""}`;

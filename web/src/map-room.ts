@@ -4,8 +4,7 @@
 import type { Encoder } from "embedlet";
 import { kMeans } from "embedlet/cluster";
 import { toCsv } from "./csv.js";
-import { announce, element } from "./dom.js";
-import { isAbort } from "./errors.js";
+import { announce, element, latest } from "./dom.js";
 import { count, plural } from "./format.js";
 import type { Library } from "./library.js";
 import { hue, mapCanvas } from "./map-canvas.js";
@@ -27,7 +26,6 @@ const LISTED = 200;
 
 export function mapRoom(room: HTMLElement, library: Library, failed: (error: unknown) => void) {
   let encoder: Encoder | null = null;
-  let abort = new AbortController();
   let drawn: Drawn | null = null;
   let selection: number[] = [];
 
@@ -56,10 +54,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
   shown.hidden = true;
 
   /** Draws the collection as it is now; what was being worked out for an earlier one is given up. */
-  async function draw(): Promise<void> {
-    abort.abort();
-    abort = new AbortController();
-    const { signal } = abort;
+  const draw = latest(async (signal) => {
     if (encoder === null || library.size < 3) {
       shown.hidden = true;
       status.textContent = encoder === null ? "The map is drawn once the texts are embedded."
@@ -67,23 +62,18 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
       return;
     }
     status.textContent = "Drawing …";
-    try {
-      const { documents, vectors } = await library.points(signal);
-      const wanted = Number(clusters.select.value) || Math.round(Math.sqrt(documents.length / 2));
-      const number = Math.max(2, Math.min(wanted, CHOICES.at(-1)!, documents.length));
-      const places = await placed(vectors, signal);
-      const { labels } = await kMeans(encoder, vectors, { clusters: number, signal });
-      signal.throwIfAborted();
-      const names = [...new Set(documents.map(({ source }) => source))];
-      const sources = { names, labels: Uint32Array.from(documents, ({ source }) => names.indexOf(source)) };
-      drawn = { documents, places, clusters: { labels, names: topics(documents, labels, number) }, sources };
-    } catch (error) {
-      if (!signal.aborted && !isAbort(error)) failed(error);
-      return;
-    }
+    const { documents, vectors } = await library.points(signal);
+    const wanted = Number(clusters.select.value) || Math.round(Math.sqrt(documents.length / 2));
+    const number = Math.max(2, Math.min(wanted, CHOICES.at(-1)!, documents.length));
+    const places = await placed(vectors, signal);
+    const { labels } = await kMeans(encoder, vectors, { clusters: number, signal });
+    signal.throwIfAborted();
+    const names = [...new Set(documents.map(({ source }) => source))];
+    const sources = { names, labels: Uint32Array.from(documents, ({ source }) => names.indexOf(source)) };
+    drawn = { documents, places, clusters: { labels, names: topics(documents, labels, number) }, sources };
     shown.hidden = false;
     show();
-  }
+  }, failed);
 
   /** Where texts lie. The components that differ most are there at once; neighbours are kept better by UMAP, which takes its time. */
   async function placed(vectors: Rows, signal: AbortSignal): Promise<Float32Array> {

@@ -31,9 +31,10 @@ Usage: cargo xtask <verb> [options]
               --check     run the page in headless Chromium, print what it did and measured,
                           and fail if anything is off
   test      Set up what the tests need and run all of them.
-              --all       also install the package into fresh projects and build them, the extension in Firefox, all
-                          texts on a software GPU, thousands of embeds with aborts and reloads, a large index whose
-                          browser is killed again and again, a thousand texts on four devices, and a short benchmark
+              --all       also install the package into fresh projects and build them, the extension in Firefox, files in an
+                          object store, all texts, models and loads on a software GPU, thousands of embeds with aborts and
+                          reloads, a large index whose browser is killed again and again, a thousand texts on four devices,
+                          and a short benchmark
   bench     Build, then measure embedlet beside transformers.js in one headless Chromium; docs/benchmarks.md explains it.
               --model M        as above
               --peer-model M   a folder or Hugging Face id with the ONNX files of the same model (else EMBEDLET_PEER_MODEL);
@@ -89,9 +90,14 @@ fn dispatch(args: &mut Args) -> Result<()> {
         }
         "bench" => {
             let model = args.value("--model")?;
-            let peer = args.value("--peer-model")?.or_else(|| std::env::var("EMBEDLET_PEER_MODEL").ok());
+            let peer = args.value("--peer-model")?;
+            let given = peer.is_some();
+            let peer = peer.or_else(|| std::env::var("EMBEDLET_PEER_MODEL").ok());
             let (native, search) = (args.flag("--native"), args.flag("--search"));
             if search {
+                if native || given {
+                    return Err("bench --search measures no other library's encoder, and takes neither --native nor --peer-model".into());
+                }
                 return bench::search(model.as_deref(), &args.0);
             }
             bench::bench(native, model.as_deref(), peer.as_deref(), &args.0)

@@ -90,6 +90,12 @@ pub fn test(all: bool) -> Result<()> {
             setup::npm_ci("tests/install")?;
             node_tests("tests/install", ONE)
         })?;
+        step("object store", || {
+            let python = setup::venv("object-store-venv", "tests/object_store/requirements.txt")?;
+            let with = ["--release", "--package", "embedlet", "--features", "object-store"];
+            run(cargo().arg("clippy").args(with).arg("--all-targets").args(warnings))?;
+            run(cargo().arg("test").args(with).args(["--", "object_store"]).env("EMBEDLET_PYTHON", python))
+        })?;
         step("soak", || node_tests("tests/soak", ONE))?;
         let short = ["--contenders=embedlet", "--only=load,one-short", "--rounds=1"].map(String::from);
         step("bench", || bench::pages(&browser, &model, None, &short))?;

@@ -35,8 +35,6 @@ export class Core {
   /** Undefined where the index must be read again. */
   #view: View | undefined;
   #latest!: View;
-  /** The newest manifest that was looked at, which may be a broken one. */
-  #seen = 0;
   #turn: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -53,7 +51,6 @@ export class Core {
     const state = await new Store(storage).load([]);
     const core = new Core(storage, { encoder, ...(await likeOf(state, identify)) });
     await core.#take(state);
-    core.#seen = state.generation;
     storage.listen(() => void core.current().catch(() => {}));
     return core;
   }
@@ -68,11 +65,10 @@ export class Core {
   current(): Promise<View> {
     return this.#serially(async () => {
       this.#check();
-      const newest = await this.store.newest();
-      if (this.#view && newest === this.#seen) return this.#view;
       const { state: before } = this.#view ?? {};
+      // A newer manifest that was broken when it was looked at is looked at again: it may have been in the middle of its writing.
+      if (this.#view && (await this.store.newest()) === before?.generation) return this.#view;
       const state = await this.store.load(before ? segmentsOf(before) : []);
-      this.#seen = newest;
       if (this.#view && state.generation === before?.generation) return this.#view;
       const lost = before !== undefined && before.parts.length > 0 && state.generation === 0;
       if (!lost) return this.#take(state);
@@ -113,7 +109,6 @@ export class Core {
         throw error;
       }
       await this.#serially(() => this.#take(state, next.view));
-      this.#seen = generation;
       await this.store.collect(state);
       if (!this.#closed) storage.announce();
     });

@@ -66,6 +66,38 @@ export async function slice(name: string, file: Blob, start: number, bytes: numb
   return new Uint8Array(found);
 }
 
+/** What is read of a file at once, when it is asked for at once: for every read a browser asks another process. */
+export class Reads {
+  #waiting: { start: number; bytes: number; resolve: (found: Bytes) => void; reject: (error: unknown) => void }[] = [];
+
+  constructor(
+    readonly name: string,
+    readonly file: Blob,
+  ) {}
+
+  /** Bytes of the file that have their checksum. */
+  async checked(...[start, bytes, checksum]: At): Promise<Bytes> {
+    if (start + bytes > this.file.size) throw damaged(this.name);
+    const found = await new Promise<Bytes>((resolve, reject) => {
+      if (this.#waiting.push({ start, bytes, resolve, reject }) === 1) queueMicrotask(() => void this.#read());
+    });
+    if (xxh32(found) !== checksum) throw damaged(this.name);
+    return found;
+  }
+
+  async #read(): Promise<void> {
+    const waiting = this.#waiting.splice(0);
+    try {
+      const parts = new Blob(waiting.map(({ start, bytes }) => this.file.slice(start, start + bytes)));
+      const found = await slice(this.name, parts, 0, parts.size);
+      let at = 0;
+      for (const { bytes, resolve } of waiting) resolve(found.slice(at, (at += bytes)));
+    } catch (error) {
+      for (const { reject } of waiting) reject(error);
+    }
+  }
+}
+
 /** Where a part of a file lies. */
 export type At = [start: number, bytes: number, checksum: number];
 

@@ -4,6 +4,7 @@
 import { absolute, invalid, isDirectory } from "../arguments.js";
 import { cacheStore, type Store } from "../cache.js";
 import { EmbedletError } from "../errors.js";
+import { sha256 as digestOf } from "../sha256.js";
 import { waited } from "../signal.js";
 import { openSource, retry, type OpenFile, type Source } from "../source.js";
 import { damaged, type Bytes } from "./file.js";
@@ -70,7 +71,7 @@ export class Folder {
 
   /** A file that is what the manifest says. What came damaged is fetched once more, past the browser's own cache. */
   async read({ name, bytes, sha256 }: FileRef, signal: AbortSignal | undefined, onBytes: OnBytes): Promise<Blob> {
-    const isRight = async (file: Blob) => file.size === bytes && (await digestOf(file)) === sha256;
+    const isRight = async (file: Blob) => file.size === bytes && (await digestOf(await file.arrayBuffer())) === sha256;
     const kept = await this.#kept(name, bytes);
     if (kept && (await isRight(kept))) {
       onBytes(bytes);
@@ -150,9 +151,4 @@ async function whole(name: string, { size, chunks }: OpenFile, most: number, onB
     onBytes(loaded);
   }
   return new Blob(parts);
-}
-
-async function digestOf(file: Blob): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await file.arrayBuffer()));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -2,7 +2,7 @@
 // are removed later are marked so by the manifest.
 
 import { xxh32 } from "../xxh32.js";
-import { checked, damaged, frame, isDamage, isSize, layout, parsed, readFile, unframe, type At, type Bytes } from "./file.js";
+import { checked, damaged, frame, isDamage, isSize, layout, parsed, readFile, Reads, unframe, type At, type Bytes } from "./file.js";
 import { checkMetadata } from "./metadata.js";
 import type { IndexStorage } from "./storage.js";
 import type { Metadata } from "./types.js";
@@ -72,11 +72,12 @@ export class Segment {
   readonly #firstByte: Float64Array;
   /** Kept from the opening for the one who puts them into the scan. */
   #rows: Bytes | undefined;
+  /** Of the file as it was opened: readable for as long as nobody deletes it. */
+  readonly #reads: Reads;
 
   private constructor(
     readonly storage: IndexStorage,
-    /** As it was opened: readable for as long as nobody deletes it. */
-    readonly file: Blob,
+    file: Blob,
     readonly ref: SegmentRef,
     readonly shape: Shape,
     readonly entries: readonly (readonly [string, Metadata | null])[],
@@ -86,6 +87,7 @@ export class Segment {
     readonly at: Record<(typeof EAGER | typeof LAZY)[number], At>,
   ) {
     const { name } = ref;
+    this.#reads = new Reads(name, file);
     this.documents = entries.length;
     this.passages = places.length / PLACE;
     this.#rows = rows;
@@ -193,7 +195,7 @@ export class Segment {
 
   #read(start: number, bytes: number, checksum: number): Promise<Bytes> {
     const { name } = this.ref;
-    return checked(name, this.file, start, bytes, checksum).catch((error) => {
+    return this.#reads.checked(start, bytes, checksum).catch((error) => {
       if (!isDamage(error)) throw error;
       return readFile(this.storage, name, (file) => checked(name, file, start, bytes, checksum));
     });

@@ -34,9 +34,14 @@ export class Store {
     return newest;
   }
 
-  /** The last commit that is whole; else the last that can be read, with what is left of it. `known` are segments that are open. */
+  /**
+   * The last commit that is whole; else the last that can be read, with what is left of it. `known` are segments that are open.
+   *
+   * A manifest that is broken may be one that is being written, and what an older one has lost may have been deleted behind it a moment
+   * ago: loss is believed when it is found a second time, with no other manifest there.
+   */
   async load(known: readonly Segment[]): Promise<State> {
-    for (;;) {
+    for (let before: string | undefined; ; ) {
       const generations = await this.#generations();
       let rest: State | undefined;
       for (const generation of generations) {
@@ -44,14 +49,17 @@ export class Store {
         if (state?.lost === 0) return state;
         rest ??= state;
       }
-      // What was there a moment ago may have been deleted behind a new commit.
-      if ((await this.newest()) !== (generations[0] ?? 0)) continue;
-      if (rest) return rest;
-      // A first commit that was cut short looks the same as an index that lost its manifest.
-      const isEmpty = !(await guarded("list files", this.storage.list())).some(isOurs);
-      const problem = isEmpty ? null : "No manifest of the index could be read: it begins anew.";
-      return { generation: 0, made: undefined, parts: [], next: undefined, lost: 0, problem };
+      const found = `${generations}: ${rest?.generation}, ${rest?.lost}`;
+      if (found === before) return rest ?? this.#nothing();
+      before = found;
     }
+  }
+
+  async #nothing(): Promise<State> {
+    // A first commit that was cut short looks the same as an index that lost its manifest.
+    const isEmpty = !(await guarded("list files", this.storage.list())).some(isOurs);
+    const problem = isEmpty ? null : "No manifest of the index could be read: it begins anew.";
+    return { generation: 0, made: undefined, parts: [], next: undefined, lost: 0, problem };
   }
 
   async #generations(): Promise<number[]> {
