@@ -1,93 +1,48 @@
 //! Activations, norms and the softmax of attention.
 
-use crate::simd::{F32x8, map, sum, vectorized, zip};
+use crate::simd::{F32x8, inlined, map, sum, vectorized, zip};
 
 /// `x/2 (1 + erf(x/√2))`
 #[inline(never)]
 pub fn gelu(values: &mut [f32]) {
     let [half, one, root] = [0.5, 1.0, std::f32::consts::FRAC_1_SQRT_2].map(F32x8::splat);
-    vectorized(
-        #[inline(always)]
-        || {
-            map(
-                values,
-                #[inline(always)]
-                |x| half * x * (one + erf(x * root)),
-            )
-        },
-    );
+    vectorized(inlined!(|| map(values, inlined!(|x| half * x * (one + erf(x * root))))));
 }
 
 /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`
 #[inline(never)]
 pub fn gelu_tanh(values: &mut [f32]) {
     let [half, one, factor, cubed] = [0.5, 1.0, 0.797_884_6, 0.044_715].map(F32x8::splat);
-    vectorized(
-        #[inline(always)]
-        || {
-            map(
-                values,
-                #[inline(always)]
-                |x| half * x * (one + tanh_of(factor * x.mul_add(cubed * x * x, x))),
-            )
-        },
-    );
+    vectorized(inlined!(|| map(
+        values,
+        inlined!(|x| half * x * (one + tanh_of(factor * x.mul_add(cubed * x * x, x))))
+    )));
 }
 
 /// `x / (1 + exp(-1.702 x))`
 #[inline(never)]
 pub fn quick_gelu(values: &mut [f32]) {
     let [one, factor] = [1.0, -1.702].map(F32x8::splat);
-    vectorized(
-        #[inline(always)]
-        || {
-            map(
-                values,
-                #[inline(always)]
-                |x| x / (one + (factor * x).exp()),
-            )
-        },
-    );
+    vectorized(inlined!(|| map(values, inlined!(|x| x / (one + (factor * x).exp())))));
 }
 
 /// `max(x, 0)`
 #[inline(never)]
 pub fn relu(values: &mut [f32]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            map(
-                values,
-                #[inline(always)]
-                |x| x.max(F32x8::splat(0.0)),
-            )
-        },
-    );
+    vectorized(inlined!(|| map(values, inlined!(|x| x.max(F32x8::splat(0.0))))));
 }
 
 /// `x / (1 + exp(-x))`
 #[inline(never)]
 pub fn silu(values: &mut [f32]) {
     let [one, minus] = [1.0, -1.0].map(F32x8::splat);
-    vectorized(
-        #[inline(always)]
-        || {
-            map(
-                values,
-                #[inline(always)]
-                |x| x / (one + (minus * x).exp()),
-            )
-        },
-    );
+    vectorized(inlined!(|| map(values, inlined!(|x| x / (one + (minus * x).exp())))));
 }
 
 /// `tanh(x)`
 #[inline(never)]
 pub fn tanh(values: &mut [f32]) {
-    vectorized(
-        #[inline(always)]
-        || map(values, tanh_of),
-    );
+    vectorized(inlined!(|| map(values, tanh_of)));
 }
 
 /// Abramowitz & Stegun 7.1.26, absolute error 5e-7 in f32: the same formula as the kernel.
@@ -113,68 +68,41 @@ fn tanh_of(x: F32x8) -> F32x8 {
 /// `(x - mean(x)) / sqrt(var(x) + eps) * gain + bias`, in place. `gain` and `bias` may have more values.
 #[inline(never)]
 pub fn layer_norm(row: &mut [f32], gain: &[f32], bias: &[f32], eps: f32) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let mean = sum(
-                row,
-                #[inline(always)]
-                |x| x,
-            ) / row.len() as f32;
-            normalize(row, mean, (gain, 0.0), bias, eps);
-        },
-    );
+    vectorized(inlined!(|| {
+        let mean = sum(row, inlined!(|x| x)) / row.len() as f32;
+        normalize(row, mean, (gain, 0.0), bias, eps);
+    }));
 }
 
 /// `x / sqrt(mean(x²) + eps) * (more + gain) + bias`, in place. `gain` and `bias` may have more values.
 #[inline(never)]
 pub fn rms_norm(row: &mut [f32], gain: &[f32], more: f32, bias: &[f32], eps: f32) {
-    vectorized(
-        #[inline(always)]
-        || normalize(row, 0.0, (gain, more), bias, eps),
-    );
+    vectorized(inlined!(|| normalize(row, 0.0, (gain, more), bias, eps)));
 }
 
 #[inline(always)]
 fn normalize(row: &mut [f32], mean: f32, (gain, more): (&[f32], f32), bias: &[f32], eps: f32) {
     let mean = F32x8::splat(mean);
-    let variance = sum(
-        row,
-        #[inline(always)]
-        |x| (x - mean) * (x - mean),
-    ) / row.len() as f32;
+    let variance = sum(row, inlined!(|x| (x - mean) * (x - mean))) / row.len() as f32;
     let (scale, more) = (F32x8::splat(1.0 / (variance + eps).sqrt()), F32x8::splat(more));
-    zip(
-        row,
-        gain,
-        #[inline(always)]
-        |x, gain| (x - mean) * scale * (more + gain),
-    );
-    zip(
-        row,
-        bias,
-        #[inline(always)]
-        |x, bias| x + bias,
-    );
+    zip(row, gain, inlined!(|x, gain| (x - mean) * scale * (more + gain)));
+    zip(row, bias, inlined!(|x, bias| x + bias));
 }
 
 /// Makes the exponentials of scores, each multiplied by `sharpness`, relative to the highest of its lane. Returns their sums.
 #[inline(never)]
 pub fn softmax(scores: &mut [[f32; 8]], sharpness: f32) -> [f32; 8] {
-    vectorized(
-        #[inline(always)]
-        || {
-            let mut highest = F32x8::splat(f32::MIN);
-            for score in scores.iter() {
-                highest = highest.max(F32x8::load(score));
-            }
-            let (sharpness, mut totals) = (F32x8::splat(sharpness), F32x8::splat(0.0));
-            for score in scores {
-                let share = ((F32x8::load(score) - highest) * sharpness).exp();
-                *score = share.to_array();
-                totals = totals + share;
-            }
-            totals.to_array()
-        },
-    )
+    vectorized(inlined!(|| {
+        let mut highest = F32x8::splat(f32::MIN);
+        for score in scores.iter() {
+            highest = highest.max(F32x8::load(score));
+        }
+        let (sharpness, mut totals) = (F32x8::splat(sharpness), F32x8::splat(0.0));
+        for score in scores {
+            let share = ((F32x8::load(score) - highest) * sharpness).exp();
+            *score = share.to_array();
+            totals = totals + share;
+        }
+        totals.to_array()
+    }))
 }

@@ -9,7 +9,7 @@
 
 use crate::PANEL;
 use crate::product::start_of;
-use crate::simd::{F32x8, vectorized};
+use crate::simd::{F32x8, inlined, vectorized};
 
 /// Inputs that are multiplied at once.
 const GROUP: usize = 4;
@@ -166,34 +166,31 @@ fn range(x: &[f32]) -> (f32, f32) {
 /// out = x Wᵀ + b, `[rows, width]`, of `x: [rows, inputs]`. What a bias lacks is zero.
 #[inline(never)]
 pub fn product(x: &[f32], inputs: usize, weight: Int8Part, bias: &[f32], out: &mut [f32], width: usize) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let (groups, runs) = (inputs / GROUP, inputs.div_ceil(RUN));
-            let Rounded { packed, ranges } = Rounded::new(x, inputs);
-            let panels = weight.panels.chunks_exact(groups).zip(weight.runs.chunks_exact(runs));
-            for (panel, (weight, scales)) in panels.enumerate().take(width.div_ceil(PANEL)) {
-                let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
-                let start = F32x8::load(&start_of(bias, panel));
-                let fours = packed.chunks_exact(groups).zip(ranges.chunks_exact(runs)).zip(out.chunks_mut(4 * width));
-                for ((x, ranges), out) in fours {
-                    let [mut y0, mut y1, mut y2, mut y3] = [start; 4];
-                    let of_run = x.chunks(RUN / GROUP).zip(weight.chunks(RUN / GROUP));
-                    for (((x, weight), ranges), run) in of_run.zip(ranges).zip(scales) {
-                        let [sums0, sums1, sums2, sums3] = tile(x, weight);
-                        y0 = run.add(y0, sums0, ranges[0]);
-                        y1 = run.add(y1, sums1, ranges[1]);
-                        y2 = run.add(y2, sums2, ranges[2]);
-                        y3 = run.add(y3, sums3, ranges[3]);
-                    }
-                    let y = [y0, y1, y2, y3];
-                    for (out, y) in out.chunks_exact_mut(width).zip(y) {
-                        out[columns.clone()].copy_from_slice(&y.to_array()[..columns.len()]);
-                    }
+    vectorized(inlined!(|| {
+        let (groups, runs) = (inputs / GROUP, inputs.div_ceil(RUN));
+        let Rounded { packed, ranges } = Rounded::new(x, inputs);
+        let panels = weight.panels.chunks_exact(groups).zip(weight.runs.chunks_exact(runs));
+        for (panel, (weight, scales)) in panels.enumerate().take(width.div_ceil(PANEL)) {
+            let columns = panel * PANEL..((panel + 1) * PANEL).min(width);
+            let start = F32x8::load(&start_of(bias, panel));
+            let fours = packed.chunks_exact(groups).zip(ranges.chunks_exact(runs)).zip(out.chunks_mut(4 * width));
+            for ((x, ranges), out) in fours {
+                let [mut y0, mut y1, mut y2, mut y3] = [start; 4];
+                let of_run = x.chunks(RUN / GROUP).zip(weight.chunks(RUN / GROUP));
+                for (((x, weight), ranges), run) in of_run.zip(ranges).zip(scales) {
+                    let [sums0, sums1, sums2, sums3] = tile(x, weight);
+                    y0 = run.add(y0, sums0, ranges[0]);
+                    y1 = run.add(y1, sums1, ranges[1]);
+                    y2 = run.add(y2, sums2, ranges[2]);
+                    y3 = run.add(y3, sums3, ranges[3]);
+                }
+                let y = [y0, y1, y2, y3];
+                for (out, y) in out.chunks_exact_mut(width).zip(y) {
+                    out[columns.clone()].copy_from_slice(&y.to_array()[..columns.len()]);
                 }
             }
-        },
-    );
+        }
+    }));
 }
 
 /// The sums of products of four rows, `x: [inputs / 4][4]`, with eight columns. As in [`crate::tile`], each has a name.

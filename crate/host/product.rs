@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::PANEL;
 use crate::int8::{self, Int8Part};
-use crate::simd::{F32x8, vectorized};
+use crate::simd::{F32x8, inlined, vectorized};
 
 /// A matrix that something is multiplied by.
 #[derive(Debug, Clone, Copy)]
@@ -80,10 +80,7 @@ pub(crate) const RUN: usize = 64;
 #[inline(always)]
 fn tile_in_runs(x: &[[f32; 4]], w: &[[f32; 8]], sums: [F32x8; 4]) -> [F32x8; 4] {
     x.chunks(RUN).zip(w.chunks(RUN)).fold(sums, |[sum0, sum1, sum2, sum3], (x, w)| {
-        let [run0, run1, run2, run3] = vectorized(
-            #[inline(always)]
-            || add_tile(x, w, [F32x8::splat(0.0); 4]),
-        );
+        let [run0, run1, run2, run3] = vectorized(inlined!(|| add_tile(x, w, [F32x8::splat(0.0); 4])));
         [sum0 + run0, sum1 + run1, sum2 + run2, sum3 + run3]
     })
 }
@@ -146,10 +143,7 @@ pub fn add_products_with_eight(
         return;
     }
     for (x, sums) in x.chunks_exact(stride).zip(sums) {
-        *sums = vectorized(
-            #[inline(always)]
-            || add_tile(&x[rows.clone()], columns, *sums),
-        );
+        *sums = vectorized(inlined!(|| add_tile(&x[rows.clone()], columns, *sums)));
     }
 }
 
@@ -163,19 +157,16 @@ pub fn chains(loops: usize) -> (f32, usize) {
     if let Some(done) = crate::fused::chains(loops) {
         return done;
     }
-    let sums = vectorized(
-        #[inline(always)]
-        || {
-            let c = F32x8::splat(1e-3);
-            let (mut low, mut high) = ([c; 4], [c; 4]);
-            for _ in 0..loops {
-                let factors = [[0.999; 4]];
-                low = add_tile(&factors, &[[1e-3; 8]], low);
-                high = add_tile(&factors, &[[1e-3; 8]], high);
-            }
-            low.into_iter().chain(high).fold(c, |sum, chain| sum + chain).sum()
-        },
-    );
+    let sums = vectorized(inlined!(|| {
+        let c = F32x8::splat(1e-3);
+        let (mut low, mut high) = ([c; 4], [c; 4]);
+        for _ in 0..loops {
+            let factors = [[0.999; 4]];
+            low = add_tile(&factors, &[[1e-3; 8]], low);
+            high = add_tile(&factors, &[[1e-3; 8]], high);
+        }
+        low.into_iter().chain(high).fold(c, |sum, chain| sum + chain).sum()
+    }));
     (sums, loops * CHAINS * 2 * 8)
 }
 

@@ -1,7 +1,7 @@
 //! Many rows, each compared with one query: what a search without an index is made of. Every row's key is computed in an order of
 //! its own, so it has the same bits whichever rows are beside it. Rows come in whole fours.
 
-use crate::simd::{F32x8, vectorized};
+use crate::simd::{F32x8, inlined, vectorized};
 
 /// Integers of a row, and of a query, that are multiplied at once.
 pub const CODES: usize = 16;
@@ -9,57 +9,48 @@ pub const CODES: usize = 16;
 /// Dot products of a query with rows of as many values.
 #[inline(never)]
 pub fn scan_f32(rows: &[[f32; 8]], query: &[[f32; 8]], keys: &mut [[f32; 4]]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let width = query.len();
-            for (keys, rows) in keys.iter_mut().zip(rows.chunks_exact(4 * width)) {
-                // Four rows for each load of the query. Named one by one so that each sum is in a register.
-                let zero = F32x8::splat(0.0);
-                let (mut a, mut b, mut c, mut d) = (zero, zero, zero, zero);
-                let [first, second, third, fourth] = four(rows, width);
-                for ((((query, x), y), z), w) in query.iter().zip(first).zip(second).zip(third).zip(fourth) {
-                    let query = F32x8::load(query);
-                    a = a.mul_add(query, F32x8::load(x));
-                    b = b.mul_add(query, F32x8::load(y));
-                    c = c.mul_add(query, F32x8::load(z));
-                    d = d.mul_add(query, F32x8::load(w));
-                }
-                *keys = [a.sum(), b.sum(), c.sum(), d.sum()];
+    vectorized(inlined!(|| {
+        let width = query.len();
+        for (keys, rows) in keys.iter_mut().zip(rows.chunks_exact(4 * width)) {
+            // Four rows for each load of the query. Named one by one so that each sum is in a register.
+            let zero = F32x8::splat(0.0);
+            let (mut a, mut b, mut c, mut d) = (zero, zero, zero, zero);
+            let [first, second, third, fourth] = four(rows, width);
+            for ((((query, x), y), z), w) in query.iter().zip(first).zip(second).zip(third).zip(fourth) {
+                let query = F32x8::load(query);
+                a = a.mul_add(query, F32x8::load(x));
+                b = b.mul_add(query, F32x8::load(y));
+                c = c.mul_add(query, F32x8::load(z));
+                d = d.mul_add(query, F32x8::load(w));
             }
-        },
-    );
+            *keys = [a.sum(), b.sum(), c.sum(), d.sum()];
+        }
+    }));
 }
 
 /// Dot products of a query with rows of as many integers, each times the scale of its row. The sums are exact where
 /// `Σ |row · query|` is below 2³¹.
 #[inline(never)]
 pub fn scan_int8(rows: &[[i8; CODES]], scales: &[[f32; 4]], query: &[[i16; CODES]], keys: &mut [[f32; 4]]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            let width = query.len();
-            for ((keys, scales), rows) in keys.iter_mut().zip(scales).zip(rows.chunks_exact(4 * width)) {
-                let sums = dots(four(rows, width), query);
-                *keys = std::array::from_fn(|row| sums[row] as f32 * scales[row]);
-            }
-        },
-    );
+    vectorized(inlined!(|| {
+        let width = query.len();
+        for ((keys, scales), rows) in keys.iter_mut().zip(scales).zip(rows.chunks_exact(4 * width)) {
+            let sums = dots(four(rows, width), query);
+            *keys = std::array::from_fn(|row| sums[row] as f32 * scales[row]);
+        }
+    }));
 }
 
 /// In how many of its bits each row is like a query of as many words, less those in which it is not. Both have so many
 /// bits; those behind are equal.
 #[inline(never)]
 pub fn scan_bits(rows: &[u32], query: &[u32], bits: usize, keys: &mut [[f32; 4]]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            for (key, row) in keys.as_flattened_mut().iter_mut().zip(rows.chunks_exact(query.len())) {
-                let apart: u32 = row.iter().zip(query).map(|(x, query)| (x ^ query).count_ones()).sum();
-                *key = (bits as i32 - 2 * apart as i32) as f32;
-            }
-        },
-    );
+    vectorized(inlined!(|| {
+        for (key, row) in keys.as_flattened_mut().iter_mut().zip(rows.chunks_exact(query.len())) {
+            let apart: u32 = row.iter().zip(query).map(|(x, query)| (x ^ query).count_ones()).sum();
+            *key = (bits as i32 - 2 * apart as i32) as f32;
+        }
+    }));
 }
 
 /// Four rows.

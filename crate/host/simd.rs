@@ -227,8 +227,17 @@ lane_by_lane! {
     Div, div, f32x4_div;
 }
 
+/// A closure that is inlined wherever it is called.
+macro_rules! inlined {
+    ($($closure:tt)*) => {
+        #[inline(always)]
+        $($closure)*
+    };
+}
+pub(crate) use inlined;
+
 /// Runs a function, compiled for the vectors of this machine where only that knows them. It and all that it calls have to be inlined,
-/// closures too: say so (`#[inline(always)] ||`), or they are compiled for the vectors that every machine has.
+/// closures too ([`inlined`]), or they are compiled for the vectors that every machine has.
 #[inline(always)]
 pub(crate) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "wasm32")]
@@ -269,17 +278,7 @@ pub fn zip(values: &mut [f32], others: &[f32], f: impl Fn(F32x8, F32x8) -> F32x8
 /// Adds to each value the one in its place in `others`, which may be more, times `scale`.
 #[inline(never)]
 pub fn add_scaled(values: &mut [f32], scale: f32, others: &[f32]) {
-    vectorized(
-        #[inline(always)]
-        || {
-            zip(
-                values,
-                others,
-                #[inline(always)]
-                |value, other| value.mul_add(F32x8::splat(scale), other),
-            )
-        },
-    );
+    vectorized(inlined!(|| zip(values, others, inlined!(|value, other| value.mul_add(F32x8::splat(scale), other)))));
 }
 
 /// Sums what a function of eight makes of values: in eight lanes, which rounds less than one running sum.
@@ -320,15 +319,11 @@ pub fn exp(x: f32) -> f32 {
 
 /// The products of values in the same places, summed.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    vectorized(
-        #[inline(always)]
-        || {
-            let ((a, a_rest), (b, b_rest)) = (a.as_chunks(), b.as_chunks());
-            let sums =
-                a.iter().zip(b).fold(F32x8::splat(0.0), |sums, (a, b)| sums.mul_add(F32x8::load(a), F32x8::load(b)));
-            sums.mul_add(F32x8::load(&eight(a_rest)), F32x8::load(&eight(b_rest))).sum()
-        },
-    )
+    vectorized(inlined!(|| {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks(), b.as_chunks());
+        let sums = a.iter().zip(b).fold(F32x8::splat(0.0), |sums, (a, b)| sums.mul_add(F32x8::load(a), F32x8::load(b)));
+        sums.mul_add(F32x8::load(&eight(a_rest)), F32x8::load(&eight(b_rest))).sum()
+    }))
 }
 
 #[cfg(test)]
