@@ -1,19 +1,10 @@
 // `embedlet/cluster` over a real encoder: what its device finds is what comparing all vectors one by one finds.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, open, served, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 for (const device of ["wasm", "webgpu"]) {
   test(`pairs, communities and clusters on ${device}`, { timeout: 300_000 }, async () => {

@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, readlinkSync } from "node:fs";
 import { createServer, request as httpRequest } from "node:http";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { serve } from "./server.mjs";
@@ -23,6 +24,23 @@ export function modelFolder() {
   const folder = process.env.EMBEDLET_MODEL;
   if (folder && existsSync(join(folder, "model.safetensors"))) return folder;
   throw new Error("EMBEDLET_MODEL must name the folder of all-MiniLM-L6-v2: `cargo xtask test` obtains it.");
+}
+
+/** Of the tests of a file that has called {@link start}: Chromium, and a {@link site}. */
+export let browser;
+export let served;
+
+/** Starts them before the tests, for which `prepare` does the rest, and ends them afterwards. */
+export function start({ model = false, webgpu = true } = {}, prepare = async () => {}) {
+  before(async () => {
+    served = await site({ model });
+    browser = await launch({ webgpu });
+    await prepare();
+  });
+  after(async () => {
+    await browser?.close();
+    await served?.close();
+  });
 }
 
 /** A server with the package at /pkg/, the golden files at /golden/, MiniLM at /model/, and an empty page at /. */

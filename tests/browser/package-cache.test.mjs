@@ -4,23 +4,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, beforeEach, test } from "node:test";
-import { GOLDEN, launch, site } from "./harness.mjs";
+import { beforeEach, test } from "node:test";
+import { GOLDEN, browser, served, start } from "./harness.mjs";
 
 const MODEL = "/golden/models/bert-mean";
 const WEIGHTS = `${MODEL}/model.safetensors`;
 
-let browser;
-let served;
+start({ webgpu: false });
+
 let context;
-before(async () => {
-  served = await site();
-  browser = await launch({ webgpu: false });
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
 beforeEach(async () => {
   await context?.close();
   context = await browser.newContext();

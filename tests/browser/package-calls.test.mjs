@@ -5,18 +5,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { brotliCompressSync, constants } from "node:zlib";
-import { DIST, launch, open, site } from "./harness.mjs";
+import { DIST, browser, open, served, site, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 /** Runs a function in a fresh page, once with the worker and once without. */
 function both(title, run, check) {

@@ -2,19 +2,10 @@
 // against a plain computation from single texts.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { compare, golden, launch, open, site } from "./harness.mjs";
+import { before, test } from "node:test";
+import { browser, compare, golden, open, served, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 const sentences = golden("sentences.json");
 const MIXED = `${"The boats 👩‍👩‍👧🙂 sail. ".repeat(9)}${"السفينة هادئة في البحر. ".repeat(5)}end\ud83d.`;

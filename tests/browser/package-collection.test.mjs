@@ -2,19 +2,10 @@
 // the loss of the device where they can be restored; nothing stays behind.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site, watchBuffers } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, open, served, start, watchBuffers } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 // 10,000 rows in int8 take less memory than is worth a GPU: of so many dimensions they take more.
 for (const [precision, dimensions] of [["float32", 384], ["int8", 384], ["int8", 1024], ["binary", 384]]) {

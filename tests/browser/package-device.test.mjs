@@ -1,19 +1,10 @@
 // The choice of the device, and what the GPU path asks of WebGPU: counted by wrapping WebGPU's own objects.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, launch, open, served, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site({ model: true });
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start({ model: true });
 
 /** Counts calls by name into `calls`, and keeps the buffers that live in `buffers`. */
 function count() {

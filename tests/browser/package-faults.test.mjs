@@ -3,19 +3,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { GOLDEN, launch, open, site, watchBuffers } from "./harness.mjs";
+import { test } from "node:test";
+import { GOLDEN, browser, open, served, start, watchBuffers } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 const ZEROS = "0".repeat(64);
 

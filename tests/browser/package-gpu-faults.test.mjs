@@ -2,19 +2,10 @@
 // refused by name where it was asked for, exchanged for the CPU with "auto", and never believed.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, open, served, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site({ model: true });
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start({ model: true });
 
 /** SwiftShader passes for hardware, so that "auto" takes it. */
 const HARDWARE = `

@@ -2,19 +2,10 @@
 // before it is an error, and the encoder is usable afterwards.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site, watchBuffers } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, open, served, start, watchBuffers } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 /** A GPU that has no room for a buffer of more than `room` bytes, set by the page. */
 const SMALL_GPU = () => {

@@ -1,19 +1,10 @@
 // The built package with all-MiniLM-L6-v2 against sentence-transformers, on WebGPU (SwiftShader) and on wasm.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { DEVICES, SLOW, compare, golden, launch, open, site, tensors, whole } from "./harness.mjs";
+import { test } from "node:test";
+import { DEVICES, SLOW, browser, compare, golden, open, served, start, tensors, whole } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site({ model: true });
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start({ model: true });
 
 const { texts: all } = golden("texts.json");
 const { embeddings, tokens } = tensors("minilm.safetensors");

@@ -2,19 +2,10 @@
 
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { DEVICES, GOLDEN, SLOW, compare, golden, launch, open, site, tensors, whole } from "./harness.mjs";
+import { test } from "node:test";
+import { DEVICES, GOLDEN, SLOW, browser, compare, golden, open, served, start, tensors, whole } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 for (const device of DEVICES) {
   test(`the tiny models on ${device}`, SLOW, async (t) => {

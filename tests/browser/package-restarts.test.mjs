@@ -2,19 +2,10 @@
 // and no worker stays behind.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { test } from "node:test";
+import { browser, launch, open, served, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 const WORKER = "/tests/faulty-worker.mjs";
 const TEXTS = Array.from({ length: 300 }, (_, i) => `the old man counted ${i} boats and the birds`);

@@ -5,24 +5,16 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
-import { DIST, GOLDEN, launchWith, launch, open, site } from "./harness.mjs";
+import { test } from "node:test";
+import { DIST, GOLDEN, browser, launchWith, open, served, start } from "./harness.mjs";
 
 const MODEL = join(GOLDEN, "models/bert-mean");
 
-let browser;
-let served;
 let expected;
-before(async () => {
-  served = await site();
-  browser = await launch({ webgpu: false });
+start({ webgpu: false }, async () => {
   const page = await open(browser, served);
   expected = await page.evaluate(embedded, "/golden/models/bert-mean/");
   await page.close();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
 });
 
 /** Runs in the page: the vector of a text by a model that is loaded from `source`, and what the load told. */

@@ -1,19 +1,10 @@
 // The built package against the reference: token states and every task, on WebGPU (SwiftShader) and on wasm.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { DEVICES, SLOW, compare, golden, launch, open, site, tensors } from "./harness.mjs";
+import { test } from "node:test";
+import { DEVICES, SLOW, browser, compare, golden, open, served, start, tensors } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 for (const device of DEVICES) {
   test(`the states of every token on ${device}`, SLOW, async () => {

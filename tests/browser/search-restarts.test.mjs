@@ -1,19 +1,10 @@
 // A search index whose engine crashes, or loses its device: the scan is filled again from storage, and finds what it found before.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, open, site } from "./harness.mjs";
+import { before, test } from "node:test";
+import { browser, open, served, start } from "./harness.mjs";
 
-let browser;
-let served;
-before(async () => {
-  served = await site();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
-});
+start();
 
 for (const [device, faults] of [
   ["wasm", [["step", "trap", 0], ["step", "task", 0]]],

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { GOLDEN, launch, site } from "./harness.mjs";
+import { test } from "node:test";
+import { GOLDEN, browser, served, start } from "./harness.mjs";
 
 const MODEL = "/golden/models/static-bag";
 const AT = "/golden/index/notes/";
@@ -11,13 +11,9 @@ const FOLDER = `${GOLDEN}/index/notes`;
 const documents = readFileSync(`${GOLDEN}/index/documents.jsonl`, "utf8").trim().split("\n").map((line) => JSON.parse(line));
 const queries = ["a train that was late", "flowers in the garden", "money that a bank lends"];
 
-let browser;
-let served;
 let context;
 let page;
-before(async () => {
-  served = await site();
-  browser = await launch({ webgpu: false });
+start({ webgpu: false }, async () => {
   context = await browser.newContext();
   page = await context.newPage();
   await page.goto(served.url);
@@ -29,10 +25,6 @@ before(async () => {
     globalThis.open = () => SearchIndex.open({ encoder, storage: new URL(at, location.href) });
     globalThis.codeOf = (promise) => promise.then(() => "", ({ code, message }) => `${code}: ${message}`);
   }, [MODEL, AT]);
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
 });
 
 const asked = () => served.requests.filter((path) => path.startsWith(AT)).map((path) => path.slice(AT.length));

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, beforeEach, test } from "node:test";
-import { launch, site } from "./harness.mjs";
+import { beforeEach, test } from "node:test";
+import { browser, served, start } from "./harness.mjs";
 
 const MODEL = "/golden/models/bert-mean";
 /** Short enough to be one passage each. */
@@ -13,18 +13,10 @@ const texts = [
   "the lamp is blue", "family names", "the train left before winter", "what is here in the morning", "the wire froze",
 ];
 
-let browser;
-let served;
 let context;
-before(async () => {
-  served = await site();
+start({ webgpu: false }, async () => {
   const collection = readFileSync(new URL("../../pkg/test/collection.mjs", import.meta.url));
   served.routes.set("/collection.mjs", (_, response) => response.writeHead(200, { "content-type": "text/javascript" }).end(collection));
-  browser = await launch({ webgpu: false });
-});
-after(async () => {
-  await browser?.close();
-  await served?.close();
 });
 beforeEach(async () => {
   await context?.close();
