@@ -98,6 +98,8 @@ others
     --only A,B              bench: these of one-short, one-long, 32-short, 32-mixed, 16-long
     --rounds N              bench: how often each is measured (7)
     --threads N             bench: threads of the host
+    --kernels hardware|software
+                            bench: which kernels a GPU takes, whatever the adapter
     --json FILE             bench: the samples too
 
 pack
@@ -131,7 +133,7 @@ pub enum Verb {
 }
 
 /// Options that some verbs have, and which: for others they would be options without effect.
-const ONLY: [(&str, &[Verb]); 47] = {
+const ONLY: [(&str, &[Verb]); 48] = {
     use Verb::{Answer, Bench, Chunk, Classify, Embed, Explain, Fill, Multi, Pack, Rerank, Sparse, Tag, ZeroShot};
     [
         ("--pooling", &[Embed]),
@@ -168,6 +170,7 @@ const ONLY: [(&str, &[Verb]); 47] = {
         ("--only", &[Bench]),
         ("--rounds", &[Bench]),
         ("--threads", &[Bench]),
+        ("--kernels", &[Bench]),
         ("--json", &[Bench]),
         ("--column", &[Embed]),
         ("--keep", &[Embed]),
@@ -225,6 +228,7 @@ pub struct Arguments {
     pub multi_label: bool,
     pub only: Option<Vec<String>>,
     pub rounds: usize,
+    pub forms: Option<bool>,
     pub threads: Option<usize>,
     pub json: Option<PathBuf>,
     pub out: PathBuf,
@@ -266,6 +270,7 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
         multi_label: false,
         only: None,
         rounds: 7,
+        forms: None,
         threads: None,
         json: None,
         out: PathBuf::new(),
@@ -369,6 +374,13 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             "--only" => parsed.only = Some(list(value()?)),
             "--rounds" => parsed.rounds = number(value()?)?.max(1),
             "--threads" => parsed.threads = Some(number(value()?)?.max(1)),
+            "--kernels" => {
+                parsed.forms = match value()?.as_str() {
+                    "hardware" => Some(true),
+                    "software" => Some(false),
+                    name => return Err(format!("--kernels is hardware or software, not \"{name}\"")),
+                };
+            }
             "--json" => parsed.json = Some(PathBuf::from(value()?)),
             "--out" => parsed.out = PathBuf::from(value()?),
             "--dtype" => parsed.dtype = one_of(&flag, &value()?, "f16, q8, q6, q4 or auto")?,

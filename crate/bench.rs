@@ -210,7 +210,10 @@ fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
     }
     let mut all: Vec<Kernels> = Vec::new();
     for (step, times) in program.steps(tail).zip(&times) {
-        let kernel = step.kernel();
+        let kernel = match &model.runner {
+            Runner::Gpu(resident) => resident.gpu().kernel(step, batch),
+            Runner::Cpu(..) => step.kernel(),
+        };
         let (name, ms) = (named(&kernel), median(times));
         let flops = Cost::of(&kernel, program).flops(batch);
         let bytes = bytes_of(&kernel, program, stored(model), batch);

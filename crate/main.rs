@@ -18,7 +18,7 @@ use serde_json::Value;
 use arguments::{Arguments, HELP, Verb, parse};
 use embedlet::bench;
 use embedlet::chunk::{Chunk, ChunkPooling};
-use embedlet::gpu::Gpu;
+use embedlet::gpu::{Gpu, Limits};
 use embedlet::job::Call;
 use embedlet::model::{Device, Model};
 use embedlet::native;
@@ -95,7 +95,8 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
         pool.build_global().map_err(|error| error.to_string())?;
     }
     let start = Instant::now();
-    let model = load(&arguments.model, &arguments.device, arguments.precision, arguments.task)?;
+    let limits = Limits { forms: arguments.forms, ..Limits::default() };
+    let model = load_within(limits, &arguments.model, &arguments.device, arguments.precision, arguments.task)?;
     let loaded = 1e3 * start.elapsed().as_secs_f64();
     let report = bench::run(&model, loaded, arguments.only.as_deref(), arguments.rounds);
     let report = report.map_err(|error| error.to_string())?;
@@ -132,10 +133,14 @@ fn make_small(arguments: &Arguments) -> Result<(), String> {
 
 /// The device asked for. `auto` prefers a real GPU.
 fn device(name: &str) -> Result<Device, String> {
+    device_within(name, Limits::default())
+}
+
+fn device_within(name: &str, limits: Limits) -> Result<Device, String> {
     if name == "cpu" {
         return Ok(Device::Cpu(None));
     }
-    Ok(match (name, pollster::block_on(Gpu::open())) {
+    Ok(match (name, pollster::block_on(Gpu::open_within(limits))) {
         ("gpu", gpu) => Device::Gpu(gpu.map_err(|error| error.to_string())?),
         (_, Err(error)) => Device::Cpu(Some(error.to_string())),
         (_, Ok(gpu)) if gpu.adapter().software => {
@@ -147,10 +152,20 @@ fn device(name: &str) -> Result<Device, String> {
 
 /// A model on the device asked for. With `auto` a kernel that fails its self-check sends it to the CPU.
 fn load(model: &Path, name: &str, precision: Option<Precision>, task: Option<Task>) -> Result<Model, String> {
+    load_within(Limits::default(), model, name, precision, task)
+}
+
+fn load_within(
+    limits: Limits,
+    model: &Path,
+    name: &str,
+    precision: Option<Precision>,
+    task: Option<Task>,
+) -> Result<Model, String> {
     let load = |device| native::load(model, device, precision, task, &mut |_, _| {});
     let device = match name {
         "auto" if precision == Some(Precision::Int8) => Device::Cpu(Some("precision int8 is for the CPU".into())),
-        _ => device(name)?,
+        _ => device_within(name, limits)?,
     };
     let loaded = match load(device) {
         Err(error) if name == "auto" && error.code() == "self-check-failed" => {

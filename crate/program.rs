@@ -124,10 +124,23 @@ impl Operand {
     }
 }
 
+/// A kernel, and for how many rows at most it is the one to take.
+pub struct Form {
+    /// See [`Op::kernel`].
+    pub kernel: Kernel,
+    /// Of what its grid counts.
+    pub most_rows: usize,
+}
+
 /// One step, written twice: for the GPU and, as reference and fallback, for the CPU.
 pub trait Op: Send + Sync {
     /// The kernel: source, constants, operands in binding order, and the grid.
     fn kernel(&self) -> Kernel;
+    /// What hardware takes in its place, where that is another: kernels with the same operands, the one for the fewest rows first, the last
+    /// one for any number.
+    fn forms(&self) -> Vec<Form> {
+        vec![Form { kernel: self.kernel(), most_rows: usize::MAX }]
+    }
     /// The same mathematics on the host.
     fn run(&self, batch: &Batch, memory: &mut Memory);
 }

@@ -78,15 +78,17 @@ pub enum Const {
     Numbers(Vec<f32>),
 }
 
-/// Workgroups along x and y: one along x for every `per_group` rows.
+/// Workgroups: one along x for every `per_group` rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     /// What x counts.
     pub rows: Rows,
     /// Rows that a workgroup takes.
     pub per_group: u32,
-    /// Workgroups along y.
+    /// Workgroups along y: where a matrix may be in pieces, one for each tile of its columns.
     pub y: u32,
+    /// Workgroups along z.
+    pub z: u32,
 }
 
 /// How a device holds what a kernel multiplies by or looks up.

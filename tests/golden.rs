@@ -98,6 +98,11 @@ fn tiny_models_on_the_gpu() {
     MODELS.iter().for_each(|model| check_tiny(model, On::Gpu));
 }
 
+#[test]
+fn tiny_models_in_the_forms_of_hardware() {
+    MODELS.iter().for_each(|model| check_tiny(model, On::Hardware));
+}
+
 /// The last hidden state of every token, against transformers, for the folders of tests/golden/architectures.
 fn check_architectures(on: On) {
     let texts = strings(&json("architectures/texts.json"));
@@ -411,6 +416,11 @@ fn minilm_cpu() {
 #[test]
 fn minilm_gpu() {
     check_minilm(On::Gpu);
+}
+
+#[test]
+fn minilm_in_the_forms_of_hardware() {
+    check_minilm(On::Hardware);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use embedlet::sparsity::Sparsity;
 use embedlet::weights::{Axis, Layout, Order, Part, Rounding, Weight};
 
 use crate::shaders::{rotations, vector, weight};
-use crate::support::{gpu, max_abs};
+use crate::support::{gpu, hardware, max_abs};
 
 /// Largest error on values of unit size with outliers of fifty, relative to the largest magnitude of a result.
 /// Both sides sum in f32 but in another order, and exp differs by a few ULP.
@@ -22,11 +22,19 @@ const TOLERANCE: f32 = 1e-5;
 /// With f16 matrices: WGSL lets a driver read subnormal halves (below 6e-5) as zero, and lavapipe does.
 const TOLERANCE_F16: f32 = 1e-4;
 
+const PRECISIONS: [(Precision, f32); 2] = [(Precision::F32, TOLERANCE), (Precision::F16, TOLERANCE_F16)];
+
 /// Texts around the edges of a tile of 32 rows, alone and packed.
 const LENGTHS: [&[u32]; 7] = [&[1], &[31], &[32], &[33], &[64, 1], &[7, 25, 33, 2], &[130]];
 
 fn check(name: &str, program: &Program) {
-    check_as(name, program, &gpu(), &[(Precision::F32, TOLERANCE), (Precision::F16, TOLERANCE_F16)]);
+    check_as(name, program, &gpu(), &PRECISIONS);
+}
+
+/// An operation of which hardware takes other kernels.
+fn check_forms(name: &str, program: &Program) {
+    check(name, program);
+    check_as(&format!("{name}, in the forms of hardware"), program, &hardware(), &PRECISIONS);
 }
 
 fn check_as(name: &str, program: &Program, gpu: &Gpu, precisions: &[(Precision, f32)]) {
@@ -124,7 +132,7 @@ fn linear() {
                 p.gated_linear(x, w, bias, outputs, activation);
             }
         }
-        check(&format!("{inputs} to {outputs}"), &p);
+        check_forms(&format!("{inputs} to {outputs}"), &p);
     }
 }
 
@@ -173,12 +181,10 @@ fn integers() {
             packed(&mut p, bits, group, columns);
             let held = p.weights.iter().filter(|weight| weight.held.is_some()).count();
             assert_eq!(held, 4, "three matrices and the table of tokens, not that of positions");
-            check_as(
-                &format!("{bits} bits in groups of {group}, {columns} to {outputs}"),
-                &p,
-                &gpu(),
-                &[(Precision::Packed, TOLERANCE)],
-            );
+            for gpu in [gpu(), hardware()] {
+                let name = format!("{bits} bits in groups of {group}, {columns} to {outputs}");
+                check_as(&name, &p, &gpu, &[(Precision::Packed, TOLERANCE)]);
+            }
         }
     }
 }
@@ -189,15 +195,21 @@ fn pieces() {
     products(&mut matrices, 96, 150);
     // Only the tokens' own table can be in pieces.
     lookups(&mut tables, 96, false);
-    let open = |most: u64| pollster::block_on(Gpu::open_within(Limits { binding: most, ..Limits::default() })).unwrap();
+    let open = |binding: u64, forms: bool| {
+        let limits = Limits { binding, forms: Some(forms), ..Limits::default() };
+        pollster::block_on(Gpu::open_within(limits)).unwrap()
+    };
     // In f32 a tile has 24,576 bytes and a row of a table 384; of five bits they have 4,608 and 72.
     for (program, limits) in [(&mut matrices, [25_000, 5000]), (&mut tables, [24_500, 1000])] {
         packed(program, 5, 32, 96);
         for (most, precision) in limits.into_iter().zip([Precision::F32, Precision::Packed]) {
-            check_as(&format!("in pieces of {most} bytes"), program, &open(most), &[(precision, TOLERANCE)]);
+            for forms in [false, true] {
+                let name = format!("in pieces of {most} bytes, forms of hardware: {forms}");
+                check_as(&name, program, &open(most, forms), &[(precision, TOLERANCE)]);
+            }
         }
     }
-    let refused = pollster::block_on(compare_all(&open(24_000), &matrices, Precision::F32, &[3]));
+    let refused = pollster::block_on(compare_all(&open(24_000, false), &matrices, Precision::F32, &[3]));
     assert_eq!(refused.map_err(|error| error.code()), Err("limit-exceeded"), "less than a tile");
 }
 

@@ -5,7 +5,7 @@ use embedlet::ops::{
     RelativePositions, Rotations, ScanWeights, Sees, Taps,
 };
 use embedlet::packed::{BITS, Packing};
-use embedlet::program::{Program, Rows};
+use embedlet::program::{Op, Program, Rows};
 use embedlet::rotation::Rotation;
 use embedlet::search::kernels::kernels;
 use embedlet::search::{Precision, Shape, Similarity};
@@ -145,6 +145,11 @@ fn every_operation(width: usize) -> Program {
     p
 }
 
+/// Of software, and of hardware.
+fn kernels_of(op: &dyn Op) -> Vec<Kernel> {
+    std::iter::once(op.kernel()).chain(op.forms().into_iter().map(|form| form.kernel)).collect()
+}
+
 /// The kernels that scan rows, of every precision.
 fn every_scan(dimensions: usize) -> Vec<Kernel> {
     let of = |precision| kernels(&Shape::new(dimensions, precision, Similarity::Dot).unwrap());
@@ -175,7 +180,9 @@ fn every_kernel_is_valid_wgsl() {
     };
     for width in [1, 37, 384, 1024] {
         for op in every_operation(width).all_ops() {
-            every_holding().iter().for_each(|held| validate(&op.kernel(), held, width));
+            for kernel in kernels_of(op) {
+                every_holding().iter().for_each(|held| validate(&kernel, held, width));
+            }
         }
         every_scan(width).iter().for_each(|kernel| validate(kernel, &Held::VALUES, width));
     }
@@ -187,7 +194,7 @@ fn every_kernel_is_valid_wgsl() {
 fn kernels_stay_within_default_limits() {
     for width in [37, 384, 4096] {
         let operations = every_operation(width);
-        for kernel in operations.all_ops().map(|op| op.kernel()).chain(every_scan(width)) {
+        for kernel in operations.all_ops().flat_map(kernels_of).chain(every_scan(width)) {
             assert!(kernel.operands.len() < 8, "{} binds {} buffers", kernel.name, kernel.operands.len() + 1);
             let text = kernel.wgsl(&Held { integers: Some(PACKING), ..Held::VALUES });
             let module = naga::front::wgsl::parse_str(&text).unwrap();
@@ -206,8 +213,7 @@ fn kernels_stay_within_default_limits() {
 fn no_kernel_changes_unseen() {
     // The operations' files and nothing else: a stale fragment would be dead code in the wasm.
     let mut used: Vec<&str> = Vec::new();
-    for op in every_operation(384).all_ops() {
-        let kernel = op.kernel();
+    for kernel in every_operation(384).all_ops().flat_map(kernels_of) {
         used.extend(kernel.fragments.iter().map(|fragment| fragment.name));
         used.extend(kernel.large().iter().flat_map(|(large, _)| [large.values.name, large.integers.name]));
     }

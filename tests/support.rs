@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
-use embedlet::gpu::Gpu;
+use embedlet::gpu::{Gpu, Limits};
 use embedlet::model::{Device, Model};
 use embedlet::native;
 use embedlet::program::Precision;
@@ -36,9 +36,17 @@ pub fn gpu() -> Arc<Gpu> {
     GPU.get_or_init(open).clone()
 }
 
+/// The same with the kernels that hardware takes.
+pub fn hardware() -> Arc<Gpu> {
+    static GPU: OnceLock<Arc<Gpu>> = OnceLock::new();
+    let limits = Limits { forms: Some(true), ..Limits::default() };
+    GPU.get_or_init(|| pollster::block_on(Gpu::open_within(limits)).unwrap()).clone()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
     Gpu,
+    Hardware,
     Cpu,
 }
 
@@ -48,6 +56,7 @@ impl On {
     pub fn device(self) -> Device {
         match self {
             Self::Gpu => Device::Gpu(gpu()),
+            Self::Hardware => Device::Gpu(hardware()),
             Self::Cpu => Device::Cpu(None),
         }
     }

@@ -46,7 +46,7 @@ impl Resident {
                 end_of_pass_write_index: Some(first + 1),
             });
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-            step.iter().for_each(|dispatch| dispatch.run(&mut pass, batch));
+            step.run(&mut pass, batch);
         }
         encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
         encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, bytes);
@@ -122,5 +122,11 @@ impl Gpu {
 
 fn micro_kernel(name: &'static str, fragment: Fragment, operands: Vec<Operand>) -> Kernel {
     let consts = vec![("LOOPS", Const::Count(LOOPS))];
-    Kernel { name, fragments: vec![fragment], consts, operands, grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 } }
+    Kernel {
+        name,
+        fragments: vec![fragment],
+        consts,
+        operands,
+        grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
+    }
 }

@@ -3,14 +3,14 @@
 
 use wgpu::BufferUsages as Usage;
 
-use super::holding::{Holding, Variant};
+use super::holding::{Holding, Variants};
 use super::{Dispatch, Gpu, Step, lock};
 use crate::batch::{Batch, PoolingParams, frame_words};
 use crate::computed::Computed;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::integers::{Integers, Runs};
-use crate::program::{Large, Op, Operand, Precision, Program, Rows};
+use crate::program::{Form, Large, Op, Operand, Precision, Program, Rows};
 use crate::weights::{Layout, Weight};
 
 /// Largest error accepted, relative to the largest magnitude of the result. The CPU side and a right driver
@@ -39,20 +39,20 @@ pub struct SelfCheck {
 }
 
 /// Compares the kernels that this device has not been checked for.
-pub async fn run(gpu: &Gpu, program: &Program, precision: Precision, kernels: &[Vec<Variant>]) -> Result<SelfCheck> {
+pub async fn run(gpu: &Gpu, program: &Program, precision: Precision, kernels: &[Vec<Variants>]) -> Result<SelfCheck> {
     let mut seen: Vec<&str> = Vec::new();
     let mut new = Vec::new();
-    for (op, variants) in program.all_ops().zip(kernels) {
+    for ((op, form), variants) in every_form(gpu, program).zip(kernels.iter().flatten()) {
         // Kernels of further pieces differ in a number.
-        let Some((_, text)) = variants.first() else { continue };
+        let Some((_, text)) = variants.pieces.first() else { continue };
         if !seen.contains(&text.as_str()) {
             seen.push(text);
             if !lock(&gpu.checked).contains(text) {
-                new.push(op);
+                new.push((op, form));
             }
         }
     }
-    let errors = compare(gpu, program, precision, &new, &LENGTHS).await?;
+    let errors = compare(gpu, program, precision, new, &LENGTHS).await?;
     let mut max_error = 0.0f32;
     for (kernel, error) in errors {
         if error.is_nan() || error > TOLERANCE {
@@ -64,7 +64,7 @@ pub async fn run(gpu: &Gpu, program: &Program, precision: Precision, kernels: &[
     Ok(SelfCheck { kernels: seen.len(), max_error, passed: true })
 }
 
-/// Runs each operation of a program alone, on the GPU and on the CPU, with random values and texts of these
+/// Runs each form of each operation of a program alone, on the GPU and on the CPU, with random values and texts of these
 /// `lengths`. Returns each one's name and largest error, relative to the largest magnitude of its result;
 /// infinite where the kernel wrote past its rows.
 pub async fn compare_all(
@@ -73,20 +73,25 @@ pub async fn compare_all(
     precision: Precision,
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
-    compare(gpu, program, precision, &program.all_ops().collect::<Vec<_>>(), lengths).await
+    compare(gpu, program, precision, every_form(gpu, program).collect(), lengths).await
+}
+
+/// Every operation in each of the forms that the device takes.
+fn every_form<'a>(gpu: &Gpu, program: &'a Program) -> impl Iterator<Item = (&'a dyn Op, Form)> {
+    program.all_ops().flat_map(|op| gpu.forms(op).into_iter().map(move |form| (op, form)))
 }
 
 async fn compare(
     gpu: &Gpu,
     program: &Program,
     precision: Precision,
-    ops: &[&dyn Op],
+    forms: Vec<(&dyn Op, Form)>,
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
     let large = program.large();
-    let mut cases = Vec::with_capacity(ops.len());
-    for op in ops {
-        cases.push(Case::new(gpu, program, *op, precision, &large, lengths).await?);
+    let mut cases = Vec::with_capacity(forms.len());
+    for (op, form) in forms {
+        cases.push(Case::new(gpu, program, op, form, precision, &large, lengths).await?);
     }
     if cases.is_empty() {
         return Ok(Vec::new());
@@ -144,11 +149,12 @@ impl Case {
         gpu: &Gpu,
         program: &Program,
         op: &dyn Op,
+        Form { kernel, .. }: Form,
         precision: Precision,
         large: &[bool],
         lengths: &[u32],
     ) -> Result<Self> {
-        let (kernel, batch) = (op.kernel(), batch(program, lengths));
+        let batch = batch(program, lengths);
         let name = kernel.name;
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -233,13 +239,16 @@ impl Case {
             Some(buf) => memory.read(buf)[..buf.rows.of(&batch) * buf.stride].to_vec(),
             None => memory.take_output(),
         };
-        let mut step = Step::new();
-        for (piece, (kernel, text)) in holding.variants(kernel)?.iter().enumerate() {
+        // Whatever the rows that it is for.
+        let most_rows = usize::MAX;
+        let mut step = Vec::new();
+        for (piece, (kernel, text)) in holding.variants(Form { kernel, most_rows })?.pieces.iter().enumerate() {
             let pipeline = gpu.pipeline(kernel, text, &[]).await?;
             let bound: Vec<_> = buffers.iter().map(|pieces| pieces.get(piece).unwrap_or(&pieces[0])).collect();
             let group = gpu.bind(kernel, &pipeline, &bound);
             step.push(Dispatch { pipeline, group, grid: kernel.grid });
         }
+        let step = Step(vec![(most_rows, step)]);
         Ok(Self { name, step, batch, buffers, written, elements, expected })
     }
 

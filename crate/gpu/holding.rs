@@ -2,12 +2,18 @@
 //! from it.
 
 use crate::error::{Error, Result};
-use crate::program::{Large, Operand, Precision, WeightId};
+use crate::program::{Form, Large, Operand, Precision, WeightId};
 use crate::shader::{Held, Kernel, Piece};
 use crate::weights::Weight;
 
 /// A kernel with its text for what it is bound to.
 pub type Variant = (Kernel, String);
+
+/// A kernel for each piece of what it reads, and for how many rows at most they are the ones to take.
+pub struct Variants {
+    pub most_rows: usize,
+    pub pieces: Vec<Variant>,
+}
 
 /// How parameters lie on a device.
 pub struct Holding<'a> {
@@ -37,14 +43,14 @@ impl Holding<'_> {
         Ok(((0..units).step_by(count).map(piece).collect(), unit * count as u64))
     }
 
-    /// A kernel for each piece of what it reads.
-    pub fn variants(&self, kernel: Kernel) -> Result<Vec<Variant>> {
+    /// The kernels of a form.
+    pub fn variants(&self, Form { kernel, most_rows }: Form) -> Result<Variants> {
         let stored = |id: WeightId| self.weights[id.0].stored(self.precision);
         let halves = kernel.operands.iter().filter_map(Operand::weight).any(|id| stored(id) == Precision::F16);
         let whole = Held { halves, ..Held::VALUES };
         let Some((Large { weight: id, .. }, _)) = kernel.large() else {
             let text = kernel.wgsl(&whole);
-            return Ok(vec![(kernel, text)]);
+            return Ok(Variants { most_rows, pieces: vec![(kernel, text)] });
         };
         let weight = &self.weights[id.0];
         let integers = weight.held.filter(|_| stored(id) == Precision::Packed);
@@ -58,7 +64,7 @@ impl Holding<'_> {
             let text = kernel.wgsl(&Held { integers, piece, ..whole });
             (kernel, text)
         };
-        Ok(pieces.into_iter().map(variant).collect())
+        Ok(Variants { most_rows, pieces: pieces.into_iter().map(variant).collect() })
     }
 }
 

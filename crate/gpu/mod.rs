@@ -23,13 +23,13 @@ pub use check::{SelfCheck, compare_all};
 pub(crate) use scan::ResidentRows;
 pub use upload::Upload;
 
-use holding::{Parameter, Variant};
+use holding::{Parameter, Variant, Variants};
 use upload::Allocated;
 
 use crate::batch::{Batch, frame_words};
 use crate::cost::{Cost, SUBMIT_FLOPS, submits};
 use crate::error::{Error, Result};
-use crate::program::{Buf, Large, Operand, Outcome, Precision, Program, Rows, Slot, TailId};
+use crate::program::{Buf, Form, Large, Op, Operand, Outcome, Precision, Program, Rows, Slot, TailId};
 use crate::shader::{Grid, Kernel};
 
 /// The adapter as people know it.
@@ -68,18 +68,20 @@ pub struct Gpu {
     limits: Limits,
 }
 
-/// What is asked of a device at most.
+/// What is asked of a device at most, and which kernels it takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Bytes of a buffer that a kernel binds.
     pub binding: u64,
     /// Additions and multiplications of a submit of several steps.
     pub submit_flops: f64,
+    /// Whether its kernels are those of [`Op::forms`]. Default: where the adapter is hardware.
+    pub forms: Option<bool>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { binding: u64::MAX, submit_flops: SUBMIT_FLOPS }
+        Self { binding: u64::MAX, submit_flops: SUBMIT_FLOPS, forms: None }
     }
 }
 
@@ -160,6 +162,21 @@ impl Gpu {
         lock(&self.lost).is_none()
     }
 
+    /// The kernels of an operation on this device.
+    fn forms(&self, op: &dyn Op) -> Vec<Form> {
+        if self.limits.forms.unwrap_or(!self.adapter.software) {
+            return op.forms();
+        }
+        vec![Form { kernel: op.kernel(), most_rows: usize::MAX }]
+    }
+
+    /// The kernel that it runs for a batch.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn kernel(&self, op: &dyn Op, batch: &Batch) -> Kernel {
+        let fits = |form: &Form| form.kernel.grid.rows.of(batch) <= form.most_rows;
+        self.forms(op).into_iter().find(fits).map_or_else(|| op.kernel(), |form| form.kernel)
+    }
+
     /// Whatever went wrong since the last call: the loss of the device, or a refused call.
     fn trouble(&self) -> Result<()> {
         if let Some(reason) = lock(&self.lost).clone() {
@@ -200,9 +217,12 @@ impl Gpu {
 
     /// Compiles what is not compiled yet. In a browser this runs beside everything else from the moment of the
     /// call; natively it happens in [`Gpu::pipeline`].
-    fn compile(&self, kernels: &[Vec<Variant>]) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<> {
+    fn compile<'a, K>(&self, kernels: K) -> impl Future<Output = Result<Vec<Prepared>>> + 'static + use<K>
+    where
+        K: IntoIterator<Item = &'a Variant>,
+    {
         let mut new: Vec<&Variant> = Vec::new();
-        for kernel in kernels.iter().flatten() {
+        for kernel in kernels {
             if !lock(&self.pipelines).contains_key(&kernel.1) && !new.iter().any(|(_, text)| *text == kernel.1) {
                 new.push(kernel);
             }
@@ -308,7 +328,7 @@ fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
 
 /// Rows in whole tiles, so that kernels may read past the batch.
 fn whole_tiles(rows: usize) -> u64 {
-    rows.next_multiple_of(32) as u64
+    rows.next_multiple_of(64) as u64
 }
 
 /// A kernel with everything that it binds.
@@ -322,17 +342,36 @@ impl Dispatch {
     fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.group, &[]);
-        pass.dispatch_workgroups((self.grid.rows.of(batch) as u32).div_ceil(self.grid.per_group), self.grid.y, 1);
+        pass.dispatch_workgroups(
+            (self.grid.rows.of(batch) as u32).div_ceil(self.grid.per_group),
+            self.grid.y,
+            self.grid.z,
+        );
     }
 }
 
-/// An operation: a dispatch for each piece of its large parameter.
-type Step = Vec<Dispatch>;
+/// An operation: its forms, each for so many rows at most and with a dispatch for each piece of its large parameter.
+struct Step(Vec<(usize, Vec<Dispatch>)>);
+
+impl Step {
+    fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
+        let fits = |(most_rows, dispatches): &&(usize, Vec<Dispatch>)| {
+            dispatches.first().is_none_or(|dispatch| dispatch.grid.rows.of(batch) <= *most_rows)
+        };
+        let form = self.0.iter().find(fits);
+        form.into_iter().flat_map(|(_, dispatches)| dispatches).for_each(|dispatch| dispatch.run(pass, batch));
+    }
+
+    /// How many it takes, whatever the form.
+    fn dispatches(&self) -> usize {
+        self.0.first().map_or(0, |(_, dispatches)| dispatches.len())
+    }
+}
 
 /// Runs steps in their order.
 fn run<'a>(encoder: &mut wgpu::CommandEncoder, steps: impl IntoIterator<Item = &'a Step>, batch: &Batch) {
     let mut pass = encoder.begin_compute_pass(&Default::default());
-    steps.into_iter().flatten().for_each(|dispatch| dispatch.run(&mut pass, batch));
+    steps.into_iter().for_each(|step| step.run(&mut pass, batch));
 }
 
 /// Bytes of a slot for batches of so many tokens: whole tiles, so that kernels may read past the batch.
@@ -405,10 +444,9 @@ impl Resident {
         let Activations { slots, frame, output, .. } = &activations;
         let mut pipelines = allocated.pipelines.into_iter();
         let mut steps: Vec<Step> = Vec::with_capacity(allocated.kernels.len());
-        let costs = allocated.kernels.iter().map(|variants| Cost::of(&variants[0].0, &program)).collect();
-        for variants in &allocated.kernels {
-            let mut step = Vec::with_capacity(variants.len());
-            for (piece, ((kernel, _), pipeline)) in variants.iter().zip(&mut pipelines).enumerate() {
+        let costs = program.all_ops().map(|op| Cost::of(&op.kernel(), &program)).collect();
+        for forms in &allocated.kernels {
+            let mut bind = |(piece, (kernel, _)): (usize, &Variant)| {
                 let operand = |operand: &Operand| match operand {
                     Operand::Read(buf) | Operand::Write(buf) => &slots[plan.slot_of[buf.id]],
                     Operand::Weight(id) => &allocated.weights[id.0].pieces[0],
@@ -416,10 +454,14 @@ impl Resident {
                     Operand::Output => output,
                 };
                 let bound: Vec<_> = std::iter::once(frame).chain(kernel.operands.iter().map(operand)).collect();
+                let pipeline = pipelines.next()?;
                 let group = gpu.bind(kernel, &pipeline, &bound);
-                step.push(Dispatch { pipeline, group, grid: kernel.grid });
-            }
-            steps.push(step);
+                Some(Dispatch { pipeline, group, grid: kernel.grid })
+            };
+            let form = |Variants { most_rows, pieces }: &Variants| {
+                (*most_rows, pieces.iter().enumerate().filter_map(&mut bind).collect())
+            };
+            steps.push(Step(forms.iter().map(form).collect()));
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
@@ -440,7 +482,7 @@ impl Resident {
 
     /// Dispatches of a batch.
     pub fn dispatches(&self, tail: TailId) -> usize {
-        self.program.step_indices(tail).map(|index| self.steps[index].len()).sum()
+        self.program.step_indices(tail).map(|index| self.steps[index].dispatches()).sum()
     }
 
     /// Most tokens of a batch.

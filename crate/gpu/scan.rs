@@ -28,7 +28,7 @@ pub struct ResidentRows {
     gpu: Arc<Gpu>,
     shape: Shape,
     /// The kernels of the shape, in order.
-    variants: Vec<Vec<Variant>>,
+    variants: Vec<Variant>,
     pipelines: Vec<wgpu::ComputePipeline>,
     /// Most rows of a piece.
     pub rows_per_piece: usize,
@@ -95,11 +95,11 @@ impl ResidentRows {
         let mut variants = Vec::new();
         for kernel in kernels(shape) {
             let text = kernel.wgsl(&Held::VALUES);
-            variants.push(vec![(kernel, text)]);
+            variants.push((kernel, text));
         }
         let prepared = gpu.compile(&variants).await?;
         let mut pipelines = Vec::new();
-        for (kernel, text) in variants.iter().flatten() {
+        for (kernel, text) in &variants {
             pipelines.push(gpu.pipeline(kernel, text, &prepared).await?);
         }
         // An integer of a query is a word.
@@ -112,12 +112,12 @@ impl ResidentRows {
 
     /// Whether its kernels have shown on this device that they find what the host finds.
     pub fn is_checked(&self) -> bool {
-        lock(&self.gpu.checked).contains(&self.variants[0][0].1)
+        lock(&self.gpu.checked).contains(&self.variants[0].1)
     }
 
     /// They have.
     pub fn set_checked(&self) {
-        lock(&self.gpu.checked).insert(self.variants[0][0].1.clone());
+        lock(&self.gpu.checked).insert(self.variants[0].1.clone());
     }
 
     /// Makes room for so many rows in all. Nothing changes where there is none.
@@ -153,7 +153,7 @@ impl ResidentRows {
     }
 
     fn bind(&self, kernel: usize, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {
-        self.gpu.bind(&self.variants[kernel][0].0, &self.pipelines[kernel], buffers)
+        self.gpu.bind(&self.variants[kernel].0, &self.pipelines[kernel], buffers)
     }
 
     fn piece(&self) -> Piece {

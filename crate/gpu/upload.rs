@@ -8,11 +8,11 @@ use std::sync::Arc;
 use half::f16;
 use safetensors::Dtype;
 
-use super::holding::{Holding, Parameter, Variant, too_large};
+use super::holding::{Holding, Parameter, Variants, too_large};
 use super::{Activations, Gpu, Prepared, Resident, check, slot_bytes};
 use crate::error::{Error, Result};
 use crate::integers::Integers;
-use crate::program::{Precision, Program, WeightId};
+use crate::program::{Op, Precision, Program, WeightId};
 use crate::shader::Piece;
 use crate::weights::{Sink, Weight};
 
@@ -44,8 +44,8 @@ pub(super) struct Allocated {
     compiled: Option<Compiling>,
     /// Of every kernel in order, once they are compiled.
     pub pipelines: Vec<wgpu::ComputePipeline>,
-    /// Of every operation in order, those of the set-up first.
-    pub kernels: Vec<Vec<Variant>>,
+    /// Of every operation in order, those of the set-up first: its forms.
+    pub kernels: Vec<Vec<Variants>>,
 }
 
 impl Upload {
@@ -71,8 +71,10 @@ impl Upload {
             return Err(too_large(found, limit));
         }
         self.gpu.trouble()?;
-        let kernels = self.program.all_ops().map(|op| holding.variants(op.kernel())).collect::<Result<Vec<_>>>()?;
-        let compiled: Compiling = Box::pin(self.gpu.compile(&kernels));
+        let variants = |op: &dyn Op| self.gpu.forms(op).into_iter().map(|form| holding.variants(form)).collect();
+        let kernels = self.program.all_ops().map(variants).collect::<Result<Vec<Vec<Variants>>>>()?;
+        let all = kernels.iter().flatten().flat_map(|variants| &variants.pieces);
+        let compiled: Compiling = Box::pin(self.gpu.compile(all));
         let memory = self.gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.gpu.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
@@ -103,7 +105,7 @@ impl Upload {
         }
         let Some(compiled) = allocated.compiled.take() else { return Ok(()) };
         let prepared = compiled.await?;
-        for (kernel, text) in allocated.kernels.iter().flatten() {
+        for (kernel, text) in allocated.kernels.iter().flatten().flat_map(|variants| &variants.pieces) {
             allocated.pipelines.push(self.gpu.pipeline(kernel, text, &prepared).await?);
         }
         Ok(())

@@ -210,7 +210,7 @@ impl Op for Attention {
                 ("BEHIND", Const::Count(self.heads.behind.unwrap_or(UNBOUNDED))),
             ],
             operands: vec![Operand::Read(self.qkv), Operand::Write(self.out)],
-            grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: self.heads.count as u32 },
+            grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: self.heads.count as u32, z: 1 },
         };
         let operand = |kernel: &mut Kernel, name, operand| {
             kernel.operands.push(operand);

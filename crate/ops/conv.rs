@@ -57,7 +57,7 @@ impl Op for Conv {
                 Operand::Write(self.out),
                 Operand::Read(self.residual),
             ],
-            grid: Grid { rows: self.x.rows, per_group: 32, y: self.out.stride.div_ceil(TILE) as u32 },
+            grid: Grid { rows: self.x.rows, per_group: 32, y: self.out.stride.div_ceil(TILE) as u32, z: 1 },
         }
     }
 

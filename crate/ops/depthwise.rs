@@ -93,7 +93,7 @@ impl Op for Depthwise {
                 // Bound all the same where there is none, and not read.
                 Operand::Weight(self.bias.unwrap_or(self.filters)),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

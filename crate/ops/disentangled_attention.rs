@@ -65,7 +65,7 @@ impl Op for DisentangledAttention {
                 Operand::Read(positions.rows),
                 Operand::Weight(positions.buckets),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: heads.count as u32 },
+            grid: Grid { rows: Rows::Tokens, per_group: QUERIES as u32, y: heads.count as u32, z: 1 },
         }
     }
 

@@ -43,7 +43,7 @@ impl Op for DynamicConvolution {
                 ("SCORES", Const::Count(self.scores.stride)),
             ],
             operands: vec![Operand::Read(self.x), Operand::Read(self.scores), Operand::Write(self.out)],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

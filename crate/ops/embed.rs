@@ -109,7 +109,7 @@ impl Op for Embed {
                 table(self.tables.tasks),
                 Operand::Write(self.out),
             ],
-            grid: Grid { rows: self.out.rows, per_group: 1, y: 1 },
+            grid: Grid { rows: self.out.rows, per_group: 1, y: 1, z: 1 },
         };
         match self.tables.dropout {
             None => kernel.fragments.push(fragment!("lib/no_dropout.wgsl")),

@@ -84,6 +84,7 @@ impl Op for Experts {
                 rows: Rows::Tokens,
                 per_group: TOKENS as u32,
                 y: (self.routes.experts * self.panels() * PANEL / TILE) as u32,
+                z: 1,
             },
         }
     }

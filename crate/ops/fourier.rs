@@ -48,7 +48,7 @@ impl Op for Fourier {
                 Operand::Weight(self.turns),
                 Operand::Write(self.out),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 8, y: (self.x.stride / 4).div_ceil(8) as u32 },
+            grid: Grid { rows: Rows::Tokens, per_group: 8, y: (self.x.stride / 4).div_ceil(8) as u32, z: 1 },
         }
     }
 

@@ -29,7 +29,7 @@ impl Op for Gather {
             fragments: vec![fragment!("gather.wgsl")],
             consts: vec![("GROUP", Const::Count(GROUP)), ("STRIDE4", Const::Count(self.x.stride / 4))],
             operands: vec![Operand::Read(self.x), Operand::Write(self.out)],
-            grid: Grid { rows: Rows::Picks, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Picks, per_group: 1, y: 1, z: 1 },
         }
     }
 

@@ -50,7 +50,7 @@ impl Op for HeadNorm {
                 Operand::Weight(self.query),
                 Operand::Weight(self.key),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

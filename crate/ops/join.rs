@@ -64,7 +64,7 @@ impl Op for Join {
                 // Bound all the same where there is none, and not read.
                 Operand::Read(c.unwrap_or(a).0),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

@@ -105,7 +105,7 @@ impl Op for LayerNorm {
                 // Bound all the same where there is none, and not read.
                 Operand::Read(self.residual.unwrap_or(self.x)),
             ],
-            grid: Grid { rows: self.x.rows, per_group: 1, y: 1 },
+            grid: Grid { rows: self.x.rows, per_group: 1, y: 1, z: 1 },
         }
     }
 

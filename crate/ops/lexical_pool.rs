@@ -57,7 +57,7 @@ impl Op for LexicalPool {
                 Operand::Weight(self.bias),
                 Operand::Write(self.out),
             ],
-            grid: Grid { rows: Rows::Texts, per_group: 1, y: self.out.stride.div_ceil(PANEL * GROUP) as u32 },
+            grid: Grid { rows: Rows::Texts, per_group: 1, y: self.out.stride.div_ceil(PANEL * GROUP) as u32, z: 1 },
         }
     }
 

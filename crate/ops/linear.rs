@@ -1,17 +1,22 @@
 //! `y = epilogue(x Wᵀ + b)`, or gated `y = activation(x Uᵀ + b) (x Vᵀ + c)`. Sources: `torch.nn.functional.linear`,
 //! and arXiv 2002.05202; the activations are those that `config.json` names, each by its exact formula.
 
-use embedlet_host::{Matrix, add_scaled, product, zip};
+use embedlet_host::{Matrix, PANEL, add_scaled, product, zip};
 
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Large, Op, Operand, Program, Rows, WeightId};
+use crate::program::{Buf, Form, Large, Op, Operand, Program, Rows, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
 use crate::weights::TILE;
 
 /// Rows that go through a product and its epilogue together: as many as amortise reading the weights, and still fit a cache.
 const BLOCK: usize = 32;
+
+/// Rows of a tile of `linear_tiled.wgsl`.
+const ROWS: usize = 64;
+/// Tiles that a GPU should have to work on. Where rows make fewer, its cores share the inputs of a product rather than wait.
+const GROUPS: usize = 64;
 
 /// An elementwise function by its name in PyTorch or transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +107,9 @@ impl Program {
     }
 }
 
-impl Op for Linear {
-    fn kernel(&self) -> Kernel {
+impl Linear {
+    /// One of the kernels of a product.
+    fn kernel_of(&self, name: &'static str, own: Fragment, (per_group, z): (usize, usize)) -> Kernel {
         let mut operands = vec![
             Operand::Read(self.x),
             Operand::Large(Large {
@@ -116,8 +122,8 @@ impl Op for Linear {
         ];
         operands.extend(self.epilogue.other().map(Operand::Read));
         Kernel {
-            name: "linear",
-            fragments: vec![fragment!("linear.wgsl"), self.epilogue.fragment()],
+            name,
+            fragments: vec![own, fragment!("lib/product.wgsl"), self.epilogue.fragment()],
             consts: vec![
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("N4", Const::Count(self.out.stride / 4)),
@@ -126,8 +132,33 @@ impl Op for Linear {
                 ("GATED", Const::Flag(self.gated)),
             ],
             operands,
-            grid: Grid { rows: self.x.rows, per_group: 32, y: self.columns().div_ceil(TILE) as u32 },
+            grid: Grid {
+                rows: self.x.rows,
+                per_group: per_group as u32,
+                y: self.columns().div_ceil(TILE) as u32,
+                z: z as u32,
+            },
         }
+    }
+}
+
+impl Op for Linear {
+    fn kernel(&self) -> Kernel {
+        self.kernel_of("linear", fragment!("linear.wgsl"), (32, 1))
+    }
+
+    fn forms(&self) -> Vec<Form> {
+        let mut split = self.kernel_of("linear_split", fragment!("linear_split.wgsl"), (16, TILE / PANEL));
+        let mut tiled = self.kernel_of("linear_tiled", fragment!("linear_tiled.wgsl"), (ROWS, 1));
+        // Sixteen slices at most, each of whole fetches of a tile.
+        let k4 = self.x.stride / 4;
+        let slice = k4.div_ceil(16).next_multiple_of(4);
+        for kernel in [&mut split, &mut tiled] {
+            let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
+            kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
+        }
+        let most_rows = ROWS * (GROUPS / self.columns().div_ceil(TILE)).max(1);
+        vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
@@ -179,7 +210,7 @@ impl Linear {
 #[cfg(not(target_arch = "wasm32"))]
 fn product_by_columns(x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut [f32], width: usize) {
     use rayon::prelude::*;
-    let columns = width.div_ceil(rayon::current_num_threads()).next_multiple_of(2 * embedlet_host::PANEL);
+    let columns = width.div_ceil(rayon::current_num_threads()).next_multiple_of(2 * PANEL);
     let parts: Vec<Vec<f32>> = (0..width.div_ceil(columns))
         .into_par_iter()
         .map(|part| {

@@ -85,7 +85,7 @@ impl Op for Lora {
             fragments: vec![fragment!("lora.wgsl"), fragment, self.epilogue.fragment()],
             consts,
             operands,
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

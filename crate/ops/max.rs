@@ -30,7 +30,7 @@ impl Op for Max {
             fragments: vec![fragment!("max.wgsl")],
             consts: counts.map(|(name, count)| (name, Const::Count(count))).to_vec(),
             operands: vec![Operand::Read(self.x), Operand::Write(self.out)],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

@@ -57,7 +57,7 @@ impl Op for MaxSim {
                 Operand::Weight(self.queries.starts),
                 Operand::Output,
             ],
-            grid: Grid { rows: Rows::Texts, per_group: 1, y: self.queries.count as u32 },
+            grid: Grid { rows: Rows::Texts, per_group: 1, y: self.queries.count as u32, z: 1 },
         }
     }
 

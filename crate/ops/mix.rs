@@ -43,7 +43,7 @@ impl Op for Mix {
                 Operand::Read(self.residual),
                 Operand::Write(self.out),
             ],
-            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 },
         }
     }
 

@@ -27,7 +27,7 @@ impl Op for Normalize {
             fragments: vec![fragment!("normalize.wgsl"), fragment!("lib/normalize.wgsl"), fragment!("lib/reduce.wgsl")],
             consts: vec![("GROUP", Const::Count(GROUP)), ("STRIDE", Const::Count(self.x.stride))],
             operands: vec![Operand::Read(self.x), Operand::Output],
-            grid: Grid { rows: Rows::Texts, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Texts, per_group: 1, y: 1, z: 1 },
         }
     }
 

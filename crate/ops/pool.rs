@@ -49,7 +49,7 @@ impl Op for Pool {
                 ("OUT_STRIDE", Const::Count(self.out.map_or(0, |out| out.stride))),
             ],
             operands: vec![Operand::Read(self.x), self.out.map_or(Operand::Output, Operand::Write)],
-            grid: Grid { rows: Rows::Texts, per_group: 1, y: 1 },
+            grid: Grid { rows: Rows::Texts, per_group: 1, y: 1, z: 1 },
         }
     }
 

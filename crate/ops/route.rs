@@ -60,7 +60,7 @@ impl Op for Route {
                 ("OUT_STRIDE", Const::Count(self.routes.buf.stride)),
             ],
             operands: vec![Operand::Read(self.scores), Operand::Write(self.routes.buf)],
-            grid: Grid { rows: Rows::Tokens, per_group: GROUP as u32, y: 1 },
+            grid: Grid { rows: Rows::Tokens, per_group: GROUP as u32, y: 1, z: 1 },
         }
     }
 

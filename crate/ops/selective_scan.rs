@@ -80,7 +80,7 @@ impl Op for SelectiveScan {
                 Operand::Weight(self.weights.skip),
                 Operand::Write(self.out),
             ],
-            grid: Grid { rows: Rows::Texts, per_group: 1, y: stride.div_ceil(GROUP) as u32 },
+            grid: Grid { rows: Rows::Texts, per_group: 1, y: stride.div_ceil(GROUP) as u32, z: 1 },
         }
     }
 

@@ -57,6 +57,6 @@ fn kernel(name: &'static str, fragments: [Fragment; 2], consts: &[(&'static str,
     let mut operands = vec![Operand::Read(buf); reads];
     operands.push(Operand::Write(buf));
     let consts = consts.iter().map(|(name, count)| (*name, Const::Count(*count))).collect();
-    let grid = Grid { rows: Rows::Tokens, per_group: 1, y: 1 };
+    let grid = Grid { rows: Rows::Tokens, per_group: 1, y: 1, z: 1 };
     Kernel { name, fragments: fragments.to_vec(), consts, operands, grid }
 }

@@ -1,0 +1,94 @@
+// lib/product.wgsl, for few rows: weights are read once, by as many workgroups as there can be.
+//
+// A workgroup of 64 makes 16 rows x one panel of 8 columns. Its invocations share the inputs, a slice to each of 16; for each slice four
+// invocations have 4 rows each. The sums of the slices are added in their order, so that the bits are those of linear_tiled.wgsl. Rows
+// past the batch are computed from whatever lies there and not written.
+
+// Slices that an invocation could have, and one more, so that the values of a row begin in other banks.
+const STRIDE = 17u;
+
+var<workgroup> sums: array<vec4<f32>, 32u * STRIDE>;  // [16 rows, 2 halves of the panel, slices]
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let slice = index % 16u;
+  let rows = index / 16u * 4u;
+  let row = group.x * 16u + rows;
+  let panel = group.y * 8u + group.z;
+  var low0 = vec4<f32>(0.0);
+  var low1 = vec4<f32>(0.0);
+  var low2 = vec4<f32>(0.0);
+  var low3 = vec4<f32>(0.0);
+  var high0 = vec4<f32>(0.0);
+  var high1 = vec4<f32>(0.0);
+  var high2 = vec4<f32>(0.0);
+  var high3 = vec4<f32>(0.0);
+  for (var k4 = slice * SLICE4; k4 < min((slice + 1u) * SLICE4, K4); k4++) {
+    let x0 = x[row * K4 + k4];
+    let x1 = x[(row + 1u) * K4 + k4];
+    let x2 = x[(row + 2u) * K4 + k4];
+    let x3 = x[(row + 3u) * K4 + k4];
+    let block = weight_block(panel, k4);
+    var low = weight_quad(block, 0u);
+    var high = weight_quad(block, 1u);
+    low0 = fma(vec4<f32>(x0.x), low, low0);
+    high0 = fma(vec4<f32>(x0.x), high, high0);
+    low1 = fma(vec4<f32>(x1.x), low, low1);
+    high1 = fma(vec4<f32>(x1.x), high, high1);
+    low2 = fma(vec4<f32>(x2.x), low, low2);
+    high2 = fma(vec4<f32>(x2.x), high, high2);
+    low3 = fma(vec4<f32>(x3.x), low, low3);
+    high3 = fma(vec4<f32>(x3.x), high, high3);
+    low = weight_quad(block, 2u);
+    high = weight_quad(block, 3u);
+    low0 = fma(vec4<f32>(x0.y), low, low0);
+    high0 = fma(vec4<f32>(x0.y), high, high0);
+    low1 = fma(vec4<f32>(x1.y), low, low1);
+    high1 = fma(vec4<f32>(x1.y), high, high1);
+    low2 = fma(vec4<f32>(x2.y), low, low2);
+    high2 = fma(vec4<f32>(x2.y), high, high2);
+    low3 = fma(vec4<f32>(x3.y), low, low3);
+    high3 = fma(vec4<f32>(x3.y), high, high3);
+    low = weight_quad(block, 4u);
+    high = weight_quad(block, 5u);
+    low0 = fma(vec4<f32>(x0.z), low, low0);
+    high0 = fma(vec4<f32>(x0.z), high, high0);
+    low1 = fma(vec4<f32>(x1.z), low, low1);
+    high1 = fma(vec4<f32>(x1.z), high, high1);
+    low2 = fma(vec4<f32>(x2.z), low, low2);
+    high2 = fma(vec4<f32>(x2.z), high, high2);
+    low3 = fma(vec4<f32>(x3.z), low, low3);
+    high3 = fma(vec4<f32>(x3.z), high, high3);
+    low = weight_quad(block, 6u);
+    high = weight_quad(block, 7u);
+    low0 = fma(vec4<f32>(x0.w), low, low0);
+    high0 = fma(vec4<f32>(x0.w), high, high0);
+    low1 = fma(vec4<f32>(x1.w), low, low1);
+    high1 = fma(vec4<f32>(x1.w), high, high1);
+    low2 = fma(vec4<f32>(x2.w), low, low2);
+    high2 = fma(vec4<f32>(x2.w), high, high2);
+    low3 = fma(vec4<f32>(x3.w), low, low3);
+    high3 = fma(vec4<f32>(x3.w), high, high3);
+  }
+  let at = 2u * rows * STRIDE + slice;
+  sums[at] = low0;
+  sums[at + STRIDE] = high0;
+  sums[at + 2u * STRIDE] = low1;
+  sums[at + 3u * STRIDE] = high1;
+  sums[at + 4u * STRIDE] = low2;
+  sums[at + 5u * STRIDE] = high2;
+  sums[at + 6u * STRIDE] = low3;
+  sums[at + 7u * STRIDE] = high3;
+  workgroupBarrier();
+  if index < 16u {
+    product_write(group.x * 16u + index, panel, sum_of(2u * index), sum_of(2u * index + 1u));
+  }
+}
+
+fn sum_of(value: u32) -> vec4<f32> {
+  var sum = vec4<f32>(0.0);
+  for (var slice = 0u; slice < SLICES; slice++) {
+    sum += sums[value * STRIDE + slice];
+  }
+  return sum;
+}
