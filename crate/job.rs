@@ -7,10 +7,11 @@ use std::rc::Rc;
 
 use crate::batch::{Batch, PoolingParams, Room, Sequence, fitting};
 use crate::error::{Error, Result};
+use crate::gpu::{Resident, Running};
 use crate::model::Model;
 use crate::platform::now_ms;
 use crate::program::{Outcome, Rows, TailId};
-use crate::runner::Scan;
+use crate::runner::{Runner, Scan};
 use crate::sort::sort_by;
 
 /// Batches are sized so that one takes about this long: short enough for progress, abort, and a driver's
@@ -82,6 +83,8 @@ pub struct Job {
     /// Indices of `sequences`, longest first.
     order: Vec<usize>,
     done: usize,
+    /// What a GPU has to do already when it has done the batch that is waited for.
+    next: Option<Handed>,
     tail: TailId,
     pooling: PoolingParams,
     result: Ragged,
@@ -89,6 +92,14 @@ pub struct Job {
     each: Option<Each>,
     work: Option<Work>,
     worked: usize,
+}
+
+/// A batch that was handed over to a GPU.
+struct Handed {
+    /// Of so many texts, and their tokens.
+    count: usize,
+    tokens: usize,
+    running: Result<Running>,
 }
 
 /// Gets a text's index and its values, row after row.
@@ -134,7 +145,19 @@ impl Job {
         sort_by(&mut order, |a, b| sequences[*b].ids.len().cmp(&sequences[*a].ids.len()));
         let truncated = sequences.iter().map(|sequence| sequence.truncated).collect();
         let result = Ragged { data: Vec::new(), width, starts, truncated };
-        Ok(Self { sequences, scan: None, order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 })
+        Ok(Self {
+            sequences,
+            scan: None,
+            order,
+            done: 0,
+            next: None,
+            tail,
+            pooling,
+            result,
+            each: None,
+            work: None,
+            worked: 0,
+        })
     }
 
     /// A row of each text of a scan that is no query.
@@ -144,7 +167,19 @@ impl Job {
         let result = Ragged { width: scan.queries, starts, ..Ragged::default() };
         let (sequences, pooling) = (Vec::new(), PoolingParams::default());
         let tail = TailId(0);
-        Self { sequences, scan: Some(scan), order, done: 0, tail, pooling, result, each: None, work: None, worked: 0 }
+        Self {
+            sequences,
+            scan: Some(scan),
+            order,
+            done: 0,
+            next: None,
+            tail,
+            pooling,
+            result,
+            each: None,
+            work: None,
+            worked: 0,
+        }
     }
 
     /// Makes room for all rows.
@@ -239,26 +274,59 @@ impl Job {
     }
 
     /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
-    async fn batch(&self, model: &Model) -> Result<(usize, Vec<f32>)> {
+    async fn batch(&mut self, model: &Model) -> Result<(usize, Vec<f32>)> {
         let mut tokens = *model.budget.borrow();
-        let (count, batch, values, elapsed) = loop {
-            let (count, batch) = self.pack(model, self.done, tokens);
+        let (count, found, values, elapsed) = loop {
             let start = now_ms();
-            match model.runner.run(&model.parts.program, self.tail, &batch, None).await {
-                Ok(values) => break (count, batch, values, (now_ms() - start).max(1.0)),
+            let (count, found, outcome) = match &model.runner {
+                Runner::Gpu(resident) => {
+                    let next = self.next.take();
+                    let handed = next.unwrap_or_else(|| self.hand_over(model, resident, self.done, tokens));
+                    (handed.count, handed.tokens, self.finish_on(model, resident, handed).await)
+                }
+                Runner::Cpu(..) => {
+                    let (count, batch) = self.pack(model, self.done, tokens);
+                    let values = model.runner.run(&model.parts.program, self.tail, &batch, None).await;
+                    (count, batch.tokens(), values)
+                }
+            };
+            match outcome {
+                Ok(values) => break (count, found, values, (now_ms() - start).max(1.0)),
                 // There may be room for half of it.
-                Err(Error::OutOfMemory { .. }) if count > 1 => tokens = batch.tokens() / 2,
+                Err(Error::OutOfMemory { .. }) if count > 1 => tokens = found / 2,
                 Err(error) => return Err(error),
             }
         };
         // A full batch tells how large the next should be; halving and doubling keep one odd time harmless.
-        if 2 * batch.tokens() > tokens {
-            let ideal = batch.tokens() as f64 * BATCH_MS / elapsed;
+        if 2 * found > tokens {
+            let ideal = found as f64 * BATCH_MS / elapsed;
             let next = (ideal as usize).clamp(tokens / 2, tokens * 2);
             let next = next.clamp(LEAST_TOKENS.min(model.parts.budget), model.parts.budget);
             *model.budget.borrow_mut() = next;
         }
         Ok((count, values))
+    }
+
+    /// Hands as many of the texts from the `first` on as `tokens` have room for over to a GPU.
+    fn hand_over(&self, model: &Model, resident: &Resident, first: usize, tokens: usize) -> Handed {
+        let (count, batch) = self.pack(model, first, tokens);
+        Handed { count, tokens: batch.tokens(), running: resident.start(self.tail, &batch) }
+    }
+
+    /// Waits for a batch. Meanwhile the GPU has the next one, once it is known how long they take.
+    async fn finish_on(&mut self, model: &Model, resident: &Resident, handed: Handed) -> Result<Vec<f32>> {
+        let running = handed.running?;
+        let first = self.done + handed.count;
+        if self.done > 0 && first < self.order.len() {
+            let Handed { count, tokens, running } = self.hand_over(model, resident, first, *model.budget.borrow());
+            // What refuses it may be what went wrong with the batch before it.
+            self.next = Some(Handed { count, tokens, running: Ok(running?) });
+        }
+        let values = resident.finish(running).await;
+        if values.is_err() {
+            self.next = None;
+        }
+        values
     }
 
     /// The rows, once every text is done.

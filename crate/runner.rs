@@ -123,7 +123,7 @@ impl Runner {
                 if let Some((buf, values)) = input {
                     resident.set(buf, &values);
                 }
-                resident.run(tail, batch).await
+                resident.finish(resident.start(tail, batch)?).await
             }
             Self::Cpu(memory, _) => {
                 let mut memory = memory.borrow_mut();

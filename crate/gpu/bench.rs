@@ -2,13 +2,14 @@
 
 use wgpu::BufferUsages as Usage;
 
-use super::{Gpu, Resident};
+use super::Gpu;
+use super::resident::Resident;
 use crate::batch::Batch;
 use crate::bench::Peaks;
 use crate::error::{Error, Result};
 use crate::fragment;
 use crate::platform::now_ms;
-use crate::program::{Buf, Operand, Rows, TailId};
+use crate::program::{Buf, Form, Op, Operand, Rows, TailId};
 use crate::shader::{Const, Fragment, Grid, Held, Kernel};
 
 /// Bytes that are copied, where a buffer can be so large: more than caches hold.
@@ -64,6 +65,12 @@ impl Resident {
 }
 
 impl Gpu {
+    /// The kernel that it runs for a batch.
+    pub fn kernel(&self, op: &dyn Op, batch: &Batch) -> Kernel {
+        let fits = |form: &Form| form.kernel.grid.rows.of(batch) <= form.most_rows;
+        self.forms(op).into_iter().find(fits).map_or_else(|| op.kernel(), |form| form.kernel)
+    }
+
     /// What the device does at most, by kernels that do nothing else.
     pub async fn peaks(&self) -> Result<Peaks> {
         let invocations = u64::from(GROUPS) * 64;

@@ -4,7 +4,8 @@
 use wgpu::BufferUsages as Usage;
 
 use super::holding::{Holding, Variants};
-use super::{Dispatch, Gpu, Step, lock};
+use super::resident::{Dispatch, Step, run as run_steps, whole_tiles};
+use super::{Gpu, lock};
 use crate::batch::{Batch, PoolingParams, frame_words};
 use crate::computed::Computed;
 use crate::cpu::Memory;
@@ -101,7 +102,7 @@ async fn compare(
     let mut encoder = gpu.device.create_command_encoder(&Default::default());
     let mut at = 0;
     for case in &cases {
-        super::run(&mut encoder, [&case.step], &case.batch);
+        run_steps(&mut encoder, [&case.step], &case.batch);
         encoder.copy_buffer_to_buffer(&case.buffers[case.written][0], 0, &staging, at, case.bytes());
         at += case.bytes();
     }
@@ -189,7 +190,7 @@ impl Case {
             }
             let pieces = match operand {
                 Operand::Read(buf) => {
-                    let rows = super::whole_tiles(buf.rows.of(&batch)) as usize;
+                    let rows = whole_tiles(buf.rows.of(&batch)) as usize;
                     let values = random.activation(rows, buf.width, buf.stride);
                     let buffer = upload(bytemuck::cast_slice(&values));
                     memory.set(*buf, values);
@@ -218,7 +219,7 @@ impl Case {
                     bytes.chunks(holding.pieces(*id)?.1 as usize).map(upload).collect()
                 }
                 Operand::Write(buf) => {
-                    let elements = super::whole_tiles(buf.rows.of(&batch)) as usize * buf.stride;
+                    let elements = whole_tiles(buf.rows.of(&batch)) as usize * buf.stride;
                     written = Some((index + 1, elements, Some(*buf)));
                     memory.set(*buf, vec![0.0; elements]);
                     vec![upload(bytemuck::cast_slice(&vec![GUARD; elements]))]

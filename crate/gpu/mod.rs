@@ -8,6 +8,7 @@
 mod bench;
 mod check;
 mod holding;
+mod resident;
 mod scan;
 mod upload;
 #[cfg(target_arch = "wasm32")]
@@ -20,17 +21,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_channel::oneshot;
 
 pub use check::{SelfCheck, compare_all};
+pub use resident::{Resident, Running};
 pub(crate) use scan::ResidentRows;
 pub use upload::Upload;
 
-use holding::{Parameter, Variant, Variants};
-use upload::Allocated;
+use holding::Variant;
 
-use crate::batch::{Batch, frame_words};
-use crate::cost::{Cost, SUBMIT_FLOPS, submits};
+use crate::cost::SUBMIT_FLOPS;
 use crate::error::{Error, Result};
-use crate::program::{Buf, Form, Large, Op, Operand, Outcome, Precision, Program, Rows, Slot, TailId};
-use crate::shader::{Grid, Kernel};
+use crate::program::{Form, Op, Operand};
+use crate::shader::Kernel;
 
 /// The adapter as people know it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -170,13 +170,6 @@ impl Gpu {
         vec![Form { kernel: op.kernel(), most_rows: usize::MAX }]
     }
 
-    /// The kernel that it runs for a batch.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn kernel(&self, op: &dyn Op, batch: &Batch) -> Kernel {
-        let fits = |form: &Form| form.kernel.grid.rows.of(batch) <= form.most_rows;
-        self.forms(op).into_iter().find(fits).map_or_else(|| op.kernel(), |form| form.kernel)
-    }
-
     /// Whatever went wrong since the last call: the loss of the device, or a refused call.
     fn trouble(&self) -> Result<()> {
         if let Some(reason) = lock(&self.lost).clone() {
@@ -286,16 +279,25 @@ impl Gpu {
 
     /// Maps the first `bytes` of a buffer, copies them out and unmaps it.
     async fn read(&self, buffer: &wgpu::Buffer, bytes: u64) -> Result<Vec<f32>> {
-        let slice = buffer.slice(..bytes);
-        let (sender, receiver) = oneshot::channel();
-        slice.map_async(wgpu::MapMode::Read, move |result| {
-            let _ = sender.send(result); // Nobody waits any more: the encoder was dropped.
-        });
+        self.mapped(buffer, bytes, &mut map(buffer, bytes), None).await
+    }
+
+    /// Waits for the map of a buffer, natively after the submit whose result it has (else after all), copies it out and unmaps it.
+    async fn mapped(
+        &self,
+        buffer: &wgpu::Buffer,
+        bytes: u64,
+        mapped: &mut Mapped,
+        submit: Option<wgpu::SubmissionIndex>,
+    ) -> Result<Vec<f32>> {
         #[cfg(not(target_arch = "wasm32"))]
-        if let Err(error) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+        if let Err(error) = self.device.poll(wgpu::PollType::Wait { submission_index: submit, timeout: None }) {
             return Err(Error::DeviceLost { reason: error.to_string() });
         }
-        let mapped = receiver.await.map_err(|_| Error::DeviceLost { reason: "the map was dropped".into() })?;
+        #[cfg(target_arch = "wasm32")]
+        let _ = submit;
+        let slice = buffer.slice(..bytes);
+        let mapped = mapped.await.map_err(|_| Error::DeviceLost { reason: "the map was dropped".into() })?;
         self.trouble()?;
         mapped.map_err(|error| Error::DeviceLost { reason: error.to_string() })?;
         let range = slice.get_mapped_range().map_err(|error| Error::DeviceLost { reason: error.to_string() })?;
@@ -304,6 +306,18 @@ impl Gpu {
         buffer.unmap();
         Ok(values)
     }
+}
+
+/// Says when a buffer is mapped.
+type Mapped = oneshot::Receiver<Result<(), wgpu::BufferAsyncError>>;
+
+/// Maps the first `bytes` of a buffer once what was submitted is done.
+fn map(buffer: &wgpu::Buffer, bytes: u64) -> Mapped {
+    let (sender, receiver) = oneshot::channel();
+    buffer.slice(..bytes).map_async(wgpu::MapMode::Read, move |result| {
+        let _ = sender.send(result); // Nobody waits any more: the encoder was dropped.
+    });
+    receiver
 }
 
 /// For each binding, whether its buffer is only read.
@@ -324,231 +338,4 @@ fn describe(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Adapter {
     let known = ["swiftshader", "llvmpipe", "lavapipe", "basic render"];
     let software = info.device_type == wgpu::DeviceType::Cpu || known.iter().any(|name| names.contains(name));
     Adapter { vendor, architecture, description: info.name.clone(), software }
-}
-
-/// Rows in whole tiles, so that kernels may read past the batch.
-fn whole_tiles(rows: usize) -> u64 {
-    rows.next_multiple_of(64) as u64
-}
-
-/// A kernel with everything that it binds.
-struct Dispatch {
-    pipeline: wgpu::ComputePipeline,
-    group: wgpu::BindGroup,
-    grid: Grid,
-}
-
-impl Dispatch {
-    fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[]);
-        pass.dispatch_workgroups(
-            (self.grid.rows.of(batch) as u32).div_ceil(self.grid.per_group),
-            self.grid.y,
-            self.grid.z,
-        );
-    }
-}
-
-/// An operation: its forms, each for so many rows at most and with a dispatch for each piece of its large parameter.
-struct Step(Vec<(usize, Vec<Dispatch>)>);
-
-impl Step {
-    fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
-        let fits = |(most_rows, dispatches): &&(usize, Vec<Dispatch>)| {
-            dispatches.first().is_none_or(|dispatch| dispatch.grid.rows.of(batch) <= *most_rows)
-        };
-        let form = self.0.iter().find(fits);
-        form.into_iter().flat_map(|(_, dispatches)| dispatches).for_each(|dispatch| dispatch.run(pass, batch));
-    }
-
-    /// How many it takes, whatever the form.
-    fn dispatches(&self) -> usize {
-        self.0.first().map_or(0, |(_, dispatches)| dispatches.len())
-    }
-}
-
-/// Runs steps in their order.
-fn run<'a>(encoder: &mut wgpu::CommandEncoder, steps: impl IntoIterator<Item = &'a Step>, batch: &Batch) {
-    let mut pass = encoder.begin_compute_pass(&Default::default());
-    steps.into_iter().for_each(|step| step.run(&mut pass, batch));
-}
-
-/// Bytes of a slot for batches of so many tokens: whole tiles, so that kernels may read past the batch.
-fn slot_bytes(program: &Program, slot: Slot, tokens: usize) -> u64 {
-    let rows = match slot.rows {
-        Rows::Tokens => tokens,
-        Rows::Fixed(rows) => rows,
-        Rows::Texts | Rows::Picks => program.most(slot.rows),
-    };
-    whole_tiles(rows) * slot.stride as u64 * 4
-}
-
-/// The memory of batches of at most so many tokens.
-struct Activations {
-    tokens: usize,
-    slots: Vec<wgpu::Buffer>,
-    frame: wgpu::Buffer,
-    output: wgpu::Buffer,
-    staging: wgpu::Buffer,
-}
-
-impl Activations {
-    fn new(gpu: &Gpu, program: &Program, tokens: usize) -> Self {
-        use wgpu::BufferUsages as Usage;
-        let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
-        let slot = |slot: Slot| gpu.buffer("activation", slot_bytes(program, slot, tokens), usage);
-        let vectors = 4 * program.most(Rows::Texts) as u64 * program.vectors().width as u64;
-        Self {
-            tokens,
-            slots: program.plan().slots.into_iter().map(slot).collect(),
-            frame: gpu.buffer("frame", 4 * frame_words(tokens) as u64, Usage::STORAGE | Usage::COPY_DST),
-            output: gpu.buffer("vectors", vectors, Usage::STORAGE | Usage::COPY_SRC),
-            staging: gpu.buffer("readback", vectors, Usage::MAP_READ | Usage::COPY_DST),
-        }
-    }
-}
-
-impl Drop for Activations {
-    fn drop(&mut self) {
-        // In a browser memory would wait for the garbage collector.
-        self.slots.iter().chain([&self.frame, &self.output, &self.staging]).for_each(wgpu::Buffer::destroy);
-    }
-}
-
-/// A program that lives on the GPU and waits for batches.
-pub struct Resident {
-    gpu: Arc<Gpu>,
-    precision: Precision,
-    self_check: SelfCheck,
-    steps: Vec<Step>,
-    /// Of each step.
-    costs: Vec<Cost>,
-    program: Arc<Program>,
-    activations: Activations,
-    /// The slot of each activation.
-    slot_of: Vec<usize>,
-    weights: Vec<Parameter>,
-}
-
-impl Resident {
-    /// Binds everything and runs the set-up.
-    fn bind(
-        gpu: Arc<Gpu>,
-        program: Arc<Program>,
-        allocated: Allocated,
-        activations: Activations,
-        self_check: SelfCheck,
-    ) -> Self {
-        let plan = program.plan();
-        let Activations { slots, frame, output, .. } = &activations;
-        let mut pipelines = allocated.pipelines.into_iter();
-        let mut steps: Vec<Step> = Vec::with_capacity(allocated.kernels.len());
-        let costs = program.all_ops().map(|op| Cost::of(&op.kernel(), &program)).collect();
-        for forms in &allocated.kernels {
-            let mut bind = |(piece, (kernel, _)): (usize, &Variant)| {
-                let operand = |operand: &Operand| match operand {
-                    Operand::Read(buf) | Operand::Write(buf) => &slots[plan.slot_of[buf.id]],
-                    Operand::Weight(id) => &allocated.weights[id.0].pieces[0],
-                    Operand::Large(Large { weight, .. }) => &allocated.weights[weight.0].pieces[piece],
-                    Operand::Output => output,
-                };
-                let bound: Vec<_> = std::iter::once(frame).chain(kernel.operands.iter().map(operand)).collect();
-                let pipeline = pipelines.next()?;
-                let group = gpu.bind(kernel, &pipeline, &bound);
-                Some(Dispatch { pipeline, group, grid: kernel.grid })
-            };
-            let form = |Variants { most_rows, pieces }: &Variants| {
-                (*most_rows, pieces.iter().enumerate().filter_map(&mut bind).collect())
-            };
-            steps.push(Step(forms.iter().map(form).collect()));
-        }
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
-        gpu.queue.submit([encoder.finish()]);
-        let (precision, weights, slot_of) = (allocated.precision, allocated.weights, plan.slot_of);
-        Self { gpu, precision, self_check, steps, costs, program, activations, slot_of, weights }
-    }
-
-    /// The device that it lives on.
-    pub fn gpu(&self) -> &Arc<Gpu> {
-        &self.gpu
-    }
-
-    /// Gives an activation that no step writes its values.
-    pub fn set(&self, buf: Buf, values: &[f32]) {
-        self.gpu.queue.write_buffer(&self.activations.slots[self.slot_of[buf.id]], 0, bytemuck::cast_slice(values));
-    }
-
-    /// Dispatches of a batch.
-    pub fn dispatches(&self, tail: TailId) -> usize {
-        self.program.step_indices(tail).map(|index| self.steps[index].dispatches()).sum()
-    }
-
-    /// Most tokens of a batch.
-    pub fn tokens(&self) -> usize {
-        self.activations.tokens
-    }
-
-    /// How its matrices are stored.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    /// How far its kernels were from the CPU's results.
-    pub fn self_check(&self) -> SelfCheck {
-        self.self_check
-    }
-
-    /// Runs the steps that lead to a tail's result and returns that, `[rows, width]`.
-    pub async fn run(&self, tail: TailId, batch: &Batch) -> Result<Vec<f32>> {
-        match self.program.tails[tail.0].result {
-            Outcome::Vectors(_) => {
-                let bytes = 4 * batch.texts() as u64 * u64::from(batch.pooling.dimensions);
-                let Activations { output, staging, .. } = &self.activations;
-                self.submit(tail, batch, output, staging, bytes).await
-            }
-            Outcome::Rows(buf) => {
-                let bytes = 4 * (buf.rows.of(batch) * buf.stride) as u64;
-                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-                // Made for the call: it is as large as an activation, and few ask for one.
-                let staging = self.gpu.buffer("rows", bytes, usage);
-                let rows = &self.activations.slots[self.slot_of[buf.id]];
-                let values = self.submit(tail, batch, rows, &staging, bytes).await;
-                staging.destroy();
-                Ok(buf.unpadded(&values?))
-            }
-        }
-    }
-
-    /// Runs a batch and reads the first bytes of a buffer back through another.
-    async fn submit(
-        &self,
-        tail: TailId,
-        batch: &Batch,
-        from: &wgpu::Buffer,
-        staging: &wgpu::Buffer,
-        bytes: u64,
-    ) -> Result<Vec<f32>> {
-        self.gpu.trouble()?;
-        self.gpu.queue.write_buffer(&self.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
-        let steps: Vec<usize> = self.program.step_indices(tail).collect();
-        let flops: Vec<f64> = steps.iter().map(|index| self.costs[*index].flops(batch)).collect();
-        for part in submits(&flops, self.gpu.limits.submit_flops) {
-            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            run(&mut encoder, steps[part.clone()].iter().map(|index| &self.steps[*index]), batch);
-            if part.end == steps.len() {
-                encoder.copy_buffer_to_buffer(from, 0, staging, 0, bytes);
-            }
-            self.gpu.queue.submit([encoder.finish()]);
-        }
-        self.gpu.read(staging, bytes).await
-    }
-}
-
-impl Drop for Resident {
-    fn drop(&mut self) {
-        // In a browser memory would wait for the garbage collector.
-        self.weights.iter().flat_map(|weight| &weight.pieces).for_each(wgpu::Buffer::destroy);
-    }
 }

@@ -9,7 +9,8 @@ use half::f16;
 use safetensors::Dtype;
 
 use super::holding::{Holding, Parameter, Variants, too_large};
-use super::{Activations, Gpu, Prepared, Resident, check, slot_bytes};
+use super::resident::{Activations, Resident, slot_bytes};
+use super::{Gpu, Prepared, check};
 use crate::error::{Error, Result};
 use crate::integers::Integers;
 use crate::program::{Op, Precision, Program, WeightId};
