@@ -62,6 +62,39 @@ test("one packed batch costs few dispatches, one write, one submit, one map and 
   }
 });
 
+test("the GPU has the next batch while the result of one is waited for; what is aborted leaves nothing", { timeout: 300_000 }, async () => {
+  const page = await open(browser, served, { init: count });
+  const { most, batches, made, code, same, before, after, left } = await page.evaluate(async () => {
+    const encoder = await embedlet.Encoder.load("./model", { device: "webgpu", worker: false });
+    const texts = Array.from({ length: 24 }, (_, i) => `the old man counted ${i} boats, and the birds on each of them`);
+    // The first call shows how slow this device is.
+    await encoder.embed(texts);
+    const { mapAsync } = GPUBuffer.prototype;
+    let [waiting, most, batches] = [0, 0, 0];
+    GPUBuffer.prototype.mapAsync = function (...given) {
+      most = Math.max(most, ++waiting);
+      return mapAsync.apply(this, given).finally(() => waiting--);
+    };
+    for (const name in calls) calls[name] = 0;
+    const whole = helpers.plain(await encoder.embed(texts, { onProgress: () => batches++ }));
+    const [made, before] = [{ ...calls }, buffers.size];
+    const controller = new AbortController();
+    let seen = 0;
+    const call = encoder.embed(texts, { signal: controller.signal, onProgress: () => ++seen === 2 && controller.abort() });
+    const code = await call.then(() => "none", ({ name }) => name);
+    const again = helpers.plain(await encoder.embed(texts));
+    const same = again.data.every((value, i) => value === whole.data[i]);
+    const after = buffers.size;
+    encoder.dispose();
+    return { most, batches, made, code, same, before, after, left: buffers.size };
+  });
+  await page.close();
+  assert.ok(batches >= 3, `${batches} batches`);
+  assert.equal(most, 2);
+  assert.deepEqual([made.createBuffer, made.createBindGroup, made.submit], [0, 0, batches]);
+  assert.deepEqual([code, same, after - before, left], ["AbortError", true, 0, 0]);
+});
+
 test("with the weights on the GPU the wasm heap stays small", { timeout: 300_000 }, async () => {
   const page = await open(browser, served);
   const heaps = await page.evaluate(async () => {

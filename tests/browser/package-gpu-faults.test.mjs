@@ -35,7 +35,10 @@ const FAULTS = {
   "buffers that are too small": [limit(32_768), "limit-exceeded", /buffer/],
   "a kernel that does not compile": [shader("attention", (code) => `${code}\nfn broken( {`), "shader", /attention/],
   "a kernel that is off": [shader("attention", (code) => code.replace("exp(", "exp2(")), "self-check-failed", /attention/],
-  "a kernel that is a little off": [shader("linear", (code) => code.replaceAll(/(out\[[^\]]+\] =) (.*);/g, "$1 1.001 * ($2);")), "self-check-failed", /linear/],
+  ...Object.fromEntries(["linear_split", "linear_tiled"].map((name) => {
+    const off = shader(name, (code) => code.replaceAll(/(out\[[^\]]+\] =) (.*);/g, "$1 1.001 * ($2);"));
+    return [`a kernel that is a little off: ${name}`, [off, "self-check-failed", new RegExp(name)]];
+  })),
 };
 
 for (const [title, [init, code, words]] of Object.entries(FAULTS)) {
