@@ -52,8 +52,10 @@ Usage: cargo xtask <verb> [options]
               --threads N        of the host (all)
               --search         an index of 100,000 vectors opened anew, and the scan beside EdgeVec and Orama; takes
                                --contenders, --rounds (7), --json, --write
-  fuzz      Give every parser of model files hostile bytes, by libFuzzer: needs a nightly compiler and cargo-fuzz.
+  fuzz      Give hostile bytes to every parser of model files, by libFuzzer (needs a nightly compiler and cargo-fuzz), and of what
+            a browser keeps, by Jazzer.js (needs glibc 2.38 on Linux).
               --seconds N   how long each (1800)
+              --only NAME   config, tokenizer, weights, packed, manifest or index
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
   help      Print this.
 
@@ -109,8 +111,9 @@ fn dispatch(args: &mut Args) -> Result<()> {
         }
         "fuzz" => {
             let seconds = args.value("--seconds")?;
+            let only = args.value("--only")?;
             args.end()?;
-            fuzz::fuzz(seconds.as_deref().unwrap_or("1800"))
+            fuzz::fuzz(seconds.as_deref().unwrap_or("1800"), only.as_deref())
         }
         "golden" => {
             args.end()?;
