@@ -3,16 +3,8 @@
 
 import { EmbedletError, textOf } from "./errors.js";
 import { COMMIT, type OpenFile, type Source } from "./source.js";
+import type { Store } from "./stores.js";
 import { Xxh32 } from "./xxh32.js";
-
-/** Where files lie. The Cache API; in tests, something that fails at its N-th operation. */
-export interface Store {
-  read(name: string): Promise<OpenFile | undefined>;
-  /** Resolves when the whole file is there; until then, and if it rejects, there is none. */
-  write(name: string, body: ReadableStream<Uint8Array>): Promise<void>;
-  delete(name: string): Promise<void>;
-  names(): Promise<string[]>;
-}
 
 /** A model folder that is kept. */
 export interface CachedModel {
@@ -44,9 +36,6 @@ interface KeptFile {
 }
 
 const VERSION_OF_CACHE = 2;
-const PREFIX = "embedlet models ";
-/** Cache keys are addresses, of which nothing is ever fetched. */
-const ROOT = "https://embedlet.invalid/";
 const MANIFEST = "?manifest";
 
 const folderOf = (source: string) => `${encodeURIComponent(source)}/`;
@@ -54,45 +43,6 @@ const manifestOf = (source: string) => folderOf(source) + MANIFEST;
 /** The commit is part of the name: files of two commits never lie beside one another. */
 const nameOf = (source: string, commit: string | undefined, path: string) =>
   folderOf(source) + (commit === undefined ? "" : `${commit}/`) + encodeURIComponent(path);
-
-/** The store of this origin for files of one kind, where it has one: pages without https have none. */
-export function cacheStore(prefix = PREFIX, version = VERSION_OF_CACHE): Store | undefined {
-  if (!globalThis.caches) return undefined;
-  // What an older release kept in another form is of no use to anybody.
-  const opened = caches.keys().then(async (names) => {
-    await Promise.all(names.filter((name) => name.startsWith(prefix) && name !== prefix + version).map((name) => caches.delete(name)));
-    return caches.open(prefix + version);
-  });
-  opened.catch(() => {});
-  return {
-    async read(name) {
-      const response = await (await opened).match(ROOT + name);
-      return response?.body ? { size: undefined, chunks: chunksOf(response.body) } : undefined;
-    },
-    async write(name, body) {
-      await (await opened).put(ROOT + name, new Response(body));
-    },
-    async delete(name) {
-      await (await opened).delete(ROOT + name);
-    },
-    async names() {
-      return (await (await opened).keys()).map(({ url }) => url.slice(ROOT.length));
-    },
-  };
-}
-
-async function* chunksOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const reader = body.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    reader.cancel().catch(() => {});
-  }
-}
 
 /** What this origin keeps. */
 export async function list(store: Store): Promise<CachedModel[]> {
@@ -117,7 +67,7 @@ export async function has(store: Store, source: string): Promise<boolean> {
 export async function forget(store: Store, source: string): Promise<boolean> {
   await store.delete(manifestOf(source));
   const names = (await store.names()).filter((name) => name.startsWith(folderOf(source)));
-  await Promise.all(names.map((name) => store.delete(name)));
+  for (const name of names) await store.delete(name);
   return names.length > 0;
 }
 
@@ -231,9 +181,10 @@ export class KeptSource implements Source {
       if (whole && this.failure === undefined) {
         await Promise.race([writer.close().catch(fail), written]);
       } else {
-        // Nobody reads on; but who gave the GPU up comes again, for the CPU.
+        // Nobody reads on; but who gave the GPU up comes again, for the CPU, and must not find the file taken.
         dropped = true;
         writer.abort().catch(() => {});
+        await written;
       }
     }
     await written;

@@ -1,8 +1,9 @@
 // What a page can ask of the cache of models, without loading one.
 
 import { readSource } from "./arguments.js";
-import { cacheStore, forget, has, list, type CachedModel, type Store } from "./cache.js";
+import { forget, has, list, type CachedModel } from "./cache.js";
 import { EmbedletError } from "./errors.js";
+import { modelStore, type Store } from "./stores.js";
 
 /** A model that has an address: of the hub, or of a folder. */
 export interface CacheOptions {
@@ -34,8 +35,8 @@ export const modelCache = {
 };
 
 function store(): Store {
-  const found = cacheStore();
-  if (!found) throw new EmbedletError("unsupported-option", "This context has no Cache API: pages need https or localhost.");
+  const found = modelStore();
+  if (!found) throw new EmbedletError("unsupported-option", "This context keeps no files: pages need https or localhost.");
   return found;
 }
 

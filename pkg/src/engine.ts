@@ -1,7 +1,6 @@
 // The library where the WebAssembly lives, in a worker or on the page's thread: loads models, queues and runs their calls.
 // Arguments have been checked and prompts named by the caller (encoder.ts); the arithmetic is the crate's.
 
-import { cacheStore, type Store } from "./cache.js";
 import type { CollectionShape, Found } from "./collection.js";
 import { EmbedletError } from "./errors.js";
 import type { Collection, Glue, Job, Made, Model, Vectors } from "./glue.js";
@@ -10,6 +9,7 @@ import { loadKept } from "./kept.js";
 import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
 import type { SourceSpec } from "./source.js";
+import { modelStore, type Store } from "./stores.js";
 import type { EmbedProgress, EncoderInfo, LoadProgress, Tokens } from "./types.js";
 
 export interface LoadRequest {
@@ -124,7 +124,7 @@ export class Engine implements Host {
   #named = 0;
   readonly #store: Store | undefined;
 
-  constructor(createGlue: () => Glue, store = cacheStore()) {
+  constructor(createGlue: () => Glue, store = modelStore()) {
     this.#createGlue = createGlue;
     this.#store = store;
   }

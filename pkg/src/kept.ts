@@ -1,8 +1,9 @@
 // Whether a load reads from the browser's cache or from the source, and what it does where the cache turns out to be damaged.
 
-import { alone, forget, has, KeptSource, type Store } from "./cache.js";
+import { alone, forget, has, KeptSource } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import { openSource, type Source, type SourceSpec } from "./source.js";
+import type { Store } from "./stores.js";
 import type { EncoderInfo, ErrorCode } from "./types.js";
 
 interface Request {
@@ -33,7 +34,7 @@ export async function loadKept<T>(
   if (source.kind !== "url") return { made: await load(remote), cache: { used: "none", reason: null } };
   if (!cache || !store) {
     if (!allowRemote) throw new EmbedletError("network", "`allowRemote` is false, and there is no cache here to read from.");
-    return { made: await load(remote), cache: { used: "none", reason: cache ? "this context has no Cache API" : null } };
+    return { made: await load(remote), cache: { used: "none", reason: cache ? "this context keeps no files: pages need https" : null } };
   }
   const address = source.url;
   const attempt = async (): Promise<Made<T>> => {

@@ -253,7 +253,7 @@ test("without the network only what is kept loads", async () => {
   await assert.rejects(load(memory(), { allowRemote: false }), { code: "network" });
   assert.deepEqual(asked, []);
   await assert.rejects(load(undefined, { allowRemote: false }), { code: "network" });
-  assert.deepEqual(await load(undefined), { used: "none", reason: "this context has no Cache API" });
+  assert.deepEqual(await load(undefined), { used: "none", reason: "this context keeps no files: pages need https" });
   const store = memory();
   assert.deepEqual(await load(store, { cache: false }), { used: "none", reason: null });
   assert.equal(store.operations, 0);

@@ -1,4 +1,4 @@
-// Models that are kept between visits, in Chromium's own cache: no request the second time, one download for two tabs, and what
+// Models that are kept between visits, in Chromium's own storage: no request the second time, one download for two tabs, and what
 // happens without room, after a crash, and where a file was damaged.
 
 import assert from "node:assert/strict";
@@ -10,7 +10,7 @@ import { GOLDEN, browser, served, start } from "./harness.mjs";
 const MODEL = "/golden/models/bert-mean";
 const WEIGHTS = `${MODEL}/model.safetensors`;
 
-start({ webgpu: false });
+start({ webgpu: false, model: true });
 
 let context;
 beforeEach(async () => {
@@ -27,17 +27,29 @@ async function open() {
   return page;
 }
 
-/** Loads the model and embeds a text with it. Gives `info.cache`, what was asked of the server for the model, and the vector. */
-async function load(page, options = {}) {
+/** Loads a model and embeds a text with it. Gives `info.cache`, what was asked of the server for the model, and the vector. */
+async function load(page, options = {}, model = MODEL) {
   served.requests.length = 0;
   const [cache, vector] = await page.evaluate(async ([model, options]) => {
     const encoder = await embedlet.Encoder.load(new URL(model, location.href), options);
     const vector = [...(await encoder.embed("a text")).row(0)];
     encoder.dispose();
     return [encoder.info.cache, vector];
-  }, [MODEL, options]);
-  return { cache, vector, asked: served.requests.filter((path) => path.startsWith(MODEL)) };
+  }, [model, options]);
+  return { cache, vector, asked: served.requests.filter((path) => path.startsWith(model)) };
 }
+
+/** What lies in the private file system, folders among it, and in the Cache API. */
+const kept = (page) => page.evaluate(async () => {
+  const names = async (folder) => {
+    const found = [];
+    for await (const [name, handle] of folder.entries()) found.push(name, ...(handle.kind === "file" ? [] : await names(handle)));
+    return found;
+  };
+  const folder = await navigator.storage.getDirectory().then((root) => root.getDirectoryHandle("embedlet-models")).catch(() => undefined);
+  const cached = await Promise.all((await caches.keys()).map(async (name) => (await (await caches.open(name)).keys()).map(({ url }) => url)));
+  return { files: folder ? await names(folder) : [], cached: cached.flat() };
+});
 
 test("the second load, in another page, asks for nothing; nor does one without a network", async () => {
   const first = await load(await open());
@@ -65,19 +77,21 @@ test("the second load, in another page, asks for nothing; nor does one without a
 test("what is kept can be listed and deleted", async () => {
   const page = await open();
   await load(page);
+  const { files, cached } = await kept(page);
+  assert.ok(files.includes("model.safetensors") && cached.length === 0, "a worker has a file system");
   const found = await page.evaluate(async (model) => {
     const { cache } = embedlet.Encoder;
     const source = new URL(model, location.href);
     const [kept] = await cache.list();
     const before = await cache.has(source);
     const deleted = [await cache.delete(source), await cache.delete(source)];
-    const left = await (await caches.open((await caches.keys())[0])).keys();
-    return { kept, before, deleted, after: await cache.has(source), left: left.length, persisted: typeof (await cache.persist()) };
+    return { kept, before, deleted, after: await cache.has(source), persisted: typeof (await cache.persist()) };
   }, MODEL);
+  assert.deepEqual(await kept(page), { files: [], cached: [] });
   assert.equal(found.kept.source, served.url + MODEL);
   assert.ok(found.kept.bytes > readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors")).length);
   assert.ok(found.kept.saved instanceof Date);
-  assert.deepEqual([found.before, found.deleted, found.after, found.left, found.persisted], [true, [true, false], false, 0, "boolean"]);
+  assert.deepEqual([found.before, found.deleted, found.after, found.persisted], [true, [true, false], false, "boolean"]);
   const refused = await page.evaluate((model) =>
     embedlet.Encoder.load(new URL(model, location.href), { allowRemote: false }).then(() => "", (error) => error.code), MODEL);
   assert.equal(refused, "network");
@@ -125,7 +139,7 @@ test("a download that breaks off for good leaves nothing", async () => {
   const page = await open();
   const code = await page.evaluate((model) => embedlet.Encoder.load(new URL(model, location.href)).catch(({ code }) => code), MODEL);
   assert.equal(code, "network");
-  assert.deepEqual(await page.evaluate(async () => (await (await caches.open((await caches.keys())[0])).keys()).length), 0);
+  assert.deepEqual(await kept(page), { files: [], cached: [] });
 });
 
 test("what an older release kept is deleted", async () => {
@@ -163,17 +177,55 @@ test("a file that was damaged on disk is fetched again", async () => {
   const { vector } = await load(page);
   for (const change of ["flip", "cut", "drop"]) {
     await page.evaluate(async (change) => {
-      const [name] = (await caches.keys()).filter((name) => name.startsWith("embedlet models"));
-      const cache = await caches.open(name);
-      const key = (await cache.keys()).find(({ url }) => url.endsWith("model.safetensors"));
-      const bytes = new Uint8Array(await (await cache.match(key)).arrayBuffer());
+      let folder = await navigator.storage.getDirectory();
+      for (const name of ["embedlet-models", encodeURIComponent(location.origin + "/golden/models/bert-mean")]) folder = await folder.getDirectoryHandle(name);
+      if (change === "drop") return folder.removeEntry("model.safetensors");
+      const handle = await folder.getFileHandle("model.safetensors");
+      const bytes = new Uint8Array(await (await handle.getFile()).arrayBuffer());
       bytes[bytes.length - 100] ^= 1;
-      if (change === "drop") await cache.delete(key);
-      else await cache.put(key, new Response(change === "flip" ? bytes : bytes.subarray(0, -1)));
+      const writable = await handle.createWritable();
+      await writable.write(change === "flip" ? bytes : bytes.subarray(0, -1));
+      await writable.close();
     }, change);
     const found = await load(page);
     assert.equal(found.cache.used, "written", change);
     assert.match(found.cache.reason, /damaged/, change);
     assert.deepEqual(found.vector, vector, change);
   }
+});
+
+test("what a page keeps on its own thread a worker finds, and both delete it", async () => {
+  const page = await open();
+  assert.equal((await load(page, { worker: false })).cache.used, "written");
+  const { files, cached } = await kept(page);
+  assert.ok(files.length === 0 && cached.some((url) => url.endsWith("model.safetensors")), "a page has no handles");
+  assert.equal((await load(page)).cache.used, "read");
+  assert.equal(await page.evaluate((model) => embedlet.Encoder.cache.delete(new URL(model, location.href)), MODEL), true);
+  assert.deepEqual(await kept(page), { files: [], cached: [] });
+});
+
+test("an address may be longer than the names of files are", async () => {
+  const page = await open();
+  const model = MODEL.replace("/models/", "/".repeat(300) + "models/");
+  assert.equal((await load(page, {}, model)).cache.used, "written");
+  assert.equal((await load(page, {}, model)).cache.used, "read");
+  const { files } = await kept(page);
+  assert.ok(files.length > 6 && files.every((name) => name.length < 210));
+  const source = await page.evaluate(async () => (await embedlet.Encoder.cache.list())[0].source);
+  assert.equal(source, served.url + model);
+});
+
+test("several read a large file at once; it is deleted when they have", async () => {
+  const pages = [await open(), await open()];
+  const first = await load(pages[0], {}, "/model");
+  assert.equal(first.cache.used, "written");
+  const seconds = await Promise.all(pages.map((page) => load(page, {}, "/model")));
+  for (const { cache, vector } of seconds) assert.deepEqual([cache.used, vector], ["read", first.vector]);
+  const reading = load(pages[0], { allowRemote: false }, "/model");
+  const deleted = await pages[1].evaluate(() => embedlet.Encoder.cache.delete(new URL("/model", location.href)));
+  assert.equal(deleted, true);
+  // Whether it came before or after, nobody can say.
+  const { cache } = await reading.catch(() => ({ cache: { used: "read" } }));
+  assert.equal(cache.used, "read");
+  assert.deepEqual(await kept(pages[0]), { files: [], cached: [] });
 });

@@ -106,7 +106,8 @@ export function layout<Part extends string>(name: string, parts: unknown, names:
   const at = {} as Record<Part, At>;
   let start = body;
   for (const part of names) {
-    const [bytes, checksum = 0] = ((parts ?? {}) as Record<string, unknown[]>)[part] ?? [];
+    const told = ((parts ?? {}) as Record<string, unknown>)[part];
+    const [bytes, checksum = 0] = Array.isArray(told) ? (told as unknown[]) : [];
     if (!isSize(bytes) || !isSize(checksum)) throw damaged(name);
     at[part] = [start, bytes, checksum];
     start += bytes;

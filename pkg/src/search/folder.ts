@@ -2,11 +2,11 @@
 // Cache API. What they hold is for others to read.
 
 import { absolute, invalid, isDirectory } from "../arguments.js";
-import { cacheStore, type Store } from "../cache.js";
 import { EmbedletError } from "../errors.js";
 import { sha256 as digestOf } from "../sha256.js";
 import { waited } from "../signal.js";
 import { openSource, retry, type OpenFile, type Source } from "../source.js";
+import { cacheStore, type Store } from "../stores.js";
 import { damaged, type Bytes } from "./file.js";
 
 /** A file as the manifest names it. It never changes. */
