@@ -77,7 +77,7 @@ async function readManifest(store: Store, name: string): Promise<Manifest | unde
     const file = await store.read(name);
     if (!file) return undefined;
     const parts: Uint8Array<ArrayBuffer>[] = [];
-    for await (const part of file.chunks) parts.push(part);
+    for await (const part of file.chunks) parts.push(part.slice());
     const manifest = JSON.parse(await new Blob(parts).text()) as Manifest;
     const isKept = ({ bytes, xxh32 }: KeptFile) => Number.isSafeInteger(bytes) && bytes >= 0 && Number.isSafeInteger(xxh32);
     const isFile = (entry: unknown) => Array.isArray(entry) && typeof entry[0] === "string" && (entry[1] === null || isKept(entry[1]));

@@ -138,7 +138,7 @@ class Load {
     for await (const chunk of this.#chunks(path, file)) {
       length += chunk.length;
       if (length > SMALL_FILE_LIMIT) throw new EmbedletError("limit-exceeded", `${path} is longer than ${SMALL_FILE_LIMIT} bytes.`);
-      chunks.push(chunk);
+      chunks.push(chunk.slice());
     }
     const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
     const sizes = path === PACKED ? sizesIn(bytes) : undefined;

@@ -15,6 +15,7 @@ export type SourceSpec =
 export interface OpenFile {
   /** Bytes, where known before reading. */
   size: number | undefined;
+  /** Each may be written over when the next is asked for. */
   chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 

@@ -148,8 +148,9 @@ async function* contentsOf(handle: FileSystemFileHandle): AsyncGenerator<Uint8Ar
   if (!access) return yield* chunksOf(file.stream());
   try {
     const size = access.getSize();
+    const buffer = new Uint8Array(CHUNK);
     for (let at = 0; at < size; at += CHUNK) {
-      const chunk = new Uint8Array(Math.min(CHUNK, size - at));
+      const chunk = buffer.subarray(0, size - at);
       if (access.read(chunk, { at }) !== chunk.length) return;
       yield chunk;
     }

@@ -147,7 +147,7 @@ async function whole(name: string, { size, chunks }: OpenFile, most: number, onB
   for await (const chunk of chunks) {
     loaded += chunk.length;
     if (loaded > most || (size ?? 0) > most) throw damaged(name);
-    parts.push(chunk);
+    parts.push(chunk.slice());
     onBytes(loaded);
   }
   return new Blob(parts);
