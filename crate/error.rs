@@ -212,6 +212,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it can show when weights are on their way to a GPU and need not be a fault of the model's.
+    pub fn is_of_gpu(&self) -> bool {
+        ["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"].contains(&self.code())
+    }
+
+    /// Index of the text in the call that is at fault, where it is one.
+    pub fn text(&self) -> Option<usize> {
+        match self {
+            Self::TextTooLong { text, .. } | Self::NonFinite { text, .. } => Some(*text),
+            _ => None,
+        }
+    }
+
     /// A stable kebab-case name, the same in Rust and in JavaScript.
     pub fn code(&self) -> &'static str {
         match self {

@@ -41,7 +41,7 @@ pub struct Sentence {
     pub prompts: BTreeMap<String, String>,
     /// The prompt used where the caller names none.
     pub default_prompt_name: Option<String>,
-    /// `cosine`, `dot`, `euclidean` or `manhattan`.
+    /// `cosine`, `dot`, `euclidean` or `manhattan`; `maxsim` where a text has a vector a token.
     pub similarity: String,
     /// Columns that vectors are cut to where the caller does not say.
     pub truncate_dim: Option<usize>,

@@ -168,9 +168,7 @@ fn load_within(
         _ => device_within(name, limits)?,
     };
     let loaded = match load(device) {
-        Err(error) if name == "auto" && error.code() == "self-check-failed" => {
-            load(Device::Cpu(Some(error.to_string())))
-        }
+        Err(error) if name == "auto" && error.is_of_gpu() => load(Device::Cpu(Some(error.to_string()))),
         loaded => loaded,
     };
     loaded.map_err(|error| error.to_string())
@@ -191,7 +189,7 @@ impl Line {
         let bare = |text| Ok(Self { text, pair: None, documents: None });
         match serde_json::from_str::<Value>(line) {
             Ok(object @ Value::Object(_)) => {
-                serde_json::from_value(object).map_err(|_| "an object without a \"text\" string".to_owned())
+                serde_json::from_value(object).map_err(|error| format!("not an object with a \"text\": {error}"))
             }
             Ok(Value::String(text)) => bare(text),
             _ => bare(line.to_owned()),

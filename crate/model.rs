@@ -84,7 +84,7 @@ pub struct Info {
     pub pooling: Vec<&'static str>,
     /// Whether vectors are scaled to unit length.
     pub normalized: bool,
-    /// `cosine`, `dot`, `euclidean` or `manhattan`.
+    /// `cosine`, `dot`, `euclidean` or `manhattan`; `maxsim` where a text has a vector a token.
     pub similarity: String,
     /// Prompts by name.
     pub prompts: BTreeMap<String, String>,

@@ -33,6 +33,9 @@ fn thrown(error: Error) -> JsValue {
     let js = js_sys::Error::new(&error.to_string());
     // A fresh error object takes any field.
     let _ = Reflect::set(&js, &"code".into(), &error.code().into());
+    if let Some(text) = error.text() {
+        let _ = Reflect::set(&js, &"text".into(), &(text as f64).into());
+    }
     js.into()
 }
 
@@ -443,10 +446,4 @@ impl Units {
     fn at(&self, character: usize) -> usize {
         self.0.get(character).or(self.0.last()).copied().unwrap_or(0)
     }
-}
-
-/// The version of this package.
-#[wasm_bindgen]
-pub fn version() -> String {
-    env!("CARGO_PKG_VERSION").into()
 }

@@ -95,8 +95,12 @@ export class KeptSource implements Source {
   failure: string | undefined;
   /** Whether a file came out of the store. */
   used = false;
-  readonly kept: boolean;
+  /** Whether the store failed when a file was read. */
+  failed = false;
+  readonly #manifest: Manifest | undefined;
   readonly #files: Map<string, KeptFile | null>;
+  /** Names in the store that were written to. */
+  readonly #written = new Set<string>();
   #changed = false;
   #commit: string | undefined;
 
@@ -107,27 +111,32 @@ export class KeptSource implements Source {
     readonly remote: Source | undefined,
     manifest: Manifest | undefined,
   ) {
-    this.kept = manifest !== undefined;
+    this.#manifest = manifest;
     this.#files = new Map(manifest?.files);
     this.#commit = manifest?.commit;
   }
 
-  static async open(store: Store, address: string, remote: Source | undefined): Promise<KeptSource> {
-    return new KeptSource(store, address, remote, await readManifest(store, manifestOf(address)));
+  /** What was kept at the time `unusable` counts as not kept. */
+  static async open(store: Store, address: string, remote: Source | undefined, unusable?: string): Promise<KeptSource> {
+    const manifest = await readManifest(store, manifestOf(address));
+    return new KeptSource(store, address, remote, manifest?.saved === unusable ? undefined : manifest);
+  }
+
+  /** When it was kept, where it is. */
+  get saved(): string | undefined {
+    return this.#manifest?.saved;
   }
 
   fetches(path: string): boolean {
-    return !this.kept || !this.#files.has(path);
+    return !this.#manifest || !this.#files.has(path);
   }
 
   async open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined> {
     const kept = this.#files.get(path);
     if (kept === null) return undefined;
-    if (kept && this.kept) {
+    if (kept && this.#manifest) {
       this.used = true;
-      const file = await this.store.read(nameOf(this.address, this.#commit, path));
-      if (!file) throw new EmbedletError("truncated-file", `${path} is not in the browser's cache any more.`);
-      return { size: kept.bytes, chunks: checked(path, file.chunks, kept) };
+      return { size: kept.bytes, chunks: this.#read(path, kept) };
     }
     if (!this.remote) {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);
@@ -144,18 +153,57 @@ export class KeptSource implements Source {
     return this.#files.get(path)?.bytes ?? this.remote?.size(path, signal);
   }
 
+  /** Whether every file that was kept is still what it was. */
+  async isIntact(): Promise<boolean> {
+    try {
+      for (const [path, kept] of this.#manifest?.files ?? []) if (kept) for await (const _ of this.#read(path, kept));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** The model works: from now on the folder is kept. Never fails; `failure` says why it is not. */
   async commit(): Promise<void> {
     if (!this.#changed) return;
     try {
       if (this.failure !== undefined) throw this.failure;
-      const saved = new Date().toISOString();
-      const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, commit: this.#commit, saved, files: [...this.#files] };
-      await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
+      await this.#keep([...this.#files], new Date().toISOString());
     } catch (error) {
       this.failure = textOf(error);
-      await forget(this.store, this.address).catch(() => {});
+      await this.undo();
+      // Its manifest may have been written over in part; there is room for the old one again.
+      if (this.#manifest) await this.#keep(this.#manifest.files, this.#manifest.saved).catch(() => forget(this.store, this.address)).catch(() => {});
     }
+  }
+
+  /** Deletes what this load has written: nobody will read it. What was kept before stays. Never fails. */
+  async undo(): Promise<void> {
+    if (!this.remote) return; // it has written nothing
+    const deleted = this.#manifest ? [...this.#written].map((name) => this.store.delete(name)) : [forget(this.store, this.address)];
+    await Promise.allSettled(deleted);
+  }
+
+  async #keep(files: Manifest["files"], saved: string): Promise<void> {
+    const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, commit: this.#commit, saved, files };
+    await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
+  }
+
+  /** The chunks of a file, which fail where it cannot be read, and at its end where it is not the one that was kept. */
+  async *#read(path: string, kept: KeptFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+    const sum = new Xxh32();
+    try {
+      const file = await this.store.read(nameOf(this.address, this.#commit, path));
+      for await (const chunk of file?.chunks ?? []) {
+        sum.add(chunk);
+        yield chunk;
+      }
+    } catch (cause) {
+      this.failed = true;
+      throw new EmbedletError("truncated-file", `${path} in the browser's cache cannot be read (${textOf(cause)}).`, { cause });
+    }
+    if (sum.bytes !== kept.bytes) throw new EmbedletError("truncated-file", `${path} in the browser's cache has ${sum.bytes} bytes of ${kept.bytes}.`);
+    if (sum.digest() !== kept.xxh32) throw new EmbedletError("wrong-hash", `${path} in the browser's cache is not what was kept there.`);
   }
 
   /** Gives a file's chunks on, and to the store. What the store cannot take does not hold the load up. */
@@ -166,7 +214,9 @@ export class KeptSource implements Source {
     const fail = (error: unknown) => {
       if (!dropped) this.failure ??= textOf(error);
     };
-    const written = this.store.write(nameOf(this.address, this.#commit, path), readable).catch(fail);
+    const name = nameOf(this.address, this.#commit, path);
+    this.#written.add(name);
+    const written = this.store.write(name, readable).catch(fail);
     const sum = new Xxh32();
     let whole = false;
     try {
@@ -193,17 +243,6 @@ export class KeptSource implements Source {
   }
 }
 
-/** The chunks of a file, which fail at its end where it is not the one that was kept. */
-async function* checked(path: string, chunks: OpenFile["chunks"], kept: KeptFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const sum = new Xxh32();
-  for await (const chunk of chunks) {
-    sum.add(chunk);
-    yield chunk;
-  }
-  if (sum.bytes !== kept.bytes) throw new EmbedletError("truncated-file", `${path} in the browser's cache has ${sum.bytes} bytes of ${kept.bytes}.`);
-  if (sum.digest() !== kept.xxh32) throw new EmbedletError("wrong-hash", `${path} in the browser's cache is not what was kept there.`);
-}
-
 /**
  * Runs `work` alone among all tabs and workers of the origin that load this folder: the others find it kept when it is their turn. The
  * lock of a tab that is gone is free.
@@ -211,5 +250,5 @@ async function* checked(path: string, chunks: OpenFile["chunks"], kept: KeptFile
 export function alone<T>(address: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   const locks = globalThis.navigator?.locks;
   if (!locks) return work();
-  return locks.request(`embedlet ${address}`, signal ? { signal } : {}, work) as Promise<T>;
+  return locks.request(`embedlet ${address}`, signal ? { signal } : {}, () => work()) as Promise<T>;
 }

@@ -2,7 +2,7 @@
 
 import { readSource } from "./arguments.js";
 import { forget, has, list, type CachedModel } from "./cache.js";
-import { EmbedletError } from "./errors.js";
+import { EmbedletError, textOf } from "./errors.js";
 import { modelStore, type Store } from "./stores.js";
 
 /** A model that has an address: of the hub, or of a folder. */
@@ -15,17 +15,17 @@ export interface CacheOptions {
 export const modelCache = {
   /** Every model that is kept. */
   async list(): Promise<CachedModel[]> {
-    return list(store());
+    return stored("list models", list(store()));
   },
 
   /** Whether a model is kept, as a whole. */
   async has(source: string | URL, options: CacheOptions = {}): Promise<boolean> {
-    return has(store(), addressOf(source, options));
+    return stored("look for a model", has(store(), addressOf(source, options)));
   },
 
   /** Deletes a model, and tells whether there was anything of it. */
   async delete(source: string | URL, options: CacheOptions = {}): Promise<boolean> {
-    return forget(store(), addressOf(source, options));
+    return stored("delete a model", forget(store(), addressOf(source, options)));
   },
 
   /** Asks the browser not to evict what this origin keeps. Tells whether it will not; some ask their user first. */
@@ -33,6 +33,12 @@ export const modelCache = {
     return (await globalThis.navigator?.storage?.persist?.()) ?? false;
   },
 };
+
+async function stored<T>(what: string, work: Promise<T>): Promise<T> {
+  return work.catch((cause) => {
+    throw new EmbedletError("storage-failed", `The browser's storage failed to ${what}: ${textOf(cause)}`, { cause });
+  });
+}
 
 function store(): Store {
   const found = modelStore();

@@ -73,7 +73,10 @@ const borrowed = new WeakMap<Worker, Promise<Remote>>();
 
 function borrow(worker: Worker): Promise<Remote> {
   let remote = borrowed.get(worker);
-  if (!remote) borrowed.set(worker, (remote = remoteOf(worker)));
+  if (!remote) {
+    borrowed.set(worker, (remote = remoteOf(worker, true)));
+    remote.catch(() => borrowed.delete(worker));
+  }
   return remote;
 }
 
@@ -104,12 +107,18 @@ async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | 
   throw new EmbedletError("wasm-load", `The worker did not start (${textOf(cause)}): ${advice}.`, { cause });
 }
 
-/** Waits until the worker answers, so that a script that cannot be loaded is an error and not a silence. */
-async function remoteOf(worker: Worker): Promise<Remote> {
+/**
+ * Waits until the worker answers, so that a script that cannot be loaded is an error and not a silence. What goes wrong later in a worker
+ * that does other things too need not be embedlet's, which answers for itself.
+ */
+async function remoteOf(worker: Worker, isShared = false): Promise<Remote> {
   const remote = new Remote(worker);
+  const greeted = new AbortController();
+  const until = isShared ? { signal: greeted.signal } : {};
   const failed = (why: string) => remote.fail(new EmbedletError("runtime-crashed", `embedlet's worker failed (${why}): try again.`));
-  worker.addEventListener("error", (event) => failed(event.message ?? "its script could not be loaded or run"));
-  worker.addEventListener("messageerror", () => failed("a message could not be read"));
+  worker.addEventListener("error", (event) => failed(event.message ?? "its script could not be loaded or run"), until);
+  worker.addEventListener("messageerror", () => failed("a message could not be read"), until);
   await greet(remote, "worker.js");
+  greeted.abort();
   return remote;
 }

@@ -55,7 +55,7 @@ export class Embeddings {
 }
 
 /** Compares every row of `a` with every row of `b`: `a.count × b.count` numbers, higher is closer. Sums are taken in f64. */
-export function similarity(a: Embeddings, b: Embeddings, by: Similarity): Float32Array {
+export function similarity(a: Embeddings, b: Embeddings, by: Exclude<Similarity, "maxsim">): Float32Array {
   if (a.dimensions !== b.dimensions) {
     throw new EmbedletError("invalid-argument", `Vectors of ${a.dimensions} and ${b.dimensions} dimensions cannot be compared.`);
   }
@@ -76,7 +76,7 @@ function length(row: Float32Array): number {
   return Math.sqrt(compare(row, row, "dot"));
 }
 
-function compare(a: Float32Array, b: Float32Array, by: Similarity): number {
+function compare(a: Float32Array, b: Float32Array, by: Exclude<Similarity, "maxsim">): number {
   let sum = 0;
   // The bounds are equal by construction; `?? 0` only satisfies the compiler.
   for (let k = 0; k < a.length; k++) {

@@ -88,7 +88,9 @@ export class Encoder {
    */
   similarity(a: Embeddings, b: Embeddings): Float32Array {
     if (!(a instanceof Embeddings) || !(b instanceof Embeddings)) throw invalid("similarity compares results of embed.");
-    return similarity(a, b, this.info.similarity);
+    const by = this.info.similarity;
+    if (by === "maxsim") throw new EmbedletError("unsupported-option", "The texts of this model have a vector a token: `embedMulti` and `maxSim` compare them.");
+    return similarity(a, b, by);
   }
 
   /**
@@ -300,11 +302,16 @@ export async function open<E>(
     const { signal } = call;
     const cpu = device === "auto" && lost !== undefined;
     signal?.throwIfAborted();
-    const connection = await connect(options);
+    const givenUp = new EmbedletError("disposed", "The load has been given up.");
+    const connecting = connect(options);
+    const connection = await abortable(connecting, signal).catch((error) => {
+      // A worker that does not start need not be waited for.
+      connecting.then((late) => late.end(givenUp, undefined), () => {});
+      throw error;
+    });
     const { wasm } = connection;
     let loading: Promise<Loaded> | undefined;
     try {
-      signal?.throwIfAborted();
       loading = connection.host.load({ ...request, wasm, device: cpu ? "wasm" : device }, call);
       const { model, info } = await abortable(loading, signal);
       const pool = threads > 1 && connection.worker && info.device === "wasm";
@@ -312,10 +319,9 @@ export async function open<E>(
       const { supervised } = connection;
       return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, supervised, end: (reason) => engine.end(reason, model) };
     } catch (error) {
-      const reason = new EmbedletError("disposed", "The load has been given up.");
       // An abort may have crossed with a load that came to its end.
-      loading?.then(({ model }) => connection.end(reason, model), () => {});
-      connection.end(reason, undefined);
+      loading?.then(({ model }) => connection.end(givenUp, model), () => {});
+      connection.end(givenUp, undefined);
       throw error;
     }
   };

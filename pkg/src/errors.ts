@@ -8,10 +8,13 @@ export class EmbedletError extends Error {
   override readonly name = "EmbedletError";
   /** What to act on; the message is for people, and may change. */
   readonly code: ErrorCode;
+  /** Index of the text that is at fault, in the call, where it is one. */
+  readonly text?: number;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, options: ErrorOptions & { text?: number } = {}) {
     super(message, options);
     this.code = code;
+    if (options.text !== undefined) this.text = options.text;
   }
 
   /** Entries and adapters are bundled apart, each with this class: what one of them throws is an EmbedletError for all. */
@@ -40,5 +43,6 @@ export function fromCrate(thrown: unknown): EmbedletError | undefined {
   if (thrown instanceof EmbedletError) return thrown;
   if (!(thrown instanceof Error) || thrown instanceof DOMException || !("code" in thrown)) return undefined;
   if (typeof thrown.code !== "string") return undefined;
-  return new EmbedletError(thrown.code as ErrorCode, thrown.message, thrown.cause === undefined ? {} : { cause: thrown.cause });
+  const { cause, text } = thrown as Error & { text?: unknown };
+  return new EmbedletError(thrown.code as ErrorCode, thrown.message, { ...(cause !== undefined && { cause }), ...(typeof text === "number" && { text }) });
 }

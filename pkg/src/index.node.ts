@@ -3,6 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { connect, type Entry } from "./connect.js";
 import { Encoder as Base, open } from "./encoder.js";
+import { EmbedletError, textOf } from "./errors.js";
 import { compile, hasRelaxedSimd } from "./instance.js";
 import type { LoadOptions, ModelSource } from "./types.js";
 
@@ -16,10 +17,21 @@ export type * from "./types.js";
 let wasm: Promise<WebAssembly.Module> | undefined;
 
 const entry: Entry = {
-  wasm: () => (wasm ??= readFile(new URL(hasRelaxedSimd() ? "./embedlet_relaxed_bg.wasm" : "./embedlet_bg.wasm", import.meta.url)).then(compile)),
+  wasm: () => (wasm ??= read().catch((error) => {
+    wasm = undefined;
+    throw error;
+  })),
   workers: () => [],
   elseInline: true,
 };
+
+async function read(): Promise<WebAssembly.Module> {
+  const file = new URL(hasRelaxedSimd() ? "./embedlet_relaxed_bg.wasm" : "./embedlet_bg.wasm", import.meta.url);
+  const bytes = await readFile(file).catch((cause) => {
+    throw new EmbedletError("wasm-load", `The library's WebAssembly cannot be read (${textOf(cause)}): install embedlet as a whole, and keep it out of bundles for Node.`, { cause });
+  });
+  return compile(bytes);
+}
 
 /** A sentence-transformers model: `Encoder.load`, then `embed`. */
 export class Encoder extends Base {

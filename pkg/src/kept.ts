@@ -4,7 +4,7 @@ import { alone, forget, has, KeptSource } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import { openSource, type Source, type SourceSpec } from "./source.js";
 import type { Store } from "./stores.js";
-import type { EncoderInfo, ErrorCode } from "./types.js";
+import type { EncoderInfo } from "./types.js";
 
 interface Request {
   source: SourceSpec;
@@ -17,11 +17,12 @@ interface Made<T> {
   cache: EncoderInfo["cache"];
 }
 
-/** What a damaged file in the cache can show as. */
-const FILE_FAULTS: ReadonlySet<ErrorCode> = new Set([
-  "missing-file", "invalid-file", "html-instead-of-file", "truncated-file", "wrong-hash", "missing-tensor", "wrong-shape", "unsupported-dtype",
-  "unsupported-architecture", "unsupported-option", "limit-exceeded", "token-out-of-range", "invalid-tokenizer", "self-check-failed",
-]);
+/** What is kept could not be read. */
+interface Unusable {
+  error: EmbedletError;
+  /** When it was kept, where it is not what was kept, or not what the caller wants: it has to come from the network again. */
+  saved: string | undefined;
+}
 
 /** Runs `load` on a source: the cache where the folder is kept, else the network, from which it is then kept. */
 export async function loadKept<T>(
@@ -30,35 +31,36 @@ export async function loadKept<T>(
   signal: AbortSignal | undefined,
   load: (source: Source) => Promise<T>,
 ): Promise<Made<T>> {
-  const remote = openSource(source);
-  if (source.kind !== "url") return { made: await load(remote), cache: { used: "none", reason: null } };
+  if (source.kind !== "url") return { made: await load(openSource(source)), cache: { used: "none", reason: null } };
   if (!cache || !store) {
     if (!allowRemote) throw new EmbedletError("network", "`allowRemote` is false, and there is no cache here to read from.");
-    return { made: await load(remote), cache: { used: "none", reason: cache ? "this context keeps no files: pages need https" : null } };
+    return { made: await load(openSource(source)), cache: { used: "none", reason: cache ? "this context keeps no files: pages need https" : null } };
   }
   const address = source.url;
-  const attempt = async (): Promise<Made<T>> => {
-    const kept = await KeptSource.open(store, address, allowRemote ? remote : undefined);
+  const attempt = async (found?: Unusable): Promise<Made<T> | Unusable> => {
+    const kept = await KeptSource.open(store, address, allowRemote ? openSource(source) : undefined, found?.saved);
     // What a load left behind that was cut short may be of another commit, and would lie there for ever.
-    if (!kept.kept) await forget(store, address).catch(() => {});
+    if (!kept.saved && kept.remote) await forget(store, address).catch(() => {});
     try {
       const made = await load(kept);
       await kept.commit();
       const used = kept.used ? "read" : kept.failure === undefined ? "written" : "none";
-      return { made, cache: { used, reason: kept.failure ?? null } };
+      const reason = kept.failure ?? (found && !kept.used ? `the cache was damaged or stale: ${found.error.message}` : null);
+      return { made, cache: { used, reason } };
     } catch (error) {
-      // What was written of a load that came to nothing is of no use.
-      if (!kept.kept) await forget(store, address).catch(() => {});
-      if (!kept.used || !(error instanceof EmbedletError) || !FILE_FAULTS.has(error.code)) throw error;
-      // It worked when it was kept: what is there now is damaged.
-      await forget(store, address);
-      if (!allowRemote) throw error;
-      signal?.throwIfAborted();
-      const fresh = await KeptSource.open(store, address, openSource(source));
-      const made = await load(fresh);
-      await fresh.commit();
-      return { made, cache: { used: fresh.failure === undefined ? "written" : "none", reason: fresh.failure ?? `the cache was damaged: ${error.message}` } };
+      await kept.undo();
+      if (!allowRemote || !kept.used || !(error instanceof EmbedletError)) throw error;
+      // Most of what goes wrong with a model that is kept is not the cache's doing, and no reason to lose it.
+      const isSound = error.code !== "wrong-hash" && (await kept.isIntact());
+      if (isSound && !kept.failed) throw error;
+      return { error, saved: isSound ? undefined : kept.saved };
     }
   };
-  return (await has(store, address)) ? attempt() : alone(address, signal, attempt);
+  const first = (await has(store, address)) ? await attempt() : await alone(address, signal, attempt);
+  if ("made" in first) return first;
+  signal?.throwIfAborted();
+  // Another tab may have mended it by then.
+  const second = await alone(address, signal, () => attempt(first));
+  if ("made" in second) return second;
+  throw second.error;
 }

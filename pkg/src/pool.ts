@@ -80,7 +80,7 @@ class Pool implements Host {
           const other = others[i - 1];
           return await (other ? this.#elsewhere(other, part, call) : this.#first.embed(part, call));
         } catch (error) {
-          failure ??= { error };
+          failure ??= { error: ofCall(error, share) };
           abort.abort();
           return undefined;
         }
@@ -132,6 +132,14 @@ class Pool implements Host {
   dispose(model: number): Promise<void> {
     return this.#first.dispose(model);
   }
+}
+
+/** An error about a text of a share, which is one of the call's. */
+function ofCall(error: unknown, share: readonly number[]): unknown {
+  const text = error instanceof EmbedletError && error.text !== undefined ? share[error.text] : undefined;
+  if (!(error instanceof EmbedletError) || text === undefined) return error;
+  // It is the first number that the message names.
+  return new EmbedletError(error.code, error.message.replace(String(error.text), String(text)), { cause: error.cause, text });
 }
 
 /** Which texts go where: the longest first, each to whoever has the least yet; at most one share a text. */

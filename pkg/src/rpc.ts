@@ -4,7 +4,8 @@
 import type { AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
-import type { EmbedProgress, ErrorCode, LoadProgress, Tokens } from "./types.js";
+import { isReply, isRequest, type Failure, type Reply, type Request } from "./messages.js";
+import type { EmbedProgress, LoadProgress, Tokens } from "./types.js";
 
 /** A worker, the inside of one, or a MessagePort. */
 export interface Port {
@@ -14,9 +15,8 @@ export interface Port {
 
 const METHODS = ["load", "embed", "ask", "maxSim", "collect", "vocabulary", "tokenize", "dispose"] as const satisfies (keyof Host)[];
 type Method = "hello" | (typeof METHODS)[number];
-type Request = { id: number; method: Method; argument?: unknown } | { abort: number };
-type Failure = { code: ErrorCode; message: string; cause?: string } | "aborted";
-type Reply = { id: number; event: unknown } | { id: number; result: unknown } | { id: number; error: Failure };
+
+const isMethod = (method: string): method is Method => method === "hello" || (METHODS as readonly string[]).includes(method);
 
 interface Pending {
   resolve: (result: never) => void;
@@ -27,7 +27,8 @@ interface Pending {
 /** Answers the requests that arrive at `port` with `host`. Gives a function that aborts those that run. */
 export function serve(port: Port, host: Host): () => void {
   const running = new Map<number, AbortController>();
-  port.addEventListener("message", async ({ data }: MessageEvent<Request>) => {
+  port.addEventListener("message", async ({ data }: MessageEvent<unknown>) => {
+    if (!isRequest(data)) return;
     if ("abort" in data) return running.get(data.abort)?.abort();
     const { id, method, argument } = data;
     const abort = new AbortController();
@@ -35,7 +36,7 @@ export function serve(port: Port, host: Host): () => void {
     const call = { signal: abort.signal, onEvent: (event: unknown) => port.postMessage({ id, event } satisfies Reply) };
     try {
       // The other end is `Remote` of the same release: it says so in "hello".
-      if (method !== "hello" && !METHODS.includes(method)) throw new EmbedletError("invalid-argument", `There is no request "${String(method)}".`);
+      if (!isMethod(method)) throw new EmbedletError("invalid-argument", `There is no request "${method}".`);
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
       port.postMessage({ id, result } satisfies Reply, buffersOf(result));
     } catch (error) {
@@ -62,7 +63,7 @@ export class Remote implements Host {
 
   constructor(port: Port) {
     this.#port = port;
-    port.addEventListener("message", ({ data }: MessageEvent<Reply>) => this.#receive(data));
+    port.addEventListener("message", ({ data }: MessageEvent<unknown>) => isReply(data) && this.#receive(data));
   }
 
   /** Resolves with the version at the other end, once it listens. */
@@ -151,12 +152,12 @@ function buffersOf(result: unknown): Transferable[] {
 /** Errors lose their class on the way, and a cause may be anything: only its text travels. */
 function failureOf(error: unknown, signal: AbortSignal): Failure {
   if (signal.aborted) return "aborted";
-  const { code, message, cause } = fromCrate(error) ?? new EmbedletError("runtime-crashed", textOf(error));
-  return { code, message, ...(cause !== undefined && { cause: textOf(cause) }) };
+  const { code, message, cause, text } = fromCrate(error) ?? new EmbedletError("runtime-crashed", textOf(error));
+  return { code, message, ...(cause !== undefined && { cause: textOf(cause) }), ...(text !== undefined && { text }) };
 }
 
 function errorOf(failure: Failure): unknown {
   if (failure === "aborted") return new DOMException("The call was aborted.", "AbortError");
-  const { code, message, cause } = failure;
-  return new EmbedletError(code, message, cause === undefined ? {} : { cause: new Error(cause) });
+  const { code, message, cause, text } = failure;
+  return new EmbedletError(code, message, { ...(cause !== undefined && { cause: new Error(cause) }), ...(text !== undefined && { text }) });
 }

@@ -39,7 +39,8 @@ const ROOT = "https://embedlet.invalid/";
 
 /** Files of one kind in the Cache API. */
 export function cacheStore(kind: string, version: number): Store | undefined {
-  if (!globalThis.caches) return undefined;
+  const caches = ownCaches();
+  if (!caches) return undefined;
   // What an older release kept in another form is of no use to anybody.
   const opened = caches.keys().then(async (names) => {
     await Promise.all(names.filter((name) => name.startsWith(kind) && name !== kind + version).map((name) => caches.delete(name)));
@@ -61,6 +62,15 @@ export function cacheStore(kind: string, version: number): Store | undefined {
       return (await (await opened).keys()).map(({ url }) => url.slice(ROOT.length));
     },
   };
+}
+
+/** Pages without https have none, and a frame in a sandbox may not even ask. */
+function ownCaches(): CacheStorage | undefined {
+  try {
+    return globalThis.caches;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What a dedicated worker has, and the declarations of a page have not. */

@@ -24,8 +24,8 @@ export type StoredPrecision = Precision | "packed";
 /** How token vectors become one text vector; several are concatenated in the order the model defines. */
 export type Pooling = "cls" | "max" | "mean" | "mean_sqrt_len_tokens" | "weightedmean" | "lasttoken";
 
-/** How two vectors are compared. The distances are negated, so that higher always means closer. */
-export type Similarity = "cosine" | "dot" | "euclidean" | "manhattan";
+/** How two texts are compared. The distances are negated, so that higher always means closer; `maxsim` is of texts with a vector a token. */
+export type Similarity = "cosine" | "dot" | "euclidean" | "manhattan" | "maxsim";
 
 /**
  * The content of one file. A Blob is read piece by piece and is the cheapest to hand to the worker. What is in memory stays there until
@@ -315,7 +315,8 @@ export interface EncoderInfo {
  *    `runtime-crashed` (the WebAssembly instance trapped, or its worker failed), `disconnected` (of `embedlet/extension`: the document
  *    that runs the encoders is gone, or does not answer);
  *  - an index of `embedlet/search`: `index-mismatch` (something else made it), `index-version` (a newer release wrote it), `index-damaged`
- *    (its files are gone, or not what was written), `storage-full`, `storage-failed`, `read-only` (a static index takes no changes).
+ *    (its files are gone, or not what was written), `storage-full`, `storage-failed` (that of the models too), `read-only` (a static index
+ *    takes no changes).
  *
  * After `device-lost`, `runtime-crashed` and `disconnected` the encoder loads the model again and asks its calls once more; a call rejects with them
  * where it met them twice. After two such restarts without an answer the encoder stops, and says so. What to do about each code is in

@@ -1,6 +1,7 @@
 // Models that are kept between visits: over a store that fails, shortens or damages what it is given.
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { after, before, test } from "node:test";
 import { sources } from "./bundle.mjs";
@@ -9,6 +10,7 @@ import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 const { Engine, forget, has, list, readSource, Xxh32 } = sources;
 const WEIGHTS = 300_000;
 const content = files({ small: ["1_Pooling/config.json"], weights: { "model.safetensors": WEIGHTS } });
+const sharded = files({ weights: { "a.safetensors": 1000, "b.safetensors": 2000 } });
 
 /** What the hub's branch `main` names; each commit has other bytes in its files. */
 let head = "a".repeat(40);
@@ -25,10 +27,11 @@ before(async () => {
     const { pathname } = new URL(request.url, "http://x");
     if (pathname === "/api/models/org/name/revision/main") return response.end(JSON.stringify({ id: "org/name", sha: head }));
     const [, commit, inCommit] = /^\/org\/name\/resolve\/([^/]+)\/(.*)$/.exec(pathname) ?? [];
-    const path = inCommit ?? pathname.slice("/model/".length);
+    const isSharded = pathname.startsWith("/sharded/");
+    const path = inCommit ?? pathname.slice(isSharded ? "/sharded/".length : "/model/".length);
     asked.push(commit === undefined ? path : `${commit[0]} ${path}`);
     if (path.endsWith(".safetensors")) onWeights();
-    const bytes = commit !== undefined && path.endsWith(".safetensors") ? atCommit(content[path], commit) : content[path];
+    const bytes = commit !== undefined && path.endsWith(".safetensors") ? atCommit(content[path], commit) : (isSharded ? sharded : content)[path];
     if (!bytes) return response.writeHead(404).end();
     response.writeHead(200, { "content-length": bytes.byteLength });
     response.end(bytes);
@@ -160,7 +163,91 @@ test("what is damaged is found, deleted and fetched again", async () => {
 
     change(store.held);
     await assert.rejects(load(store, { allowRemote: false }), what);
-    assert.equal(store.held.size, 0, `${what}: what is damaged does not stay`);
+    assert.equal((await load(store)).used, "written", `${what}: it is mended as soon as the network may be used`);
+  }
+});
+
+test("two that find the same damage mend it one after the other, and it is fetched once", async (t) => {
+  const turns = new Map();
+  const request = (name, _options, work) => {
+    const turn = (turns.get(name) ?? Promise.resolve()).then(work);
+    turns.set(name, turn.catch(() => {}));
+    return turn;
+  };
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+  t.after(() => (before ? Object.defineProperty(globalThis, "navigator", before) : delete globalThis.navigator));
+  const store = memory();
+  await load(store);
+  store.held.get(nameOf("model.safetensors")).fill(255, 1000, 1001);
+  const tabs = await Promise.all([load(store), load(store)]);
+  assert.deepEqual(tabs.map(({ used }) => used).sort(), ["read", "written"]);
+  assert.equal(asked.filter((path) => path === "model.safetensors").length, 1);
+});
+
+test("what goes wrong with a model that is whole is no reason to lose it", async () => {
+  const store = memory();
+  await load(store);
+  for (const code of ["missing-tensor", "unsupported-option", "limit-exceeded", "self-check-failed", "out-of-memory", "invalid-file"]) {
+    for (const at of ["onCreate", "onPush", "onFinish"]) {
+      const crate = fakeCrate();
+      crate[at] = () => {
+        throw crateError(code);
+      };
+      await assert.rejects(load(store, { crate, device: "webgpu" }), { code }, `${code} ${at}`);
+      assert.deepEqual(asked, [], `${code} ${at}`);
+    }
+  }
+  assert.deepEqual(await load(store, { allowRemote: false }), { used: "read", reason: null });
+});
+
+test("what is whole but not what `integrity` wants is stale, and fetched again", async () => {
+  const store = memory();
+  const crate = Object.assign(fakeCrate(), { hashes: true });
+  await load(store);
+  const path = "model.safetensors";
+  const now = Uint8Array.from(content[path]).fill(7, 100, 200);
+  const integrity = new Map([[path, createHash("sha256").update(now).digest("hex")]]);
+  await assert.rejects(load(store, { crate, integrity, allowRemote: false }), { code: "wrong-hash" });
+  assert.equal((await load(store)).used, "read", "it is still there for others");
+  const before = content[path];
+  content[path] = now;
+  try {
+    const found = await load(store, { crate, integrity });
+    assert.equal(found.used, "written");
+    assert.match(found.reason, /stale/);
+    assert.deepEqual(await load(store, { crate, integrity, allowRemote: false }), { used: "read", reason: null });
+  } finally {
+    content[path] = before;
+  }
+});
+
+test("what is added to a kept folder is kept too, or not, and what was there stays", async () => {
+  for (const how of ["throw", "tear"]) {
+    for (let nth = 1; ; nth++) {
+      let armed = false;
+      let since = 0;
+      const store = memory((_, kind) => {
+        if (!armed || kind !== "write" || ++since !== nth) return undefined;
+        armed = false;
+        if (how === "tear") return "tear";
+        throw new DOMException("there is no room", "QuotaExceededError");
+      });
+      const from = `${new URL(address).origin}/sharded`;
+      await load(store, { from, crate: Object.assign(fakeCrate(), { wants: (path) => path === "a.safetensors" }) });
+      const kept = new Map(store.held);
+      armed = true;
+      const more = await load(store, { from });
+      assert.deepEqual([...new Set(asked)], ["b.safetensors"]);
+      assert.equal(more.used, "read");
+      if (armed) {
+        assert.deepEqual(await load(store, { from, allowRemote: false }), { used: "read", reason: null });
+        break;
+      }
+      assert.match(more.reason, /no room/, `${how} ${nth}`);
+      assert.deepEqual([...store.held].sort(), [...kept].sort(), `${how} ${nth}`);
+      assert.ok(nth < 10, "the failures come to an end");
+    }
   }
 });
 
@@ -225,6 +312,27 @@ test("whatever operation of the store fails, the model loads, and nothing torn i
       assert.equal(again.used, found.used === "none" ? "written" : "read", `${how} ${nth}`);
       assert.ok(nth < 40, "the failures come to an end");
     }
+  }
+});
+
+test("whatever operation of the store fails when a kept model is loaded, the model loads, or says why not", async () => {
+  for (let nth = 1; ; nth++) {
+    let left = Infinity;
+    const store = memory(() => {
+      if (left-- === 1) throw new DOMException("it could not be read", "NotReadableError");
+    });
+    await load(store);
+    left = nth;
+    const found = await load(store);
+    if (left > 0) break;
+    left = Infinity;
+    assert.ok(["read", "written"].includes(found.used), `${nth}: ${found.used}`);
+    assert.equal((await load(store, { allowRemote: false })).used, "read", `${nth}`);
+    left = nth;
+    await load(store, { allowRemote: false }).catch((error) => assert.match(error.code, /truncated-file|network/, `${nth}: ${error}`));
+    left = Infinity;
+    assert.equal((await load(store)).used, "read", `${nth}: nothing is lost of it`);
+    assert.ok(nth < 40, "the failures come to an end");
   }
 });
 

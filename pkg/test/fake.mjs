@@ -28,6 +28,10 @@ export function fakeCrate() {
     device: "wasm",
     /** Whether files must have the hashes that are asked for. */
     hashes: false,
+    /** Which files of weights a load has a use for. */
+    wants: () => true,
+    /** The texts of the last call of `embed`. */
+    given: [],
     /** Models made. */
     finished: 0,
     /** The options of every load. */
@@ -75,7 +79,7 @@ function glueOf(crate) {
       return loader;
     }
     files() {
-      return Object.keys(this.config.weights);
+      return Object.keys(this.config.weights).filter(crate.wants);
     }
     begin(path, sha256) {
       this.path = path;
@@ -112,6 +116,7 @@ function glueOf(crate) {
       return JSON.stringify({ ids: [text.length], tokens: [text], offsets: [[0, text.length]], truncated: false });
     }
     embed(texts, options) {
+      crate.given = texts;
       return new Job(texts, JSON.parse(options));
     }
     vocabulary() {

@@ -122,6 +122,28 @@ test("what fails or is aborted in one place is given up in all", async () => {
   await until(() => crates.every(({ live }) => live.size === 0));
 });
 
+test("an error about a text names it as the call does, wherever it was", async () => {
+  const crates = some(3);
+  const { encoder } = await loaded(crates);
+  const texts = ["a", "bad", "ccccccccc", "dd", "eeeee", "f", "gggggg"];
+  for (const crate of crates) {
+    crate.onStep = (text) => {
+      if (text !== "bad") return;
+      const at = crate.given.indexOf("bad");
+      throw Object.assign(crateError("text-too-long", `text ${at} has ${at} tokens`), { text: at });
+    };
+  }
+  for (const place of [0, 3, 6]) {
+    const call = texts.filter((text) => text !== "bad").toSpliced(place, 0, "bad");
+    await assert.rejects(encoder.embed(call), ({ code, text, message }) => {
+      assert.deepEqual([code, text], ["text-too-long", place]);
+      assert.match(message, new RegExp(`^text ${place} has`));
+      return true;
+    });
+  }
+  encoder.dispose();
+});
+
 test("a dispose while others load ends them too", async () => {
   const crates = some(2);
   let open;

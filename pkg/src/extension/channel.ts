@@ -4,7 +4,7 @@
 import { EmbedletError } from "../errors.js";
 import type { Port } from "../rpc.js";
 import type { Runtime, RuntimePort } from "./api.js";
-import { isRecord } from "./checks.js";
+import { isRecord } from "../messages.js";
 
 /** The most characters, or bytes, of a frame, which may have 64 MiB, and of a message. Tests shorten them. */
 export const limits = { frame: 4 << 20, message: 256 << 20 };

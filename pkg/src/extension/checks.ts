@@ -3,6 +3,7 @@
 
 import { absolute, HUB_ID, invalid } from "../arguments.js";
 import type { AskRequest, EmbedRequest, MaxSimRequest } from "../engine.js";
+import { isIndex, isRecord } from "../messages.js";
 import type { LoadOptions } from "../types.js";
 
 /** The options of `load` that a client may choose: those that JSON can carry, and that say nothing of where the library's files are. */
@@ -14,23 +15,6 @@ export const SENT = [
 export interface Asked {
   source: string;
   options: Pick<LoadOptions, (typeof SENT)[number]>;
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** Whether a message is a request or the end of one, as rpc.ts takes them. */
-export function isRequest(message: unknown): boolean {
-  if (!isRecord(message)) return false;
-  return "abort" in message ? isCount(message.abort) : isCount(message.id) && typeof message.method === "string";
-}
-
-/** Whether it is an answer. */
-export function isReply(message: unknown): boolean {
-  if (!isRecord(message) || !isCount(message.id)) return false;
-  const { error } = message;
-  return !("error" in message) || error === "aborted" || (isRecord(error) && typeof error.code === "string" && typeof error.message === "string");
 }
 
 /** `own` is the address of the extension. */
@@ -71,7 +55,7 @@ export function readAsk(argument: unknown): Omit<AskRequest, "model"> {
 export function readMaxSim(argument: unknown): Omit<MaxSimRequest, "model"> {
   if (!isRecord(argument)) throw malformed("maxSim");
   const { data, dimensions, counts, queries } = argument;
-  if (!(data instanceof Float32Array) || !(counts instanceof Uint32Array) || !isCount(dimensions) || !isCount(queries)) throw malformed("maxSim");
+  if (!(data instanceof Float32Array) || !(counts instanceof Uint32Array) || !isIndex(dimensions) || !isIndex(queries)) throw malformed("maxSim");
   return { data, dimensions, counts, queries };
 }
 
@@ -79,17 +63,13 @@ export function readMaxSim(argument: unknown): Omit<MaxSimRequest, "model"> {
 export function readCollect(request: unknown): { kind: string; name: number; argument: Record<string, unknown> } {
   if (!isRecord(request)) throw malformed("collect");
   const { kind, name, argument } = request;
-  if (typeof kind !== "string" || !isCount(name) || !isRecord(argument)) throw malformed("collect");
+  if (typeof kind !== "string" || !isIndex(name) || !isRecord(argument)) throw malformed("collect");
   return { kind, name, argument };
 }
 
 export function readText(argument: unknown): string {
   if (!isRecord(argument) || typeof argument.text !== "string") throw malformed("tokenize");
   return argument.text;
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
 export function malformed(request: string) {

@@ -6,12 +6,13 @@ import type { Connection } from "../connect.js";
 import { Encoder, open } from "../encoder.js";
 import type { Host, LoadRequest } from "../engine.js";
 import { EmbedletError } from "../errors.js";
+import { isRecord, isReply } from "../messages.js";
 import { greet, Remote } from "../rpc.js";
 import { abortable } from "../signal.js";
 import type { EncoderInfo, LoadOptions } from "../types.js";
 import type { Api, RuntimePort } from "./api.js";
 import { Channel, disconnected } from "./channel.js";
-import { isRecord, isReply, readAsked, type Asked, type SENT } from "./checks.js";
+import { readAsked, type Asked, type SENT } from "./checks.js";
 import { here, NAME, type Served } from "./host.js";
 import { ensure, type OffscreenOptions } from "./offscreen.js";
 

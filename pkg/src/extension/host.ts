@@ -13,7 +13,8 @@ import type { Session, Supervisor } from "../supervisor.js";
 import type { EmbedProgress, EncoderInfo, LoadOptions, LoadProgress, Tokens } from "../types.js";
 import type { Api, Runtime, RuntimePort } from "./api.js";
 import { Channel } from "./channel.js";
-import { isRequest, malformed, readAsk, readAsked, readCollect, readEmbed, readMaxSim, readText } from "./checks.js";
+import { isRequest } from "../messages.js";
+import { malformed, readAsk, readAsked, readCollect, readEmbed, readMaxSim, readText } from "./checks.js";
 import { over, Shelf, type Connect, type Shared } from "./shelf.js";
 
 /** The name of the ports, and of the lock of the context that answers them. */

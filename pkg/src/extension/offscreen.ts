@@ -4,7 +4,7 @@
 import { invalid } from "../arguments.js";
 import { EmbedletError, textOf } from "../errors.js";
 import type { Api } from "./api.js";
-import { isRecord } from "./checks.js";
+import { isRecord } from "../messages.js";
 
 /** Options of `ensureOffscreen`. */
 export interface OffscreenOptions {

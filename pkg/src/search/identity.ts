@@ -3,7 +3,6 @@
 
 import { EmbedletError } from "../errors.js";
 import { Embeddings, similarity as similarities } from "../embeddings.js";
-import type { Similarity } from "../types.js";
 import type { Made } from "./manifest.js";
 import type { IndexOptions, SearchEncoder } from "./types.js";
 
@@ -79,7 +78,7 @@ function cosine(a: readonly number[], b: readonly number[]): number {
 }
 
 /** Compares one vector with several, in float32, which are one after another. */
-export function compare(query: Float32Array, vectors: Float32Array, by: Similarity): Float32Array {
+export function compare(query: Float32Array, vectors: Float32Array, by: "cosine" | "dot"): Float32Array {
   const dimensions = query.length;
   const rows = (data: Float32Array) => {
     const count = data.length / dimensions;

@@ -1,0 +1,84 @@
+// The way to an engine in a worker, over a stand-in for the browser's: workers that are slow, silent, shared, or fail.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MessageChannel } from "node:worker_threads";
+import { encoderOver, sources } from "./bundle.mjs";
+import { fakeCrate, files, WASM } from "./fake.mjs";
+
+const { connect, Engine, serve } = sources;
+
+/** What a page has of a worker; `inside` is what the worker has of the page. */
+function channel(t) {
+  const { port1: page, port2: inside } = new MessageChannel();
+  t.after(() => (page.close(), inside.close()));
+  const events = new EventTarget();
+  const worker = {
+    ended: false,
+    postMessage: (message) => page.postMessage(message),
+    addEventListener: (type, listener, options) => (type === "message" ? page.addEventListener(type, listener) : events.addEventListener(type, listener, options)),
+    dispatchEvent: (event) => events.dispatchEvent(event),
+    terminate() {
+      worker.ended = true;
+    },
+  };
+  page.start();
+  const answer = () => {
+    serve(inside, new Engine(fakeCrate().createGlue));
+    inside.start();
+  };
+  return { worker, inside, answer };
+}
+
+const entryOf = (worker) => ({ wasm: () => WASM, workers: () => [() => worker], elseInline: false });
+const failure = () => Object.assign(new Event("error"), { message: "x is not defined" });
+
+test("a load is aborted although its worker never starts, and a late one is ended", async (t) => {
+  globalThis.Worker ??= class {};
+  const { worker, answer } = channel(t);
+  const Encoder = encoderOver((options) => connect(entryOf(worker), options));
+  const abort = new AbortController();
+  const load = Encoder.load(files(), { signal: abort.signal });
+  setTimeout(() => abort.abort(new Error("enough")), 5);
+  await assert.rejects(load, { message: "enough" });
+  answer();
+  while (!worker.ended) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+test("what fails in a worker of the caller's, once it has answered, is the caller's", async (t) => {
+  const { worker, answer } = channel(t);
+  answer();
+  const Encoder = encoderOver((options) => connect(entryOf(undefined), options));
+  const encoder = await Encoder.load(files(), { worker });
+  worker.dispatchEvent(failure());
+  worker.dispatchEvent(new Event("messageerror"));
+  assert.equal((await encoder.embed("text")).count, 1);
+  const another = await Encoder.load(files(), { worker });
+  assert.equal((await another.embed("text")).count, 1);
+});
+
+test("a worker of the caller's that failed before it answered may be tried again", async (t) => {
+  const { worker, answer } = channel(t);
+  const Encoder = encoderOver((options) => connect(entryOf(undefined), options));
+  setTimeout(() => worker.dispatchEvent(failure()), 5);
+  await assert.rejects(Encoder.load(files(), { worker }), { code: "runtime-crashed" });
+  answer();
+  const encoder = await Encoder.load(files(), { worker });
+  assert.equal((await encoder.embed("text")).count, 1);
+});
+
+test("messages that are not embedlet's pass by at both ends", async (t) => {
+  const { worker, inside, answer } = channel(t);
+  answer();
+  const answers = [];
+  const Encoder = encoderOver((options) => connect(entryOf(undefined), options));
+  const encoder = await Encoder.load(files(), { worker });
+  worker.addEventListener("message", ({ data }) => answers.push(data));
+  const foreign = [null, "abort", 3, [], { type: "ready" }, { id: "a3", method: "run" }, { abort: "all" }, { id: -1, result: 1 }, { id: 1.5, error: "x" }];
+  for (const message of foreign) {
+    worker.postMessage(message);
+    inside.postMessage(message);
+  }
+  assert.equal((await encoder.embed("text")).count, 1);
+  assert.deepEqual(answers.slice(0, foreign.length), foreign, "none of them was answered");
+});
