@@ -82,7 +82,7 @@ impl Loader {
         match &mut self.stage {
             Stage::Planned(plan) => plan.begin(path, sha256),
             Stage::Waiting(waiting) if waiting.files[0] != path => {
-                Err(Error::argument(format!("{path} is not the weight file to read now")))
+                Err(Error::argument(format!("{path} is no weight file that is still to be read")))
             }
             Stage::Waiting(waiting) => {
                 waiting.begun = Some((path.into(), sha256.map(str::to_owned)));
@@ -91,10 +91,10 @@ impl Loader {
         }
     }
 
-    /// Takes the next bytes of the weight file, in chunks of any size.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
+    /// Takes the next bytes of a weight file, in chunks of any size; those of several files may come in turn.
+    pub fn push(&mut self, path: &str, chunk: &[u8]) -> Result<()> {
         match &mut self.stage {
-            Stage::Planned(plan) => plan.push(chunk),
+            Stage::Planned(plan) => plan.push(path, chunk),
             Stage::Waiting(waiting) => {
                 if let Some(plan) = waiting.push(chunk)? {
                     self.stage = Stage::Planned(Box::new(plan));
@@ -104,10 +104,10 @@ impl Loader {
         }
     }
 
-    /// Ends the weight file; its length and hash must be right.
-    pub fn end(&mut self) -> Result<()> {
+    /// Ends a weight file; its length and hash must be right.
+    pub fn end(&mut self, path: &str) -> Result<()> {
         match &mut self.stage {
-            Stage::Planned(plan) => plan.end(),
+            Stage::Planned(plan) => plan.end(path),
             Stage::Waiting(waiting) => {
                 let found = waiting.header.len() as u64;
                 Err(Error::TruncatedFile { path: waiting.files[0].clone(), expected: found.max(8) + 1, found })
@@ -145,7 +145,7 @@ impl Waiting {
         let architecture = self.folder.table_type()?;
         let mut plan = Plan::new(&self.folder, &architecture, spec, device, self.precision, self.task)?;
         plan.begin(&path, sha256.as_deref())?;
-        plan.push(&std::mem::take(&mut self.header))?;
+        plan.push(&path, &std::mem::take(&mut self.header))?;
         Ok(Some(plan))
     }
 }

@@ -55,11 +55,11 @@ pub fn load(
             if read == 0 {
                 break;
             }
-            loader.push(&chunk[..read])?;
+            loader.push(&path, &chunk[..read])?;
             done += read as u64;
             progress(done, total);
         }
-        loader.end()?;
+        loader.end(&path)?;
     }
     pollster::block_on(loader.finish())
 }

@@ -115,14 +115,14 @@ impl Plan {
         self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))
     }
 
-    /// Takes the next bytes of the weight file, in chunks of any size.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<()> {
-        self.reader.push(chunk, self.target.sink())
+    /// Takes the next bytes of a weight file, in chunks of any size.
+    pub fn push(&mut self, path: &str, chunk: &[u8]) -> Result<()> {
+        self.reader.push(path, chunk, self.target.sink())
     }
 
-    /// Ends the weight file; its length and hash must be right.
-    pub fn end(&mut self) -> Result<()> {
-        self.reader.end()
+    /// Ends a weight file; its length and hash must be right.
+    pub fn end(&mut self, path: &str) -> Result<()> {
+        self.reader.end(path)
     }
 
     /// Waits for what the device compiles.

@@ -17,13 +17,14 @@ use crate::packed::hex;
 use crate::program::WeightId;
 use crate::weights::{Sink, Weight};
 
-/// Reads the weight files of a model, one after another, in chunks of any size.
+/// Reads the weight files of a model, several at once or one after another, in chunks of any size.
 pub struct Reader {
     weights: Vec<Weight>,
     prefixes: &'static [&'static str],
     unread: Vec<String>,
     gathering: HashMap<usize, Gathering>,
-    file: Option<File>,
+    /// Those that were begun and not ended.
+    open: Vec<File>,
     computed: bool,
 }
 
@@ -75,7 +76,7 @@ impl Reader {
                 unread.push(part.file.clone());
             }
         }
-        Self { weights: weights.to_vec(), prefixes, unread, gathering: HashMap::new(), file: None, computed: false }
+        Self { weights: weights.to_vec(), prefixes, unread, gathering: HashMap::new(), open: Vec::new(), computed: false }
     }
 
     /// The files still to be read, in order.
@@ -85,8 +86,8 @@ impl Reader {
 
     /// Starts a file. `sha256` is 64 hex digits where the caller knows them.
     pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
-        if self.file.is_some() || !self.unread.iter().any(|file| file == path) {
-            return Err(Error::argument(format!("{path} is not the weight file to read now")));
+        if self.open.iter().any(|file| file.path == path) || !self.unread.iter().any(|file| file == path) {
+            return Err(Error::argument(format!("{path} is no weight file that is still to be read")));
         }
         let hash = match sha256 {
             None => None,
@@ -95,13 +96,14 @@ impl Reader {
             }
             Some(_) => return Err(Error::argument(format!("the sha256 of {path} must have 64 hex digits"))),
         };
-        self.file = Some(File { path: path.into(), hash, received: 0, state: State::Header(Vec::new()) });
+        self.open.push(File { path: path.into(), hash, received: 0, state: State::Header(Vec::new()) });
         Ok(())
     }
 
-    /// Takes the next bytes of the file.
-    pub fn push(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<()> {
-        let file = self.file.as_mut().ok_or_else(|| Error::argument("push before begin"))?;
+    /// Takes the next bytes of a file.
+    pub fn push(&mut self, path: &str, chunk: &[u8], sink: &mut dyn Sink) -> Result<()> {
+        let file = self.open.iter_mut().find(|file| file.path == path);
+        let file = file.ok_or_else(|| Error::argument("push before begin"))?;
         if let Some((hash, _)) = &mut file.hash {
             hash.update(chunk);
         }
@@ -146,9 +148,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Ends the file: length and hash must be right.
-    pub fn end(&mut self) -> Result<()> {
-        let file = self.file.take().ok_or_else(|| Error::argument("end before begin"))?;
+    /// Ends a file: length and hash must be right.
+    pub fn end(&mut self, path: &str) -> Result<()> {
+        let at = self.open.iter().position(|file| file.path == path);
+        let file = self.open.swap_remove(at.ok_or_else(|| Error::argument("end before begin"))?);
         let expected = match &file.state {
             State::Data { length, .. } => *length,
             State::Header(bytes) => header_length(bytes).map_or(8, |length| 8 + length),

@@ -147,14 +147,14 @@ impl Loader {
         self.0.begin(path, sha256.as_deref()).map_err(thrown)
     }
 
-    /// Takes the next bytes of the weight file.
-    pub fn push(&mut self, chunk: &[u8]) -> Result<(), JsValue> {
-        self.0.push(chunk).map_err(thrown)
+    /// Takes the next bytes of a weight file.
+    pub fn push(&mut self, path: &str, chunk: &[u8]) -> Result<(), JsValue> {
+        self.0.push(path, chunk).map_err(thrown)
     }
 
-    /// Ends the weight file.
-    pub fn end(&mut self) -> Result<(), JsValue> {
-        self.0.end().map_err(thrown)
+    /// Ends a weight file.
+    pub fn end(&mut self, path: &str) -> Result<(), JsValue> {
+        self.0.end(path).map_err(thrown)
     }
 
     /// Waits for what the device compiles, once every file was read.

@@ -47,12 +47,22 @@ fn load(files: &Files, on: On, chunk: usize, sha256: Option<&str>) -> Result<Mod
         }
     }
     let mut loader = Loader::new(&folder, on.device(), None, None)?;
-    for path in loader.files().to_vec() {
-        loader.begin(&path, sha256)?;
-        for chunk in files[&path].chunks(chunk) {
-            loader.push(chunk)?;
+    // Several files a chunk each in turn, as a browser gives them.
+    let paths = loader.files().to_vec();
+    paths.iter().try_for_each(|path| loader.begin(path, sha256))?;
+    let mut open: Vec<_> = paths.iter().map(|path| (path, files[path].chunks(chunk))).collect();
+    while !open.is_empty() {
+        let mut going_on = Vec::new();
+        for (path, mut chunks) in open {
+            match chunks.next() {
+                Some(chunk) => {
+                    loader.push(path, chunk)?;
+                    going_on.push((path, chunks));
+                }
+                None => loader.end(path)?,
+            }
         }
-        loader.end()?;
+        open = going_on;
     }
     pollster::block_on(loader.finish())
 }

@@ -75,8 +75,9 @@ function bytesOf(path: string, content: unknown): Uint8Array<ArrayBuffer> | Blob
   return whole ? new Uint8Array(buffer) : new Uint8Array(buffer, byteOffset, byteLength).slice();
 }
 
-/** Hexadecimal digests by path. */
-export function readIntegrity(integrity: LoadOptions["integrity"] = {}): Map<string, string> {
+/** Hexadecimal digests by path, and whether a file that has another is an error or only told of. */
+export function readIntegrity({ onFailure = "error", ...integrity }: NonNullable<LoadOptions["integrity"]> = {}) {
+  oneOf("integrity.onFailure", onFailure, ["error", "warn"]);
   const digests = new Map<string, string>();
   for (const [path, text] of Object.entries(integrity)) {
     const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(String(text))?.[1];
@@ -84,7 +85,7 @@ export function readIntegrity(integrity: LoadOptions["integrity"] = {}): Map<str
     if (!/^[0-9a-f]{64}$/.test(digest)) throw invalid(`integrity["${path}"] must be "sha256-<base64>" or 64 hexadecimal digits.`);
     digests.set(path, digest);
   }
-  return digests;
+  return { integrity: digests, isLenient: onFailure === "warn" };
 }
 
 const LOAD_OPTIONS = [

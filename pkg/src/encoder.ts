@@ -295,8 +295,7 @@ export async function open<E>(
   // A restart comes when the caller's object may have changed.
   const options = { ...given };
   const { device = "auto", precision = "auto", task, threads = 1, cache = true, allowRemote = true } = options;
-  const integrity = readIntegrity(options.integrity);
-  const request = { source: readSource(source, options), precision, task, integrity, cache, allowRemote };
+  const request = { source: readSource(source, options), precision, task, ...readIntegrity(options.integrity), cache, allowRemote };
 
   const start = async (call: Call<LoadProgress>, lost?: string): Promise<Session> => {
     const { signal } = call;

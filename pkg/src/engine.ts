@@ -20,6 +20,8 @@ export interface LoadRequest {
   task: string | undefined;
   /** Hexadecimal SHA-256 by path. */
   integrity: Map<string, string>;
+  /** Whether a file with another hash is only told of. */
+  isLenient?: boolean;
   /** Whether folders with an address are kept. */
   cache: boolean;
   allowRemote: boolean;
@@ -132,10 +134,19 @@ export class Engine implements Host {
   async load(request: LoadRequest, { signal, onEvent = () => {} }: Call<LoadProgress>): Promise<Loaded> {
     const instance = await this.#start(request.wasm);
     signal?.throwIfAborted();
-    const context = { instance, integrity: request.integrity, onEvent, signal };
     const { device, precision, task } = request;
-    const { made: model, cache } = await loadKept(request, this.#store, signal, (source) =>
-      loadModel({ ...context, source }, device, precision, task));
+    let { integrity } = request;
+    const { made: model, cache } = await loadKept(request, this.#store, signal, async (source) => {
+      const load = () => loadModel({ instance, source, integrity, onEvent, signal }, device, precision, task);
+      try {
+        return await load();
+      } catch (error) {
+        if (!request.isLenient || !(error instanceof EmbedletError) || error.code !== "wrong-hash") throw error;
+        console.warn(`embedlet: ${error.message}`);
+        integrity = new Map();
+        return load();
+      }
+    });
     try {
       signal?.throwIfAborted();
       const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };

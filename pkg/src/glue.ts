@@ -29,8 +29,9 @@ export interface Loader {
   files(): string[];
   /** `sha256` is what the file must hash to. */
   begin(path: string, sha256?: string): void;
-  push(chunk: Uint8Array): void;
-  end(): void;
+  /** The bytes of several files may come in turn. */
+  push(path: string, chunk: Uint8Array): void;
+  end(path: string): void;
   /** Waits for what the device compiles, once every file was read. */
   compile(): Promise<void>;
   /** Consumes the loader, whatever comes of it. */

@@ -16,8 +16,8 @@ const SMALL_FILE_LIMIT = 64 << 20;
 /** Bytes of weights taken between two turns of the event loop. */
 const PAUSE_EVERY = 4 << 20;
 
-/** Bytes of a weight file still to come when the next one is asked for: what its server needs to answer is then over in time. */
-const ASK_AHEAD = 2 << 20;
+/** Weight files that are read at once; of some servers each comes no faster than what it is given. */
+const AT_ONCE = 4;
 
 /** What can show only when the weights are on their way to the GPU, and need not be a fault of the model's. */
 const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"]);
@@ -167,31 +167,35 @@ class Load {
     // The length of a single file comes with its first bytes; of several, the total needs all of them beforehand.
     const sizes = paths.map(async (path) => [path, paths.length > 1 ? await this.#size(path) : undefined] as const);
     this.#progress.list(new Map(await Promise.all(sizes)));
-    let ahead: Promise<OpenFile | undefined> | undefined;
-    for (const [i, path] of paths.entries()) {
-      this.#progress.enter(this.context.source.fetches(path) ? "download" : "upload");
-      const file = await (ahead ?? this.#open(path));
-      ahead = undefined;
-      if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
-      await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
-      let since = 0;
-      let left = file.size ?? Infinity;
-      const next = paths[i + 1];
-      for await (const chunk of this.#chunks(path, file)) {
-        left -= chunk.length;
-        if (next !== undefined && left <= ASK_AHEAD && !ahead) {
-          ahead = this.#open(next);
-          // Where it fails, that is said when its turn comes, or never.
-          ahead.catch(() => {});
-        }
-        await this.context.instance.run(() => loader.push(chunk));
-        if ((since += chunk.length) < PAUSE_EVERY) continue;
-        since = 0;
-        await pause();
-      }
-      this.#progress.enter("verify");
-      await this.context.instance.run(() => loader.end());
+    this.#progress.enter(paths.some((path) => this.context.source.fetches(path)) ? "download" : "upload");
+    // Lanes take the next file in turn.
+    const waiting = paths.values();
+    const lanes = Array.from({ length: AT_ONCE }, async () => {
+      for (const path of waiting) await this.#stream(loader, path);
+    });
+    try {
+      await Promise.all(lanes);
+    } catch (error) {
+      // The loader is not freed under those that still read.
+      this.#end.abort();
+      await Promise.allSettled(lanes);
+      throw error;
     }
+    this.#progress.enter("verify");
+  }
+
+  async #stream(loader: Loader, path: string): Promise<void> {
+    const file = await this.#open(path);
+    if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
+    await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
+    let since = 0;
+    for await (const chunk of this.#chunks(path, file)) {
+      await this.context.instance.run(() => loader.push(path, chunk));
+      if ((since += chunk.length) < PAUSE_EVERY) continue;
+      since = 0;
+      await pause();
+    }
+    await this.context.instance.run(() => loader.end(path));
   }
 
   async #open(path: string): Promise<OpenFile | undefined> {
@@ -204,11 +208,11 @@ class Load {
 
   async *#chunks(path: string, file: OpenFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     for await (const chunk of file.chunks) {
-      this.context.signal?.throwIfAborted();
+      this.#end.signal.throwIfAborted();
       this.#progress.advance(path, chunk.length);
       yield chunk;
     }
-    this.context.signal?.throwIfAborted();
+    this.#end.signal.throwIfAborted();
     this.#progress.done(path);
   }
 

@@ -85,8 +85,11 @@ export interface LoadOptions {
   cache?: boolean;
   /** `false` reads from the cache only; a model that is not kept is refused with the code `network`. Default `true`. */
   allowRemote?: boolean;
-  /** Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is refused with `wrong-hash`. */
-  integrity?: Readonly<Record<string, string>>;
+  /**
+   * Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is refused with `wrong-hash`; with
+   * `onFailure: "warn"` the console is told, and the model loads without this check.
+   */
+  integrity?: Readonly<Record<string, string> & { onFailure?: "error" | "warn" }>;
   /** Sent with every request for a model file, such as `{ Authorization: "Bearer …" }`. */
   headers?: Readonly<Record<string, string>>;
   /**

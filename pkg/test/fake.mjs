@@ -68,6 +68,7 @@ function glueOf(crate) {
   }
 
   class Loader extends Tracked {
+    hashes = new Map();
     static async create(folder, options) {
       crate.created.push(options);
       const config = folder.config();
@@ -82,19 +83,19 @@ function glueOf(crate) {
       return Object.keys(this.config.weights).filter(crate.wants);
     }
     begin(path, sha256) {
-      this.path = path;
       this.read[path] = { bytes: 0, sha256 };
-      this.hash = createHash("sha256");
+      this.hashes.set(path, createHash("sha256"));
     }
-    push(chunk) {
-      crate.onPush();
-      this.hash.update(chunk);
-      this.read[this.path].bytes += chunk.length;
+    push(path, chunk) {
+      if (!crate.live.has(this)) throw new Error("null pointer passed to rust");
+      crate.onPush(path);
+      this.hashes.get(path).update(chunk);
+      this.read[path].bytes += chunk.length;
     }
-    end() {
-      const { bytes, sha256 } = this.read[this.path];
-      if (bytes !== this.config.weights[this.path]) throw crateError("truncated-file");
-      const found = this.hash.digest("hex");
+    end(path) {
+      const { bytes, sha256 } = this.read[path];
+      if (bytes !== this.config.weights[path]) throw crateError("truncated-file");
+      const found = this.hashes.get(path).digest("hex");
       if (crate.hashes && sha256 !== undefined && sha256 !== found) throw crateError("wrong-hash");
     }
     async compile() {}

@@ -196,8 +196,46 @@ test("a load says what it is at, by where its files come from", async () => {
     await load(source, { crate, onEvent });
     return seen.join(" ");
   };
-  assert.equal(await phases(host("phases", content)), "download verify download verify (plan) download verify download verify compile check (finish)");
-  assert.equal(await phases(content), "verify (plan) upload verify upload verify compile check (finish)");
+  assert.equal(await phases(host("phases", content)), "download verify download verify (plan) download verify compile check (finish)");
+  assert.equal(await phases(content), "verify (plan) upload verify compile check (finish)");
+});
+
+const shards = (count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`model-${i}.safetensors`, 200_000 + i]));
+
+test("files of weights come side by side, four at a time", async () => {
+  const content = files({ weights: shards(9) });
+  const open = new Set();
+  const held = [];
+  let most = 0;
+  const answer = (path) => (request, response) => {
+    response.writeHead(200, { "content-length": content[path].byteLength });
+    if (request.method === "HEAD") return response.end();
+    open.add(path);
+    most = Math.max(most, open.size);
+    response.write(content[path].subarray(0, 1000));
+    // None of the first four ends before all of them have begun.
+    held.push(() => (open.delete(path), response.end(content[path].subarray(1000))));
+    if (open.size === 4 || content[path].byteLength === 200_008) held.splice(0).forEach((end) => end());
+  };
+  const url = host("side", content, Object.fromEntries(Object.keys(shards(9)).map((path) => [path, answer(path)])));
+  const { info } = await load(url);
+  assert.equal(most, 4);
+  for (const [path, bytes] of Object.entries(shards(9))) assert.equal(info.read[path].bytes, bytes);
+});
+
+test("where one of several files fails, the others are given up before anything is freed", async () => {
+  const content = files({ weights: shards(6) });
+  for (const at of [0, 3, 5]) {
+    const crate = fakeCrate();
+    crate.onPush = (path) => {
+      if (path === `model-${at}.safetensors`) throw crateError("wrong-shape");
+    };
+    await assert.rejects(load(host("one-fails", content), { crate }), { code: "wrong-shape" }, `${at}`);
+    assert.equal(crate.live.size, 0);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const closed = Object.fromEntries([`model-${at}.safetensors`].map((path) => [path, (_, response) => response.writeHead(404).end()]));
+    await assert.rejects(load(host("one-lacks", content, closed), { crate: fakeCrate() }), { code: "missing-file" });
+  }
 });
 
 test("an abort stops the download", async () => {

@@ -80,9 +80,9 @@ fn load(files: &[(&str, &[u8])], weights: &[u8]) {
         for path in loader.files().to_vec() {
             loader.begin(&path, None)?;
             for chunk in weights.chunks(977) {
-                loader.push(chunk)?;
+                loader.push(&path, chunk)?;
             }
-            loader.end()?;
+            loader.end(&path)?;
         }
         let model = pollster::block_on(loader.finish())?;
         pollster::block_on(model.embed(&TEXTS, &EmbedOptions::default())?.run(&model))?;
