@@ -10,7 +10,7 @@ import { createRequire } from "node:module";
 import { dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { LATER } from "./later.mjs";
+import { ASKED, LATER } from "./later.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const { values } = parseArgs({ options: {
@@ -22,7 +22,8 @@ const { out } = values;
 const modules = join(here, "../pkg/node_modules");
 const esbuild = createRequire(join(here, "../pkg/package.json"))("esbuild");
 
-const PAGE = ["index.html", "style.css", "icon.svg", "icon-maskable.svg", "manifest.webmanifest", "sample.json"];
+const PAGE = ["index.html", "style.css", "icon.svg", "icon-maskable.svg", "manifest.webmanifest", "sample.json", "glosses.json",
+  "glosses.license.txt"];
 const PACKAGE = ["index.js", "worker.js", "search.js", "cluster.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]; // not inline.js: it carries a worker and a wasm once more
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });
@@ -55,7 +56,7 @@ const files = readdirSync(out, { recursive: true, withFileTypes: true })
   .map((path) => [path === "index.html" ? "" : path, `sha256-${createHash("sha256").update(readFileSync(join(out, path))).digest("base64")}`]);
 const version = createHash("sha256").update(JSON.stringify(files)).digest("hex").slice(0, 12);
 writeFileSync(join(out, "sw.js"), esbuild.transformSync(readFileSync(join(here, "sw.js"), "utf8"), {
-  define: { VERSION: JSON.stringify(version), FILES: JSON.stringify(files), LATER: JSON.stringify(LATER) },
+  define: { VERSION: JSON.stringify(version), FILES: JSON.stringify(files), LATER: JSON.stringify(LATER), ASKED: JSON.stringify(ASKED) },
   minify: true,
   target: "es2022",
 }).code);

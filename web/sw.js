@@ -3,7 +3,8 @@
 // after its first load. Requests for anything else, other origins above all, never pass through here.
 //
 // `build.mjs` fills in VERSION and FILES, the list of [path, "sha256-…"] with "" for the page itself, since some hosts redirect
-// "index.html"; each version has its own cache. LATER are those of the files that wait until the page has its model.
+// "index.html"; each version has its own cache. LATER are those of the files that wait until the page has its model,
+// ASKED those of them that wait until they are asked for, and are stored then.
 
 const scope = new URL("./", self.location.href);
 const PREFIX = `embedlet ${scope.pathname} `; // caches belong to the origin, which may serve several such pages
@@ -41,7 +42,7 @@ self.addEventListener("message", (event) => {
 async function storeRest() {
   const cache = await caches.open(PAGE);
   const stored = (await cache.keys()).map(({ url }) => url);
-  const missing = FILES.filter(([path]) => LATER.includes(path) && !stored.includes(new URL(path, scope).href));
+  const missing = FILES.filter(([path]) => LATER.includes(path) && !ASKED.includes(path) && !stored.includes(new URL(path, scope).href));
   await Promise.allSettled(missing.map((file) => cache.add(checked(file))));
 }
 
@@ -60,7 +61,11 @@ self.addEventListener("fetch", (event) => {
 async function pageFile(path, request) {
   const cache = await caches.open(PAGE);
   // Those that are not stored yet must be of this version all the same.
-  return (await cache.match(new URL(path, scope))) ?? fetch(LATER.includes(path) ? checked(FILES.find(([known]) => known === path)) : request);
+  const known = await cache.match(new URL(path, scope));
+  if (known) return known;
+  const response = await fetch(LATER.includes(path) ? checked(FILES.find(([known]) => known === path)) : request);
+  if (ASKED.includes(path) && response.ok) cache.put(new URL(path, scope), response.clone()).catch(() => {}); // no room: it comes again
+  return response;
 }
 
 /**

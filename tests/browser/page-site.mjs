@@ -17,15 +17,16 @@ const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", "
 const BASE = "/some/where/";
 
 /**
- * `page` and `model` are folders, and `sample` is the sample collection, if not the page's own. Of what it gives, `rate` (bytes per second of a model file) and `cutAt` (bytes of a file after
- * which the connection ends) may be set while it runs; `sent` holds the bytes sent, by path; `requests` lists all that was asked for.
+ * `page` and `model` are folders, and `sample` and `glosses` are the page's collections, if not its own. Of what it gives, `rate` (bytes per
+ * second of a model file) and `cutAt` (bytes of a file after which the connection ends) may be set while it runs; `sent` holds the bytes sent, by path; `requests` lists all that was asked for.
  */
-export async function serve({ page, model, sample }) {
+export async function serve({ page, model, sample, glosses }) {
   const site = { rate: Infinity, cutAt: Infinity, sent: new Map(), requests: [] };
   const server = createServer((request, response) => {
     site.requests.push(request.url);
     const path = decodeURIComponent(new URL(request.url, "http://x").pathname);
-    if (sample && path === `${BASE}sample.json`) return response.writeHead(200, { "content-type": TYPES[".json"] }).end(JSON.stringify(sample));
+    const other = { [`${BASE}sample.json`]: sample, [`${BASE}glosses.json`]: glosses }[path];
+    if (other) return response.writeHead(200, { "content-type": TYPES[".json"] }).end(JSON.stringify(other));
     const inside = path.startsWith(BASE) ? normalize(path.slice(BASE.length)) : "..";
     const file = inside.startsWith("model/") ? join(model, inside.slice(6)) : join(page, inside === "." ? "index.html" : inside);
     if (inside.startsWith("..") || !existsSync(file) || !statSync(file).isFile()) return response.writeHead(404).end("not found");
@@ -79,14 +80,15 @@ export function built() {
 }
 
 /**
- * A visit of the built page on the processor, when all is ready; with `count`, the sample is so many of its texts. `end` closes what was
- * opened.
+ * A visit of the built page on the processor, when all is ready; with `count`, each of its collections is so many of its texts. `end` closes
+ * what was opened.
  */
 export async function visit({ count, query = "" } = {}) {
   const paths = built();
-  const sample = count && JSON.parse(readFileSync(join(paths.page, "sample.json"), "utf8")).slice(0, count);
+  const [sample, glosses] = ["sample.json", "glosses.json"]
+    .map((file) => count && JSON.parse(readFileSync(join(paths.page, file), "utf8")).slice(0, count));
   const browser = await launch();
-  const site = await serve({ ...paths, sample });
+  const site = await serve({ ...paths, sample, glosses });
   const end = async () => {
     await browser.close();
     await site.close();

@@ -233,3 +233,33 @@ test("storage that is full is no fault of the model: the page says so, and tryin
   await state(page, "ready");
   assert.equal((await report(page)).documents, 123);
 }));
+
+test("a collection of the page is stored once it was asked for, shows how far it is, can be removed meanwhile, and goes on where it was", () => visit({}, async (page, site) => {
+  const add = page.getByRole("button", { name: "Add 2,000 words and what they mean" });
+  const documents = async () => (await report(page)).documents;
+  const stored = () => page.evaluate(async () => (await caches.match("glosses.json")) !== undefined);
+  await page.waitForFunction(async () => (await caches.match("map-room.js")) !== undefined);
+  await page.getByRole("tab", { name: "Your texts" }).click();
+  await add.waitFor();
+  assert.deepEqual([await stored(), site.sent.has("glosses.json")], [false, false]);
+  assert.equal(await page.getByRole("button", { name: "Add 122 notes about everyday things" }).count(), 0);
+  await add.click();
+  await page.waitForFunction(() => document.getElementById("texts-bar").value > 300);
+  assert.ok((await documents()) === 2122 && (await page.locator("#texts-bar").isVisible()) && !(await add.isVisible()));
+  await page.getByRole("button", { name: "Remove Words and what they mean" }).click();
+  await state(page, "ready");
+  assert.deepEqual([await documents(), (await report(page)).passages, await stored()], [122, 122, true]);
+
+  const { length } = site.requests;
+  await add.click();
+  await page.waitForFunction(() => document.getElementById("texts-bar").value > 300);
+  await page.reload(); // what was embedded is kept
+  await state(page, "ready");
+  const kept = await documents();
+  assert.ok(kept > 300 && kept < 2122, `${kept}`);
+  await page.getByRole("tab", { name: "Your texts" }).click();
+  await add.click();
+  await page.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).passages === 2122, undefined, { timeout: 120_000 });
+  await state(page, "ready");
+  assert.deepEqual(site.requests.slice(length).filter((path) => path.endsWith("glosses.json")), []);
+}));

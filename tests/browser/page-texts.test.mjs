@@ -146,6 +146,27 @@ test("a source that is removed, and all that is forgotten, is in no file any mor
   assert.deepEqual([(await report(page)).documents, (await report(page)).textsPerSecond > 0], [6, true]);
 });
 
+test("the words come when they are asked for, say whose they are, and are searched; they are none of the reader's texts", async () => {
+  const asked = () => site.requests.filter((path) => path.endsWith("glosses.json")).length;
+  await tab("Your texts");
+  assert.equal(asked(), 0);
+  const licence = page.getByRole("link", { name: "its licence" });
+  assert.match(await (await page.request.get(await licence.evaluate(({ href }) => href))).text(), /^This software and database.*Princeton University/s);
+  const add = page.getByRole("button", { name: "Add 2,000 words and what they mean" });
+  await add.press("Enter");
+  await documents(12);
+  assert.equal(asked(), 1);
+  assert.match(await page.locator("#texts-status").textContent(), /^Words and what they mean: 6 texts added\.$/);
+  assert.deepEqual(await page.locator("#sources strong").allTextContents(), ["Sample collection", "Words and what they mean"]);
+  assert.ok(!(await page.locator("#texts-bar").isVisible()) && !(await page.getByRole("button", { name: "Forget my texts" }).isVisible()));
+  const { violations } = await new AxeBuilder({ page }).include("#room-texts").analyze();
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id} ${nodes[0].html}`), []);
+  assert.equal((await best("an African animal that eats termites")).title, "aardvark");
+  await tab("Your texts");
+  await page.getByRole("button", { name: "Remove Words and what they mean" }).click();
+  await documents(6);
+});
+
 test("the page can be installed", async () => {
   const devtools = await page.context().newCDPSession(page);
   const { errors, data, url } = await devtools.send("Page.getAppManifest");

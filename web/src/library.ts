@@ -1,5 +1,5 @@
-// The texts that can be searched, the sample and the reader's own, in one index of this origin: at the next visit they are there again,
-// with their vectors. What comes is embedded a slice at a time. Knows no widget; whoever shows it passes `onProgress`.
+// The texts that can be searched, the page's collections and the reader's own, in one index of this origin: at the next visit they are
+// there again, with their vectors. What comes is embedded a slice at a time. Knows no widget; whoever shows it passes `onProgress`.
 
 import type { Encoder } from "embedlet";
 import type { Document as Stored, LexicalEngine, SearchIndex } from "embedlet/search";
@@ -8,8 +8,10 @@ import type { Document } from "./parse.js";
 export interface Hit { document: Document; passage: { start: number; end: number }; score: number }
 export interface Progress { done: number; total: number; textsPerSecond: number | null }
 
-/** The source of the sample, which is not the reader's. */
+/** The sources of the page's own collections, which are not the reader's. */
 export const SAMPLE = "Sample collection";
+export const GLOSSES = "Words and what they mean";
+export const isOurs = (source: string): boolean => source === SAMPLE || source === GLOSSES;
 
 /** Several such pages may be of one origin. */
 const NAME = `texts of ${new URL("./", document.baseURI).pathname.slice(-50)}`;
@@ -132,9 +134,9 @@ export class Library {
     await this.#remove(this.#idsOf((one) => one === source));
   }
 
-  /** Forgets all that is the reader's, also what could not be opened; or the sample too. */
+  /** Forgets all that is the reader's, also what could not be opened; or the page's own collections too. */
   async forget(all = false): Promise<void> {
-    await this.#remove(this.#idsOf((source) => all || source !== SAMPLE));
+    await this.#remove(this.#idsOf((source) => all || !isOurs(source)));
     if (this.isOpen && this.unkept === null) return;
     const { SearchIndex } = await import("embedlet/search");
     await SearchIndex.delete(NAME).catch((error) => {

@@ -195,6 +195,7 @@ function indexed({ done, total, textsPerSecond }: Progress): void {
   const bar = byId("index-bar", HTMLProgressElement);
   bar.max = total;
   bar.value = done;
+  texts?.progress({ done, total, textsPerSecond });
   search.refresh();
 }
 
@@ -216,6 +217,7 @@ function enter(next: State): void {
   state = next;
   document.documentElement.dataset.state = next;
   byId("index-bar", HTMLElement).hidden = next !== "indexing";
+  if (next !== "indexing") texts?.progress(null);
   report();
 }
 
