@@ -2,5 +2,5 @@
 // these use.
 
 export const LATER = ["sample.json", "embedlet/search.js", "storage-card.js", "texts-room.js", "classify-room.js",
-  "compare-room.js", "explain-room.js", "map-room.js", "umap.js", "bench.js", "embedlet/cluster.js", "words.js",
-  "words.license.txt", "icon-maskable.svg"];
+  "compare-room.js", "explain-room.js", "map-room.js", "umap.js", "umap-worker.js", "bench.js", "embedlet/cluster.js", "words.js",
+  "words.license.txt", "umap-worker.license.txt", "icon-maskable.svg"];
