@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ASKED, LATER } from "./later.mjs";
@@ -29,9 +29,8 @@ rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "embedlet"), { recursive: true });
 for (const file of PAGE) copyFileSync(join(here, file), join(out, file));
 for (const file of PACKAGE) copyFileSync(join(values.package, file), join(out, "embedlet", file));
-copyFileSync(join(modules, "minisearch/LICENSE.txt"), join(out, "words.license.txt"));
 
-await esbuild.build({
+const { metafile } = await esbuild.build({
   entryPoints: ["main.js", ...LATER.filter((file) => /^[^/]+\.js$/.test(file))].map((file) => join(here, "src", file.replace(/js$/, "ts"))),
   outdir: out,
   bundle: true,
@@ -39,6 +38,7 @@ await esbuild.build({
   target: "es2022",
   minify: true,
   legalComments: "none",
+  metafile: true,
   nodePaths: [modules],
   plugins: [{
     name: "what stands beside the page",
@@ -48,6 +48,17 @@ await esbuild.build({
     },
   }],
 });
+
+// Beside each file with other people's code in it, their licences, which it has to come with.
+for (const [path, { inputs }] of Object.entries(metafile.outputs)) {
+  const folders = new Set(Object.keys(inputs).map((input) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(input)?.[0]).filter(Boolean));
+  const licences = [...folders].map((folder) => {
+    const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
+    if (!file) throw new Error(`${folder} has no licence file`);
+    return `${folder.replace(/^.*node_modules\//, "")}\n\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
+  });
+  if (licences.length > 0) writeFileSync(join(out, `${basename(path, ".js")}.license.txt`), licences.join("\n\n"));
+}
 
 const files = readdirSync(out, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())

@@ -6,10 +6,11 @@ import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
 import { open, report, state, visit } from "./page-site.mjs";
-import { load } from "./page-source.mjs";
+import { load, SourceWorker } from "./page-source.mjs";
 
 const { project } = await load("projection.ts");
 const { umap } = await load("umap.ts");
+globalThis.Worker = SourceWorker;
 const { topics } = await load("topics.ts");
 const { encloses } = await load("map-canvas.ts");
 const { parseCsv } = await load("csv.ts");
@@ -70,6 +71,8 @@ test("UMAP: neighbours stay neighbours where two directions cannot show them; th
   // Three points, two of them in one place.
   const few = await umap(encoder, { data: data.slice(0, 3 * dimensions).copyWithin(0, dimensions, 2 * dimensions), dimensions }, new Float32Array(6), { signal, onProgress() {} });
   assert.ok(few.length === 6 && few.every(Number.isFinite));
+  const alike = await umap(encoder, { data: Float32Array.from({ length: 20 * dimensions }, (_, i) => data[i % dimensions]), dimensions }, new Float32Array(40), { signal, onProgress() {} });
+  assert.ok(alike.every(Number.isFinite));
 });
 
 test("clusters are named by words of their titles that others lack", () => {

@@ -1,5 +1,6 @@
 // The map's picture: points on a canvas, the title of the one under the pointer, and a line drawn around some of them. Knows places
-// and colours, and no texts; the list beside it (`map-room.ts`) has all that this shows, for keyboards and screen readers.
+// and colours, and no texts; the list beside it (`map-room.ts`) has all that this shows, for keyboards and screen readers. It is drawn by hand, and not by
+// regl-scatterplot, because regl compiles its draw commands with `Function(…)`, which the page's policy (`script-src` in `index.html`) refuses.
 
 import { element } from "./dom.js";
 
@@ -26,6 +27,7 @@ export const hue = (group: number): string => String(Math.round(group * 137.5 + 
 export function mapCanvas(actions: { open(point: number): void; select(points: number[]): void }) {
   const canvas = element("canvas", { role: "img" });
   const tip = element("p", { class: "map-tip", "aria-hidden": "true", hidden: true });
+  const dots = document.createElement("canvas"); // all points, as they are without the pointer
   const frame = element("div", { class: "map" }, canvas, tip);
   let picture: Picture | null = null;
   let selected = new Set<number>();
@@ -51,32 +53,46 @@ export function mapCanvas(actions: { open(point: number): void; select(points: n
   }
   let points: Point[] = [];
 
+  const radius = () => (points.length > 2000 ? 2 : points.length > 400 ? 3.5 : 5);
+
+  function dot(pen: CanvasRenderingContext2D, point: number, size: number, shade: string): void {
+    const { x, y } = points[point]!;
+    pen.fillStyle = `hsl(${hue(picture!.groups[point]!)} ${shade})`;
+    pen.beginPath();
+    pen.arc(x, y, size, 0, 2 * Math.PI);
+    pen.fill();
+  }
+
+  /** Draws all anew: the points go to `dots`, for thousands of them take longer than a frame. */
   function draw(): void {
     if (width() === 0) return; // the room is not shown
     const ratio = devicePixelRatio;
-    canvas.width = Math.round(width() * ratio);
-    canvas.height = Math.round(HEIGHT * ratio);
+    dots.width = canvas.width = Math.round(width() * ratio);
+    dots.height = canvas.height = Math.round(HEIGHT * ratio);
     points = placed();
-    const pen = canvas.getContext("2d")!;
+    const pen = dots.getContext("2d")!;
     pen.scale(ratio, ratio);
-    const style = getComputedStyle(canvas);
-    const shade = style.getPropertyValue("--dot");
-    const radius = points.length > 2000 ? 2 : points.length > 400 ? 3.5 : 5;
-    const dot = (point: number, size: number) => {
-      const { x, y } = points[point]!;
-      pen.fillStyle = `hsl(${hue(picture!.groups[point]!)} ${shade})`;
-      pen.beginPath();
-      pen.arc(x, y, size, 0, 2 * Math.PI);
-      pen.fill();
-    };
+    const shade = getComputedStyle(canvas).getPropertyValue("--dot");
     pen.globalAlpha = selected.size === 0 ? 0.85 : 0.25;
-    for (const point of points.keys()) dot(point, radius);
+    for (const point of points.keys()) dot(pen, point, radius(), shade);
     pen.globalAlpha = 1;
-    for (const point of selected) dot(point, radius + 1);
+    for (const point of selected) dot(pen, point, radius() + 1, shade);
+    follow();
+  }
+
+  /** Draws what follows the pointer, on the points as they are. */
+  function follow(): void {
+    const pen = canvas.getContext("2d")!;
+    const style = getComputedStyle(canvas);
+    const ratio = canvas.width / (width() || 1); // that of the points: the screen's may have changed
+    pen.resetTransform();
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(dots, 0, 0);
+    pen.scale(ratio, ratio);
     pen.strokeStyle = style.color;
     pen.lineWidth = 2;
     if (near >= 0 && near < points.length) {
-      dot(near, radius + 3);
+      dot(pen, near, radius() + 3, style.getPropertyValue("--dot"));
       pen.stroke();
     }
     if (line.length < 2) return;
@@ -89,7 +105,7 @@ export function mapCanvas(actions: { open(point: number): void; select(points: n
   function pointTo(point: number): void {
     if (near !== point) {
       near = point;
-      draw();
+      follow();
     }
     tip.hidden = near < 0;
     canvas.style.cursor = near < 0 ? "crosshair" : "pointer";
@@ -121,7 +137,7 @@ export function mapCanvas(actions: { open(point: number): void; select(points: n
     line.push({ x: event.offsetX, y: event.offsetY });
     if (!drawn()) return;
     pointTo(-1);
-    draw();
+    follow();
   });
   canvas.addEventListener("pointerup", (event) => {
     if (line.length === 0) return;
@@ -134,7 +150,7 @@ export function mapCanvas(actions: { open(point: number): void; select(points: n
   });
   canvas.addEventListener("pointercancel", () => {
     line = [];
-    draw();
+    follow();
   });
   canvas.addEventListener("pointerleave", () => pointTo(-1));
   new ResizeObserver(draw).observe(frame);
