@@ -2,7 +2,7 @@
 // model that is none. Environment as in `page.test.mjs`.
 
 import assert from "node:assert/strict";
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
@@ -32,6 +32,12 @@ async function loads(act) {
 }
 
 const modelBytes = () => site.sent.get("model/model.safetensors");
+
+test("the page's model keeps 97 of 100 neighbours, over a thousand texts that its rounding has not seen", () => {
+  const { loss } = JSON.parse(readFileSync(join(model, "embedlet.json"), "utf8"));
+  assert.equal(loss.texts, 1000);
+  assert.ok(loss.top10Agreement >= 0.97, `${loss.top10Agreement}`);
+});
 
 test("an address that has no model says so; what is stored of another stays; the way back is the same card", async () => {
   assert.equal(await name().inputValue(), "./model/");

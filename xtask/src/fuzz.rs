@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: runs the targets of tests/fuzz/ one after another. In: seconds for each. Out: an error where one was broken, with
+//! `cargo xtask miri`: runs the unit tests of the parsers under Miri, which sees what is undefined. `cargo xtask fuzz`: runs the targets of tests/fuzz/ one after another. In: seconds for each. Out: an error where one was broken, with
 //! what broke it under tests/fuzz/artifacts/.
 
 use std::path::{Path, PathBuf};
@@ -13,6 +13,16 @@ use crate::{
 const CRATE: [&str; 4] = ["config", "tokenizer", "weights", "packed"];
 /// Of the package, by Jazzer.js: what a browser has kept.
 const PACKAGE: [&str; 2] = ["manifest", "index"];
+
+/// Unit tests that are about bytes from elsewhere and that end under Miri, which takes a thousand times as long.
+const PARSERS: [&str; 5] = ["config::", "packed::", "folder::", "index::file::", "charsmap::tests::damage"];
+
+pub fn miri() -> Result<()> {
+    let mut miri = command("cargo");
+    miri.args(["+nightly", "miri", "test", "--package", "embedlet", "--no-default-features", "--lib", "--target-dir"]);
+    miri.arg(target().join("miri")).arg("--").args(PARSERS);
+    run(miri.env("MIRIFLAGS", "-Zmiri-disable-isolation"))
+}
 
 pub fn fuzz(seconds: &str, only: Option<&str>) -> Result<()> {
     let mut targets: Vec<&str> = CRATE.into_iter().chain(PACKAGE).collect();

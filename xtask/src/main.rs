@@ -56,6 +56,7 @@ Usage: cargo xtask <verb> [options]
             a browser keeps, by Jazzer.js (needs glibc 2.38 on Linux).
               --seconds N   how long each (1800)
               --only NAME   config, tokenizer, weights, packed, manifest or index
+  miri      Run the unit tests of the parsers under Miri (needs a nightly compiler with miri).
   golden    Rewrite the golden vectors under tests/golden with the pinned Python packages.
   help      Print this.
 
@@ -114,6 +115,10 @@ fn dispatch(args: &mut Args) -> Result<()> {
             let only = args.value("--only")?;
             args.end()?;
             fuzz::fuzz(seconds.as_deref().unwrap_or("1800"), only.as_deref())
+        }
+        "miri" => {
+            args.end()?;
+            fuzz::miri()
         }
         "golden" => {
             args.end()?;
