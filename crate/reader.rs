@@ -76,7 +76,14 @@ impl Reader {
                 unread.push(part.file.clone());
             }
         }
-        Self { weights: weights.to_vec(), prefixes, unread, gathering: HashMap::new(), open: Vec::new(), computed: false }
+        Self {
+            weights: weights.to_vec(),
+            prefixes,
+            unread,
+            gathering: HashMap::new(),
+            open: Vec::new(),
+            computed: false,
+        }
     }
 
     /// The files still to be read, in order.
