@@ -51,7 +51,7 @@ options
     --logits                tag, answer: {\"logits\": …}, the scores of every token
     --top-k N               classify, answer, fill, rerank, sparse: the best N
     --labels A,B            classify: only these labels; zero-shot: the candidates
-    --query, --document     embed, sparse, multi: what the texts are, where the model tells them apart
+    --query, --document     embed, chunk, sparse, multi, explain: what the texts are, where the model tells them apart
     --stride N              tag, answer: tokens that the windows of a long text share
 
 embed
@@ -64,13 +64,13 @@ embed
     --attention-temperature T
                             divide attention scores by T
     --prompt TEXT, --prompt-name NAME
-                            what is put in front of each text; chunks leave room for it
+                            embed, chunk: what is put in front of each text; chunks leave room for it
     --task NAME             the adapter that is used, of those that the model has
     --overflow error|truncate|chunk
                             what becomes of a text that is too long: cut unless said otherwise
     --chunk-pooling NAME    mean or max of the vectors of its chunks; none: {\"chunks\": [{…, \"embedding\"}, …]}
     --size N, --overlap N, --by tokens|sentences
-                            most tokens of a chunk, tokens that neighbours share, and where texts are cut
+                            embed, chunk: most tokens of a chunk, tokens that neighbours share, and where texts are cut
 
 embed, with FILES (.parquet, .jsonl, .ndjson, .arrow) or --ipc
     FILES, DIR              paths, or with the feature object-store URLs: s3://, gs://, az://, abfss://, https:// (to read).

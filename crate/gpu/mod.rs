@@ -1,8 +1,9 @@
 //! Runs a program on the GPU. This folder alone names wgpu.
 //!
 //! Everything is built at load: buffers, pipelines, bind groups. A batch is then one write, one submit of one
-//! pass, and one map. Nothing counts as a result unless the map succeeded and the device is still there:
-//! after a loss most calls appear to succeed.
+//! pass, or several where it is large (`cost.rs`), and one map; only what rows of an activation are read back
+//! through is allocated with the batch. Nothing counts as a result unless the map succeeded and the device is
+//! still there: after a loss most calls appear to succeed.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod bench;

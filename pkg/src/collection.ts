@@ -20,8 +20,8 @@ export interface CollectionOptions {
   similarity?: "cosine" | "dot";
   /**
    * Called with the collection, empty, when the engine was started again (see `ErrorCode`) and there were rows: appends again, to the
-   * collection that it is given, what `append` had resolved for, in the same order, and removes what was removed. Calls wait for it.
-   * Without it they reject with the code `collection-lost`.
+   * collection that it is given, what `append` had resolved for, in the same order, and removes what was removed. Calls wait for it,
+   * so that a call on the outer collection inside `restore` waits for ever. Without it they reject with the code `collection-lost`.
    */
   restore?: (collection: Collection) => Promise<void>;
 }

@@ -1,4 +1,4 @@
-// Where lies what an origin keeps: in its private file system, which a dedicated worker reads ten times as fast as the Cache API; where
+// Where lies what an origin keeps: in its private file system, which a dedicated worker reads more than ten times as fast as the Cache API; where
 // there is none to write to, in the Cache API.
 
 import type { OpenFile } from "./source.js";

@@ -1,7 +1,7 @@
 // Builds the extension, once for Chromium and once for Firefox: bundles `src/`, copies the package's files beside it and makes each
 // browser's manifest of the one that is here. Node's part is only this; the result is static, and loads no code from elsewhere.
 //
-//   node build.mjs [--model DIR | org/name[@revision] | https://…] [--package ../../pkg/dist] [--out ../dist-extension]
+//   node build.mjs [--model DIR | org/name[@revision] | http[s]://…] [--package ../../pkg/dist] [--out ../dist-extension]
 //
 // A folder goes into the extension, which then needs no network at all; anything else is fetched once, when it is first used.
 

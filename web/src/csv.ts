@@ -1,5 +1,5 @@
 // Reads comma-, semicolon- or tab-separated text into rows of cells (RFC 4180): quoted cells, doubled quotes, line breaks
-// inside quotes, CR LF or LF. It guesses the separator and nothing else; what a column means is decided in `passages.ts`.
+// inside quotes, CR LF or LF. It guesses the separator and nothing else; what a column means is decided in `parse.ts`.
 // Writes rows of like records with commas.
 
 /** The separator that occurs most often outside quotes in the first line. */

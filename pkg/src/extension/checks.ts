@@ -23,7 +23,7 @@ export function readAsked(argument: unknown, own: string): Asked {
   const { source, options } = argument as { source: string; options: Record<string, unknown> };
   if (!HUB_ID.test(source)) {
     const url = absolute(source);
-    if (!/^https?:/.test(url) && !url.startsWith(own)) throw invalid(`Models come from the hub, from https, or from the extension's package, not from "${url}".`);
+    if (!/^https?:/.test(url) && !url.startsWith(own)) throw invalid(`Models come from the hub, from http or https, or from the extension's package, not from "${url}".`);
   }
   const other = Object.keys(options).find((name) => !(SENT as readonly string[]).includes(name));
   if (other !== undefined) throw invalid(`\`${other}\` is for serveEncoders to say, or nothing that can be sent.`);

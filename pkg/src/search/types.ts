@@ -158,10 +158,11 @@ export interface SearchOptions {
   filter?: Filter;
   /**
    * Takes the words of the query into account too: by the engine of `lexical` (BM25 in MiniSearch), fused by reciprocal rank, the sum of
-   * 1 / (60 + rank) over both lists (Cormack, Clarke and Büttcher 2009). Default `false`.
+   * 1 / (60 + rank) over both lists (Cormack, Clarke and Büttcher 2009). A static index in cells refuses it (`unsupported-option`).
+   * Default `false`.
    */
   hybrid?: boolean;
-  /** An encoder with a reranking head, which orders the best hundred passages once more. */
+  /** An encoder with a reranking head, which orders the best 100 documents, or `topK` if that is more, by their best passages once more. */
   rerank?: Reranker;
   /**
    * Of a static index in cells: how many cells are looked at, of those that are nearest; `Infinity` finds what comparing with everything
