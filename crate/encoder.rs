@@ -72,6 +72,12 @@ pub trait Steps: Send + Sync {
         &[]
     }
 
+    /// Whether a token that others do not attend to is, in its class, computed like any other. In some its own attention is masked too, or
+    /// what is no attention reaches it.
+    fn computes_unattended(&self) -> bool {
+        true
+    }
+
     /// How its class makes vectors of texts, where it does.
     fn own_vectors(&self) -> Option<OwnVectors> {
         None

@@ -43,6 +43,10 @@ pub struct Sentence {
     pub default_prompt_name: Option<String>,
     /// `cosine`, `dot`, `euclidean` or `manhattan`; `maxsim` where a text has a vector a token.
     pub similarity: String,
+    /// Whether it is a `CrossEncoder` of sentence-transformers, which puts prompts in front of the query.
+    pub cross_encoder: bool,
+    /// Most terms of a sparse vector where the caller does not say.
+    pub max_active_dims: Option<usize>,
     /// Columns that vectors are cut to where the caller does not say.
     pub truncate_dim: Option<usize>,
     /// How token scores become term weights.
@@ -325,6 +329,8 @@ impl Folder {
             prompts: BTreeMap::new(),
             default_prompt_name: None,
             similarity: "cosine".into(),
+            cross_encoder: false,
+            max_active_dims: None,
             truncate_dim: None,
             lexical: Lexical { sum: false, logs: 1 },
             multi: None,
@@ -334,7 +340,10 @@ impl Folder {
             Kind::SentenceTransformer => {}
             Kind::CrossEncoder => match modules.get(1) {
                 Some(module) => return Err(Error::option("modules.json module", &module.kind)),
-                None => return self.finish_sentence(&modules, sentence),
+                None => {
+                    sentence.cross_encoder = true;
+                    return self.finish_sentence(&modules, sentence);
+                }
             },
             Kind::SparseEncoder => {
                 sentence.lexical = self.lexical(&modules)?;
@@ -469,6 +478,9 @@ impl Sentence {
     fn read_prompts(&mut self, config: &Config) -> Result<()> {
         if config.get("truncate_dim").is_some() {
             self.truncate_dim = Some(config.size("truncate_dim", limit::INNER)?);
+        }
+        if config.get("max_active_dims").is_some() {
+            self.max_active_dims = Some(config.size("max_active_dims", limit::VOCAB)?);
         }
         if let Some(prompts) = config.get("prompts") {
             let prompts = prompts.as_object().ok_or_else(|| config.unsupported("prompts"))?;

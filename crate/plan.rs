@@ -69,6 +69,10 @@ impl Plan {
         if uni_encoder {
             spec.layers.iter_mut().for_each(|layer| layer.sees = Sees::Both);
         }
+        let expansion = sentence.multi.as_ref().and_then(|multi| multi.expansion.as_ref());
+        if expansion.is_some_and(|expansion| !expansion.attend) && !spec.steps.computes_unattended() {
+            return Err(Error::option("query_expansion attend", format!("false for {architecture}")));
+        }
         if sentence.multi.is_some() {
             tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
         }

@@ -16,7 +16,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use crate::support::{On, fixtures, json, load_for, max_abs};
+use crate::support::{On, Scratch, fixtures, json, load_for, max_abs};
 
 /// Of the largest magnitude: the bar of the states, doubled for the head on top.
 const LOGITS_MAX: f32 = 4e-5;
@@ -357,6 +357,85 @@ fn ranks_documents_as_a_cross_encoder() {
             }
             assert_eq!(found.len(), documents.len());
         }
+    }
+}
+
+/// A fixture with other files in it.
+fn edited(name: &str, files: &[(&str, Value)]) -> Scratch {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let to = to.join(entry.file_name());
+            if entry.path().is_dir() {
+                copy(&entry.path(), &to)
+            } else {
+                std::fs::copy(entry.path(), to).map(drop).unwrap()
+            }
+        }
+    }
+    let folder = Scratch::new(&format!("edited-{name}"));
+    copy(&fixtures().join("tasks").join(name), &folder.0);
+    for (path, value) in files {
+        std::fs::write(folder.0.join(path), value.to_string()).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn puts_the_default_prompt_of_a_cross_encoder_in_front_of_the_query() {
+    let module = json!([{ "idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer" }]);
+    let about = |kind: &str, name: Value| json!({ "model_type": kind, "prompts": { "query": "quiet " }, "default_prompt_name": name });
+    let (plain, golden) = task_model("bert-cross", On::Cpu);
+    let documents: Vec<String> = parsed(&golden["documents"]);
+    let query = golden["query"].as_str().unwrap();
+    for (kind, name, prompt) in [("CrossEncoder", json!("query"), "quiet "), ("CrossEncoder", Value::Null, "")] {
+        let folder = edited(
+            "bert-cross",
+            &[("modules.json", module.clone()), ("config_sentence_transformers.json", about(kind, name))],
+        );
+        let model = load_for(&folder.0, On::Cpu, None, Some(Task::Classify));
+        let rank = |model: &Model, query: &str| run(model, model.rerank(query, &documents, &RerankOptions::default()));
+        assert_eq!(rank(&model, query), rank(&plain, &format!("{prompt}{query}")));
+        assert!(prompt.is_empty() || rank(&model, query) != rank(&plain, query));
+        let classify = |model: &Model, query: &str| {
+            let inputs = [Input::pair(query, &documents[0]), Input { text: query.into(), pair: None }];
+            run(model, model.classify(&inputs, &ClassifyOptions::default()))
+        };
+        assert_eq!(classify(&model, query), classify(&plain, &format!("{prompt}{query}")));
+    }
+}
+
+#[test]
+fn keeps_as_many_terms_as_a_sparse_encoder_says() {
+    let texts = ["the boats sail".to_owned()];
+    let about = json!({ "model_type": "SparseEncoder", "max_active_dims": 5 });
+    let folder = edited("splade-max", &[("config_sentence_transformers.json", about)]);
+    let model = load_for(&folder.0, On::Cpu, None, Some(Task::Sparse));
+    let (plain, _) = task_model("splade-max", On::Cpu);
+    for (top_k, kept) in [(None, 5), (Some(3), 3), (Some(8), 8)] {
+        let found = run(&model, model.embed_sparse(&texts, &SparseOptions { top_k, kind: None }));
+        assert_eq!(found, run(&plain, plain.embed_sparse(&texts, &SparseOptions { top_k: Some(kept), kind: None })));
+        assert_eq!(found[0].indices.len(), kept);
+    }
+    let wrong = edited(
+        "splade-sum",
+        &[("config_sentence_transformers.json", json!({ "model_type": "SparseEncoder", "max_active_dims": 0 }))],
+    );
+    assert_eq!(
+        native::load(&wrong.0, On::Cpu.device(), None, None, &mut |_, _| {}).err().unwrap().code(),
+        "invalid-file"
+    );
+}
+
+#[test]
+fn refuses_queries_filled_with_what_is_not_attended_to_where_that_is_another_matter() {
+    for (architecture, is_refused) in [("deberta-1", true), ("bert-1", false)] {
+        let config = fixtures().join("architectures").join(architecture).join("config.json");
+        let config = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
+        let folder = edited("colbert", &[("config.json", config)]);
+        let error = native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {}).err();
+        let refused = error.filter(|error| error.code() == "unsupported-option").map(|error| error.to_string());
+        assert_eq!(refused.is_some_and(|what| what.contains("query_expansion attend")), is_refused, "{architecture}");
     }
 }
 

@@ -72,6 +72,10 @@ struct Questions {
 }
 
 impl Steps for Questions {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn question_end(&self, task: Task) -> Option<u32> {
         (task == Task::Answer).then_some(self.separator)
     }

@@ -57,6 +57,10 @@ struct Mixed {
 }
 
 impl Steps for Mixed {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn layer(&self, spec: &Spec, declare: &mut Declare, index: usize, x: Buf) -> Buf {
         let layer = &spec.layers[index];
         let heads = spec.attention_heads(declare, layer);

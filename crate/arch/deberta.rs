@@ -221,6 +221,10 @@ pub struct Conv {
 }
 
 impl Steps for Disentangled {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         let x = spec.embed(declare);
         if spec.embedding == spec.hidden {

@@ -97,6 +97,10 @@ pub fn spec(config: &Config) -> Result<Spec> {
 struct Masking(Option<Dropout>);
 
 impl Steps for Masking {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         let tables = EmbedTables { dropout: self.0, ..spec.embed_tables(declare) };
         spec.embedded(declare, tables)

@@ -57,6 +57,10 @@ pub fn spec(config: &Config) -> Result<Spec> {
 struct Fourier;
 
 impl Steps for Fourier {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn layer(&self, spec: &Spec, declare: &mut Declare, index: usize, x: Buf) -> Buf {
         let layer = &spec.layers[index];
         let mixed = declare.program.fourier(x, spec.tables.positions);

@@ -101,6 +101,10 @@ enum Input {
 }
 
 impl Steps for Narrow {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn embed(&self, spec: &Spec, declare: &mut Declare) -> Buf {
         let tokens = declare.table(spec.names.tokens, spec.tables.vocab, spec.embedding);
         let mut own = declare.program.embed(EmbedTables::of(tokens), spec.embedding, None);

@@ -143,7 +143,7 @@ impl Model {
     pub fn classify(&self, inputs: &[Input], options: &ClassifyOptions) -> Result<Call<Vec<Classification>>> {
         let head = self.head(Task::Classify)?;
         let scorer = Scorer::new(&head.labels, head.function, options)?;
-        let sequences = inputs.iter().map(|input| self.sequence(input, Truncation::LongestFirst));
+        let sequences = inputs.iter().map(|input| self.scored(input));
         let job = self.head_job(Task::Classify, sequences.collect::<Result<_>>()?)?;
         Ok(Call::new(job, move |_, rows| {
             let of_input = |(row, truncated): (&[f32], &bool)| scorer.classification(row, *truncated);
@@ -195,6 +195,13 @@ impl Model {
             let texts = rows.data.chunks_exact(rows.width * labels.len());
             Ok(texts.zip(rows.truncated.chunks_exact(labels.len())).map(of_text).collect())
         }))
+    }
+
+    /// What a cross-encoder reads for an input: with the default prompt in front of the query.
+    pub(crate) fn scored(&self, input: &Input) -> Result<Sequence> {
+        let prompt = if self.parts.sentence.cross_encoder { self.prompt(None, None, None)? } else { "" };
+        let input = Input { text: format!("{prompt}{}", input.text), pair: input.pair.clone() };
+        self.sequence(&input, Truncation::LongestFirst)
     }
 
     /// What the model reads for an input, cut to the limit.

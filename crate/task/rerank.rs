@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::job::Call;
 use crate::model::{Kind, Model};
 use crate::sort::best_first;
-use crate::tokens::Truncation;
 
 /// Options of one reranking.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
@@ -61,7 +60,7 @@ impl Model {
             }
             _ => {
                 for document in documents {
-                    let pair = self.sequence(&Input::pair(query, document), Truncation::LongestFirst)?;
+                    let pair = self.scored(&Input::pair(query, document))?;
                     truncated.push(pair.truncated);
                     prepared.sequences.push(pair);
                 }

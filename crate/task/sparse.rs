@@ -15,7 +15,7 @@ use crate::sort::best_first;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct SparseOptions {
-    /// Keep the heaviest so many terms. Default: all above zero.
+    /// Keep the heaviest so many terms. Default: `max_active_dims` of the model, else all above zero.
     pub top_k: Option<usize>,
     /// Whether the texts are queries or documents, where a model has prompts for them.
     pub kind: Option<Kind>,
@@ -55,7 +55,7 @@ impl Model {
         let sequences: Vec<Sequence> = texts.iter().map(sequence).collect::<Result<_>>()?;
         let truncated: Vec<bool> = sequences.iter().map(|sequence| sequence.truncated).collect();
         let job = self.head_job(Task::Sparse, sequences)?;
-        let top_k = options.top_k.unwrap_or(usize::MAX);
+        let top_k = options.top_k.or(self.parts.sentence.max_active_dims).unwrap_or(usize::MAX);
         Ok(Call::each(job, move |model, index, weights| {
             let mut terms: Vec<(u32, f32)> =
                 (0..).zip(weights.iter().copied()).filter(|(_, weight)| *weight > 0.0).collect();

@@ -221,6 +221,12 @@ impl Tokens {
         if let Some(prefix_space) = self.post.trim {
             process_offsets(&mut encoding, prefix_space);
         }
+        // Of bytes that are tokens, and of ends of words that are not in the text, some lie behind its end.
+        let length = text.chars().count();
+        for (start, end) in encoding.get_offsets_mut() {
+            *start = (*start).min(length);
+            *end = (*end).clamp(*start, length);
+        }
         Ok(encoding)
     }
 

@@ -189,13 +189,58 @@ impl<'de> Deserialize<'de> for Vocab {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vocab, A::Error> {
                 let mut scores = Vec::new();
-                while let Some(entry) = seq.next_element()? {
-                    scores.push(entry);
+                while let Some((token, score)) = seq.next_element::<(String, Score)>()? {
+                    scores.push((token, score.0));
                 }
                 Ok(Vocab::Scores(scores))
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+/// The score of a token, rounded as `tokenizers` rounds it, which is not always to the nearest: of several ways to cut a text that would
+/// have one score, the rounding of the scores alone decides.
+struct Score(f64);
+
+#[cfg(target_arch = "wasm32")]
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Compiled as it is there.
+        f64::deserialize(deserializer).map(Self)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<'de> Deserialize<'de> for Score {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
+        let exact: f64 = serde_json::from_str(text).map_err(serde::de::Error::custom)?;
+        Ok(Self(roughly(text).unwrap_or(exact)))
+    }
+}
+
+/// A number of JSON as serde_json reads it without its feature `float_roundtrip`: as many digits as fit 64 bits, times or over a power
+/// of ten. None where that power is larger than the largest number.
+#[cfg(not(target_arch = "wasm32"))]
+fn roughly(text: &str) -> Option<f64> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |digits| (-1.0, digits));
+    let (digits, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
+    let (mut significand, mut exponent, mut fits) = (0_u64, exponent.parse::<i32>().ok()?, true);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    for (digits, dropped, kept) in [(whole, 1, 0), (fraction, 0, -1)] {
+        for digit in digits.bytes() {
+            let next = significand.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(digit - b'0')));
+            fits &= next.is_some();
+            significand = next.filter(|_| fits).unwrap_or(significand);
+            exponent = exponent.checked_add(if fits { kept } else { dropped })?;
+        }
+    }
+    let power = |exponent: i32| format!("1e{exponent}").parse::<f64>().ok();
+    match exponent {
+        0..=308 => Some(sign * (significand as f64 * power(exponent)?)).filter(|value| value.is_finite()),
+        -308..0 => Some(sign * (significand as f64 / power(-exponent)?)),
+        _ => None,
     }
 }
 
@@ -231,5 +276,32 @@ impl<'de> Deserialize<'de> for Merge {
             }
         }
         deserializer.deserialize_any(Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_are_rounded_as_tokenizers_rounds_them() {
+        // What serde_json gives without the feature.
+        for (text, expected) in [
+            ("0", 0.0),
+            ("-7", -7.0),
+            ("-1.5", -1.5),
+            ("1e3", 1000.0),
+            ("25E-2", 0.25),
+            ("18446744073709551615", 18_446_744_073_709_551_615.0),
+            ("184467440737095516159", 184_467_440_737_095_500_000.0),
+            ("-0.00000000000000000001", -1e-20),
+        ] {
+            assert_eq!(roughly(text), Some(expected), "{text}");
+        }
+        let off = |text: &str| roughly(text).unwrap().to_bits().abs_diff(text.parse::<f64>().unwrap().to_bits());
+        let texts: Vec<String> = (1..2000).map(|n| format!("-{}", f64::from(n).sqrt() * 0.317)).collect();
+        let most = texts.iter().map(|text| off(text)).max().unwrap();
+        assert!(most == 1, "some are off by one bit, and none by more");
+        assert_eq!(roughly("1e400"), None);
     }
 }

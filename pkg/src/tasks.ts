@@ -162,7 +162,7 @@ export interface Mask {
 
 /** Options of `embedSparse`. */
 export interface SparseOptions extends CallOptions {
-  /** Keeps the heaviest so many terms. Default: all above zero. */
+  /** Keeps the heaviest so many terms. Default: as many as the model says (`max_active_dims`), else all above zero. */
   topK?: number;
   /** What the texts are, where the model has prompts for them. */
   kind?: "query" | "document";
