@@ -27,7 +27,7 @@ WebAssembly.instantiate = async (...given) => {
     throw new Error("of another script");
   };
   const never = (later) => (setTimeout(later), new Promise(() => {}));
-  const faults = { trap, task: () => never(trap), foreign: () => never(foreign) };
+  const faults = { trap, task: () => never(trap), foreign: () => never(foreign), beside: () => void setTimeout(foreign) };
   const job_step = (job) => meet("step", faults) ?? exports.job_step(job);
   const collection_search = (...given) => meet("search", faults) ?? exports.collection_search(...given);
   return Object.create(real, { exports: { value: { ...exports, job_step, collection_search } } });
