@@ -195,6 +195,7 @@ test("what goes wrong with a model that is whole is no reason to lose it", async
         throw crateError(code);
       };
       await assert.rejects(load(store, { crate, device: "webgpu" }), { code }, `${code} ${at}`);
+      assert.equal(crate.created.length, 1, `${code} ${at}: it is not tried twice`);
       assert.deepEqual(asked, [], `${code} ${at}`);
     }
   }

@@ -6,7 +6,7 @@ import { mock, test } from "node:test";
 import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { EmbedletError, Engine, Instance, Remote, serve } = sources;
+const { EmbedletError, Engine, Instance, readSource, Remote, serve } = sources;
 
 /** Runs a test over both ways to reach the engine. */
 function both(name, run) {
@@ -246,6 +246,22 @@ both("with auto, a GPU that fails its check is given up for the CPU, and only th
   failOnce("missing-tensor");
   await rejects(Encoder.load(files()), "missing-tensor");
   assert.equal(crate.live.size, 1);
+});
+
+test("an instance that crashed is neither asked nor freed", async () => {
+  const crate = fakeCrate();
+  const engine = new Engine(crate.createGlue);
+  const source = readSource(files(), {});
+  const { model } = await engine.load({ wasm: WASM, source, device: "wasm", precision: "auto", integrity: new Map(), cache: false, allowRemote: true }, {});
+  crate.onStep = () => {
+    throw new WebAssembly.RuntimeError("unreachable");
+  };
+  await rejects(engine.embed({ model, texts: ["a"], options: "{}" }, {}), "runtime-crashed");
+  const live = new Set(crate.live);
+  const shape = { dimensions: 2, precision: "float32", similarity: "cosine" };
+  await rejects(engine.collect({ kind: "open", name: model, argument: shape }, {}), "runtime-crashed");
+  await engine.dispose(model);
+  assert.deepEqual(crate.live, live, "nothing was made of it, and nothing freed");
 });
 
 both("checks integrity", async (Encoder, crate) => {

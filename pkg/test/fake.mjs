@@ -32,6 +32,8 @@ export function fakeCrate() {
     wants: () => true,
     /** The texts of the last call of `embed`. */
     given: [],
+    /** Calls of loaders that were there no more. */
+    misused: 0,
     /** Models made. */
     finished: 0,
     /** The options of every load. */
@@ -83,16 +85,24 @@ function glueOf(crate) {
       return Object.keys(this.config.weights).filter(crate.wants);
     }
     begin(path, sha256) {
+      this.#alive();
       this.read[path] = { bytes: 0, sha256 };
       this.hashes.set(path, createHash("sha256"));
     }
     push(path, chunk) {
-      if (!crate.live.has(this)) throw new Error("null pointer passed to rust");
+      this.#alive();
       crate.onPush(path);
       this.hashes.get(path).update(chunk);
       this.read[path].bytes += chunk.length;
     }
+    /** What is asked of a loader that was freed or ended is a defect. */
+    #alive() {
+      if (crate.live.has(this)) return;
+      crate.misused++;
+      throw new Error("null pointer passed to rust");
+    }
     end(path) {
+      this.#alive();
       const { bytes, sha256 } = this.read[path];
       if (bytes !== this.config.weights[path]) throw crateError("truncated-file");
       const found = this.hashes.get(path).digest("hex");

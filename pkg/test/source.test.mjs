@@ -230,9 +230,12 @@ test("where one of several files fails, the others are given up before anything 
     crate.onPush = (path) => {
       if (path === `model-${at}.safetensors`) throw crateError("wrong-shape");
     };
-    await assert.rejects(load(host("one-fails", content), { crate }), { code: "wrong-shape" }, `${at}`);
-    assert.equal(crate.live.size, 0);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    for (const source of [content, host("one-fails", content)]) {
+      await assert.rejects(load(source, { crate }), { code: "wrong-shape" }, `${at}`);
+      assert.equal(crate.live.size, 0);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.equal(crate.misused, 0);
+    }
     const closed = Object.fromEntries([`model-${at}.safetensors`].map((path) => [path, (_, response) => response.writeHead(404).end()]));
     await assert.rejects(load(host("one-lacks", content, closed), { crate: fakeCrate() }), { code: "missing-file" });
   }

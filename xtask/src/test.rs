@@ -86,6 +86,7 @@ pub fn test(all: bool) -> Result<()> {
     // Each file has a browser and a server of its own, and waits for them half of the time.
     step("browser", || node_tests("tests/browser", "--test-concurrency=2"))?;
     if all {
+        step("mutants", || run(command("node").arg("test/mutants.mjs").current_dir(root().join("pkg"))))?;
         step("install", || {
             setup::npm_ci("tests/install")?;
             node_tests("tests/install", ONE)
