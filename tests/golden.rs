@@ -215,13 +215,14 @@ fn a_batch_in_many_submits_has_the_same_bits() {
     let texts = strings(&json("architectures/texts.json"));
     let vectors = |submit_flops| {
         let gpu = pollster::block_on(Gpu::open_within(Limits { submit_flops, ..Limits::default() })).unwrap();
-        let model = native::load(&folder, Device::Gpu(gpu), None, Some(Task::Embed), &mut |_, _| {}).unwrap();
-        embed(&model, &texts, &EmbedOptions::default())
+        let model = native::load(&folder, Device::Gpu(gpu.clone()), None, Some(Task::Embed), &mut |_, _| {}).unwrap();
+        let before = gpu.submits();
+        (embed(&model, &texts, &EmbedOptions::default()), gpu.submits() - before)
     };
-    let whole = vectors(f64::INFINITY);
-    for most in [0.0, 1e5] {
-        assert!(vectors(most) == whole, "{most}");
-    }
+    let (whole, batches) = vectors(f64::INFINITY);
+    let (few, many) = (vectors(1e6), vectors(0.0));
+    assert!(few.0 == whole && many.0 == whole);
+    assert!(batches < few.1 && few.1 < many.1, "{batches}, {}, {}", few.1, many.1);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod web;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
@@ -67,6 +68,7 @@ pub struct Gpu {
     checked: Mutex<HashSet<String>>,
     /// The device's own, and the caller's.
     limits: Limits,
+    submits: AtomicU64,
 }
 
 /// What is asked of a device at most, and which kernels it takes.
@@ -150,7 +152,8 @@ impl Gpu {
         let own = device.limits();
         let binding = own.max_storage_buffer_binding_size.min(own.max_buffer_size).min(limits.binding);
         let limits = Limits { binding, ..limits };
-        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked, limits }))
+        let submits = AtomicU64::new(0);
+        Ok(Arc::new(Self { device, queue, adapter, lost, refused, pipelines, checked, limits, submits }))
     }
 
     /// The adapter behind the device.
@@ -169,6 +172,11 @@ impl Gpu {
             return op.forms();
         }
         vec![Form { kernel: op.kernel(), most_rows: usize::MAX }]
+    }
+
+    /// How many submits batches have had so far.
+    pub fn submits(&self) -> u64 {
+        self.submits.load(Ordering::Relaxed)
     }
 
     /// Whatever went wrong since the last call: the loss of the device, or a refused call.

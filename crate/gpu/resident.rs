@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::check::SelfCheck;
 use super::holding::{Parameter, Variant, Variants};
@@ -247,6 +248,7 @@ impl Resident {
                 encoder.copy_buffer_to_buffer(from, 0, &staging, 0, bytes);
             }
             submit = Some(self.gpu.queue.submit([encoder.finish()]));
+            self.gpu.submits.fetch_add(1, Ordering::Relaxed);
         }
         let mapped = map(&staging, bytes);
         Ok(Running { staging, kept: false, bytes, mapped, submit, rows })
