@@ -212,7 +212,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it can show when weights are on their way to a GPU and need not be a fault of the model's.
+    /// Whether it can show when weights are on their way to a GPU and need not be a fault of the model's. `pkg/src/load.ts` has the same
+    /// codes, `GPU_FAULTS`: an error may come from either side there.
     pub fn is_of_gpu(&self) -> bool {
         ["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"].contains(&self.code())
     }

@@ -105,6 +105,10 @@ struct Pair {
 }
 
 impl Steps for Mixer {
+    fn computes_unattended(&self) -> bool {
+        false
+    }
+
     fn layer(&self, spec: &Spec, declare: &mut Declare, index: usize, x: Buf) -> Buf {
         let layer = &spec.layers[index];
         let normed = declare.norm(x, &layer.at(spec.names.attention_norm));

@@ -135,16 +135,14 @@ export class Engine implements Host {
     const instance = await this.#start(request.wasm);
     signal?.throwIfAborted();
     const { device, precision, task } = request;
-    let { integrity } = request;
     const { made: model, cache } = await loadKept(request, this.#store, signal, async (source) => {
-      const load = () => loadModel({ instance, source, integrity, onEvent, signal }, device, precision, task);
+      const load = (integrity: LoadRequest["integrity"]) => loadModel({ instance, source, integrity, onEvent, signal }, device, precision, task);
       try {
-        return await load();
+        return await load(request.integrity);
       } catch (error) {
         if (!request.isLenient || !(error instanceof EmbedletError) || error.code !== "wrong-hash") throw error;
         console.warn(`embedlet: ${error.message}`);
-        integrity = new Map();
-        return load();
+        return load(new Map());
       }
     });
     try {

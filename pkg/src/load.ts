@@ -19,7 +19,7 @@ const PAUSE_EVERY = 4 << 20;
 /** Weight files that are read at once; of some servers each comes no faster than what it is given. */
 const AT_ONCE = 4;
 
-/** What can show only when the weights are on their way to the GPU, and need not be a fault of the model's. */
+/** What can show only when the weights are on their way to the GPU, and need not be a fault of the model's; as `Error::is_of_gpu`. */
 const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"]);
 
 /** What a load needs besides the choice of device. */

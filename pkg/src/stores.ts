@@ -1,5 +1,5 @@
-// Where lies what an origin keeps: in its private file system, which a dedicated worker reads more than ten times as fast as the Cache API; where
-// there is none to write to, in the Cache API.
+// Where lies what an origin keeps: in its private file system, which a dedicated worker reads more than ten times as fast as the
+// Cache API; where there is none to write to, in the Cache API.
 
 import type { OpenFile } from "./source.js";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { createServer } from "node:http";
-import { after, before, test } from "node:test";
+import { after, before, mock, test } from "node:test";
 import { sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
@@ -165,6 +165,17 @@ test("what is damaged is found, deleted and fetched again", async () => {
     await assert.rejects(load(store, { allowRemote: false }), what);
     assert.equal((await load(store)).used, "written", `${what}: it is mended as soon as the network may be used`);
   }
+});
+
+test("what is fetched in the place of damage is held against the hashes that the caller gave", async () => {
+  const store = memory();
+  await load(store);
+  store.held.get(nameOf("config.json")).fill(32, 0, 1);
+  const told = mock.method(console, "warn", () => {});
+  const found = await load(store, { integrity: new Map([["1_Pooling/config.json", "0".repeat(64)]]), isLenient: true });
+  told.mock.restore();
+  assert.equal(found.used, "written");
+  assert.match(told.mock.calls.at(-1).arguments[0], /1_Pooling\/config\.json has SHA-256 /);
 });
 
 test("two that find the same damage mend it one after the other, and it is fetched once", async (t) => {

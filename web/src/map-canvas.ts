@@ -1,6 +1,7 @@
 // The map's picture: points on a canvas, the title of the one under the pointer, and a line drawn around some of them. Knows places
-// and colours, and no texts; the list beside it (`map-room.ts`) has all that this shows, for keyboards and screen readers. It is drawn by hand, and not by
-// regl-scatterplot, because regl compiles its draw commands with `Function(…)`, which the page's policy (`script-src` in `index.html`) refuses.
+// and colours, and no texts; the list beside it (`map-room.ts`) has all that this shows, for keyboards and screen readers. It is
+// drawn by hand, and not by regl-scatterplot, because regl compiles its draw commands with `Function(…)`, which the page's policy
+// (`script-src` in `index.html`) refuses.
 
 import { element } from "./dom.js";
 

@@ -1,5 +1,6 @@
-//! `cargo xtask miri`: runs the unit tests of the parsers under Miri, which sees what is undefined. `cargo xtask fuzz`: runs the targets of tests/fuzz/ one after another. In: seconds for each. Out: an error where one was broken, with
-//! what broke it under tests/fuzz/artifacts/.
+//! `cargo xtask fuzz`: runs the targets of tests/fuzz/ one after another. In: seconds for each. Out: an error where one was broken,
+//! with what broke it under tests/fuzz/artifacts/. `cargo xtask miri`: runs the unit tests of the parsers under Miri, which sees
+//! what is undefined.
 
 use std::path::{Path, PathBuf};
 
