@@ -5,13 +5,13 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { open, report, state, visit } from "./page-site.mjs";
+import { drop, open, report, state, visit } from "./page-site.mjs";
 import { load, SourceWorker } from "./page-source.mjs";
 
 const { project } = await load("projection.ts");
 const { umap } = await load("umap.ts");
 globalThis.Worker = SourceWorker;
-const { topics } = await load("topics.ts");
+const { grouped, topics } = await load("topics.ts");
 const { encloses } = await load("map-canvas.ts");
 const { parseCsv } = await load("csv.ts");
 
@@ -87,6 +87,19 @@ test("clusters are named by words of their titles that others lack", () => {
   assert.ok(!/\bthe\b/.test(names.join()), `${names}`);
   assert.equal(names[2], "Cluster 3");
   assert.deepEqual(topics([named("One two", "one two"), named("One", "one")], [0, 0], 1), ["one, two"]);
+});
+
+test("groups of sources and labels: the largest first, the empty and the rare in the last", () => {
+  const { labels, names } = grouped(["b", "a", "", "a"], "others");
+  assert.deepEqual([names, [...labels]], [["a", "b", "others"], [1, 0, 2, 0]]);
+  assert.deepEqual(grouped(["a", "others"], "others").names, ["a", "others"]);
+  assert.deepEqual(grouped(["__proto__", ""], "rest").names, ["__proto__", "rest"]);
+  const fifty = Array.from({ length: 50 }, (_, i) => `${i}`);
+  assert.deepEqual(grouped(fifty, "others").names, fifty);
+  const many = grouped([...fifty, "50", "50"], "others");
+  assert.deepEqual([many.names.length, many.names[0], many.names[1], many.names[49]], [50, "50", "0", "others"]);
+  assert.deepEqual([...many.labels.slice(46)], [47, 48, 49, 49, 0, 0]);
+  assert.deepEqual(grouped([], "others").names, []);
 });
 
 test("what a line encloses", () => {
@@ -248,6 +261,34 @@ describe("the room", () => {
     await page.locator(".map-groups .titles").waitFor();
     assert.ok((await page.locator(".map-groups .titles").allTextContents()).join().includes('<b onclick="x">'));
     assert.equal(await page.locator("#room-map b").count(), 0);
+  });
+
+  test("colours by label where a text has one; hits and texts say theirs", async () => {
+    const byLabel = page.getByRole("combobox", { name: /^Colour by/ }).locator("option", { hasText: "label" });
+    assert.ok(await byLabel.evaluate(({ disabled, hidden }) => disabled && hidden));
+    await page.getByRole("tab", { name: "Your texts" }).click();
+    await drop(page, [{ name: "boats.json", text: JSON.stringify([
+      { title: "Yawl", text: "A boat with two masts.", label: "boat" }, { title: "Ketch", text: "A boat with two masts too.", label: "boat" },
+      { title: "Caisson", text: "A box that is sunk to build below water.", label: "<i>box</i>" }]) }]);
+    await page.getByRole("tab", { name: "Map" }).click();
+    const count = (await report(page)).documents;
+    await says(`${count} texts in 3 sources`);
+    await page.getByRole("combobox", { name: /^Colour by/ }).selectOption("label");
+    await says(`${count} texts in 3 groups`);
+    assert.deepEqual(await page.locator(".map-groups summary").allTextContents(), ["boat 2", "<i>box</i> 1", `others ${count - 3}`]);
+    const rows = JSON.parse(await saved("JSON"));
+    assert.deepEqual(rows.filter(({ label }) => label !== "").map(({ title, label }) => [title, label]),
+      [["Yawl", "boat"], ["Ketch", "boat"], ["Caisson", "<i>box</i>"]]);
+    await page.locator(".map-groups summary", { hasText: "box" }).click();
+    await page.getByRole("button", { name: "Caisson" }).click();
+    assert.equal(await page.getByRole("dialog", { name: "Caisson" }).locator(".source").textContent(), "boats.json · <i>box</i>");
+    await page.keyboard.press("Escape");
+
+    await page.getByRole("tab", { name: "Your texts" }).click();
+    await page.getByRole("button", { name: "Remove boats.json" }).click();
+    await page.getByRole("tab", { name: "Map" }).click();
+    await says(`${count - 3} texts in 6 clusters`);
+    assert.ok(await byLabel.evaluate(({ disabled, hidden }) => disabled && hidden));
   });
 
   for (const [colorScheme, width] of [["light", 1280], ["dark", 360]]) {

@@ -49,6 +49,22 @@ test("what each kind of file holds", () => {
   for (const [name, text, documents] of cases) assert.deepEqual(found(text, name), documents, text);
 });
 
+test("what texts are labelled with", () => {
+  const labels = (text, name) => parse(text, name).map(({ title, label }) => [title, label]);
+  const cases = [
+    ["x.json", '[{"text": "a", "title": "A", "kind": " animal "}, {"text": "b", "label": 1}, {"text": "c", "Category": "x", "label": false}, {"text": "d"}]',
+      [["A", "animal"], ["", "1"], ["", "false"], ["", ""]]],
+    ["x.json", `[{"text": "a", "label": {"x": "y"}}, {"text": "b", "label": "${"long ".repeat(13)}"}]`, [["", ""], ["", ""]]],
+    ["x.csv", "kind,text,name\nanimal,It barks.,dog\n,It is a stone.,stone", [["dog", "animal"], ["stone", ""]]],
+    ["x.csv", "label;text\n3;good", [["", "3"]]],
+    ["x.csv", "label,sum\nthe only words,1", [["", ""]]], // its column is the text
+    ["x.txt", "label", [["", ""]]],
+  ];
+  for (const [name, text, found] of cases) assert.deepEqual(labels(text, name), found, text);
+  const parts = parse(JSON.stringify([{ text: "word ".repeat(25_000), label: "L" }]), "x.json");
+  assert.deepEqual(parts.map(({ label }) => label), ["L", "L", "L"]);
+});
+
 test("a file that holds nothing says why", () => {
   assert.throws(() => parse("{", "x.json"), /x\.json is not valid JSON/);
   assert.throws(() => parse('[{"price": 3}]', "x.json"), /x\.json holds no text/);

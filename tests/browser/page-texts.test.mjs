@@ -162,6 +162,7 @@ test("the words come when they are asked for, say whose they are, and are search
   const { violations } = await new AxeBuilder({ page }).include("#room-texts").analyze();
   assert.deepEqual(violations.map(({ id, nodes }) => `${id} ${nodes[0].html}`), []);
   assert.equal((await best("an African animal that eats termites")).title, "aardvark");
+  assert.equal(await page.locator(".hit .source").first().textContent(), "Words and what they mean · animal");
   await tab("Your texts");
   await page.getByRole("button", { name: "Remove Words and what they mean" }).click();
   await documents(6);

@@ -3,8 +3,10 @@
 
 import type { Encoder } from "embedlet";
 import type { Document as Stored, LexicalEngine, SearchIndex } from "embedlet/search";
-import type { Document } from "./parse.js";
+import { type Document, LONGEST_LABEL } from "./document.js";
 
+/** A text that comes to a source. */
+export type Added = Pick<Document, "title" | "text"> & Partial<Pick<Document, "label">>;
 export interface Hit { document: Document; passage: { start: number; end: number }; score: number }
 export interface Progress { done: number; total: number; textsPerSecond: number | null }
 
@@ -117,10 +119,11 @@ export class Library {
   }
 
   /** Takes documents in the place of those that the source has had, as far as there is room, and returns how many it took. */
-  async replace(source: string, documents: readonly Document[], added = Date.now()): Promise<number> {
+  async replace(source: string, documents: readonly Added[], added = Date.now()): Promise<number> {
     const old = this.#idsOf((one) => one === source);
-    const taken = documents.slice(0, MOST_DOCUMENTS - (this.size - old.length)).map(({ title, text }, at): Stored => ({
-      id: `${source} ${at}`, text: title === "" ? text : `${title}\n${text}`, metadata: { source, title: title.length, added, at },
+    const taken = documents.slice(0, MOST_DOCUMENTS - (this.size - old.length)).map(({ title, text, label = "" }, at): Stored => ({
+      id: `${source} ${at}`, text: title === "" ? text : `${title}\n${text}`,
+      metadata: { source, title: title.length, ...(label === "" ? {} : { label }), added, at },
     }));
     const ids = new Set(taken.map(({ id }) => id));
     this.#pending = [...this.#pending.filter(({ id }) => !ids.has(id)), ...taken];
@@ -241,10 +244,14 @@ const inOrder = (a: Place, b: Place): number => a.added - b.added || (a.source <
 
 /** A stored document as it was added: its title is its first line. Storage may hold what this page never wrote. */
 function read(id: string, text: string, metadata: unknown): { document: Document; place: Place; from: number } {
-  const { source, title, added, at } = (metadata ?? {}) as Record<string, unknown>;
+  const { source, title, label, added, at } = (metadata ?? {}) as Record<string, unknown>;
   const whole = (value: unknown, most: number) => (Number.isSafeInteger(value) && (value as number) > 0 ? Math.min(value as number, most) : 0);
   const place = { source: typeof source === "string" ? source : id, added: whole(added, Infinity), at: whole(at, Infinity) };
   const length = whole(title, text.length);
   const from = length === 0 ? 0 : length + 1;
-  return { document: { title: text.slice(0, length), text: text.slice(from), source: place.source }, place, from };
+  const document = {
+    title: text.slice(0, length), text: text.slice(from), source: place.source,
+    label: typeof label === "string" ? label.slice(0, LONGEST_LABEL) : "",
+  };
+  return { document, place, from };
 }

@@ -11,11 +11,10 @@ import { byId, row } from "./dom.js";
 import { acceptDrops } from "./drops.js";
 import { isAbort, type Problem, problemOf } from "./errors.js";
 import { count, duration } from "./format.js";
-import { Library, type Progress, SAMPLE } from "./library.js";
+import { type Added, Library, type Progress, SAMPLE } from "./library.js";
 import { loadPanel } from "./load-panel.js";
 import { type Choice, isPrecision, modelCard, type Precision } from "./model-card.js";
 import * as offline from "./offline.js";
-import type { Document } from "./parse.js";
 import { allowOwnScripts } from "./policy.js";
 import { searchRoom } from "./search-room.js";
 import type { storageCard } from "./storage-card.js";
@@ -85,7 +84,7 @@ void load();
 async function sample(): Promise<void> {
   if (library.passages > 0 && !library.sources().has(SAMPLE)) return;
   try {
-    await library.replace(SAMPLE, (await (await fetch("sample.json")).json()) as Document[], 0);
+    await library.replace(SAMPLE, (await (await fetch("sample.json")).json()) as Added[], 0);
   } catch (error) {
     console.warn("embedlet: the sample collection did not load", error);
   }

@@ -1,23 +1,25 @@
-// The map room, loaded when it is first shown: every text as a point, near those of like meaning, coloured by cluster or by source;
-// beside it the same as a list. A line drawn around points selects them, a click opens one. It embeds nothing: vectors are the library's.
+// The map room, loaded when it is first shown: every text as a point, near those of like meaning, coloured by cluster, by source or by
+// label; beside it the same as a list. A line drawn around points selects them, a click opens one. It embeds nothing: vectors are the library's.
 
 import type { Encoder } from "embedlet";
 import { kMeans } from "embedlet/cluster";
 import { toCsv } from "./csv.js";
+import { type Document, originOf, titleOf } from "./document.js";
 import { announce, element, latest } from "./dom.js";
 import { count, plural } from "./format.js";
 import type { Library } from "./library.js";
 import { hue, mapCanvas } from "./map-canvas.js";
-import type { Document } from "./parse.js";
 import { project, type Rows } from "./projection.js";
-import { titleOf, topics } from "./topics.js";
+import { grouped, type Grouping, topics } from "./topics.js";
 
 /** The collection as it is drawn. */
-interface Drawn { documents: Document[]; places: Float32Array; clusters: { labels: Uint32Array; names: string[] }; sources: Grouping }
-/** The group of each document, and the names of the groups. */
-interface Grouping { labels: Uint32Array; names: string[] }
+interface Drawn { documents: Document[]; places: Float32Array; groupings: Record<By, Grouping> }
 /** A text as it is saved. */
-type Row = Record<"title" | "text" | "source" | "x" | "y" | "cluster" | "topic", string | number>;
+type Row = Record<"title" | "text" | "source" | "label" | "x" | "y" | "cluster" | "topic", string | number>;
+
+/** What texts are coloured by, and what the groups are then. */
+const GROUPS = { cluster: "cluster", source: "source", label: "group" };
+type By = keyof typeof GROUPS;
 
 const COMPONENTS = "components";
 const CHOICES = [2, 3, 4, 5, 6, 8, 10, 12, 16, 24];
@@ -29,7 +31,7 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
   let drawn: Drawn | null = null;
   let selection: number[] = [];
 
-  const by = choice("Colour by", ["cluster", "source"], () => show());
+  const by = choice("Colour by", Object.keys(GROUPS), () => show());
   const clusters = choice("Clusters", ["automatic", ...CHOICES.map(String)], () => void draw());
   const projection = choice("Projection", [COMPONENTS, "UMAP"], () => void draw());
   const status = element("p", { class: "muted status", role: "status" });
@@ -68,9 +70,14 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     const places = await placed(vectors, signal);
     const { labels } = await kMeans(encoder, vectors, { clusters: number, signal });
     signal.throwIfAborted();
-    const names = [...new Set(documents.map(({ source }) => source))];
-    const sources = { names, labels: Uint32Array.from(documents, ({ source }) => names.indexOf(source)) };
-    drawn = { documents, places, clusters: { labels, names: topics(documents, labels, number) }, sources };
+    drawn = { documents, places, groupings: {
+      cluster: { labels, names: topics(documents, labels, number) },
+      source: grouped(documents.map(({ source }) => source), "other sources"),
+      label: grouped(documents.map(({ label }) => label), "others"),
+    } };
+    const byLabel = by.select.options[Object.keys(GROUPS).indexOf("label")]!;
+    byLabel.hidden = byLabel.disabled = documents.every(({ label }) => label === "");
+    if (byLabel.disabled && byLabel.selected) by.select.value = "cluster";
     shown.hidden = false;
     show();
   }, failed);
@@ -92,13 +99,12 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     return umap(encoder!, vectors, places, { signal, onProgress });
   }
 
-  const grouping = ({ clusters, sources }: Drawn): Grouping => (by.select.value === "source" ? sources : clusters);
-
   function show(): void {
     if (!drawn) return;
-    const { documents, places } = drawn;
-    const { labels, names } = grouping(drawn);
-    status.textContent = `${plural(documents.length, "text")} in ${plural(names.length, by.select.value)}`;
+    const { documents, places, groupings } = drawn;
+    const chosen = by.select.value as By;
+    const { labels, names } = groupings[chosen];
+    status.textContent = `${plural(documents.length, "text")} in ${plural(names.length, GROUPS[chosen])}`;
     canvas.show({ places, groups: labels, title: (point) => titleOf(documents[point]!) },
       `Map: ${status.textContent}. The list below has the same texts.`);
     groups.replaceChildren(...names.map((name, group) => {
@@ -139,9 +145,10 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
 
   function open(point: number): void {
     const document = drawn!.documents[point]!;
+    const origin = originOf(document);
     reader.replaceChildren(
       element("h2", { id: "reader-title" }, document.title || document.source),
-      ...(document.title ? [element("p", { class: "muted source" }, document.source)] : []),
+      ...(origin ? [element("p", { class: "muted source" }, origin)] : []),
       element("p", { class: "hit-text", tabindex: 0 }, document.text),
       element("button", { type: "button", onclick: () => reader.close() }, "Close"));
     reader.showModal();
@@ -149,12 +156,12 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
 
   /** The selected texts, or all where none is selected. */
   function exported(): Row[] {
-    const { documents, places, clusters: { labels, names } } = drawn!;
+    const { documents, places, groupings: { cluster: { labels, names } } } = drawn!;
     const points = selection.length > 0 ? selection : [...documents.keys()];
     return points.map((point) => {
-      const { title, text, source } = documents[point]!;
+      const { title, text, source, label } = documents[point]!;
       const cluster = labels[point]!;
-      return { title, text, source, x: places[2 * point]!, y: places[2 * point + 1]!, cluster, topic: names[cluster]! };
+      return { title, text, source, label, x: places[2 * point]!, y: places[2 * point + 1]!, cluster, topic: names[cluster]! };
     });
   }
 

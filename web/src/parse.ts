@@ -1,11 +1,10 @@
 // Turns a dropped file or pasted text into documents. Pure functions; nothing here touches the page, and nothing is embedded.
 
 import { parseCsv } from "./csv.js";
-
-export interface Document { title: string; text: string; source: string }
+import { type Document, LONGEST_LABEL } from "./document.js";
 
 /** What a parser finds. */
-interface Found { title?: string; text: string }
+interface Found { title?: string; text: string; label?: string }
 
 /** Longer texts become several, so that each is embedded, and kept, in one go. */
 const LONGEST = 50_000;
@@ -14,8 +13,9 @@ const HEADING_LENGTH = 70;
 
 const TEXT_FIELDS = ["text", "content", "body", "message", "passage", "sentence", "description", "abstract", "summary",
   "comment", "review", "question", "note", "answer", "quote"];
-const TITLE_FIELDS = ["title", "name", "headline", "heading", "subject", "label", "id"];
-const OTHER_FIELDS = ["date", "url", "category", "tags", "author", "lang", "language", "source"];
+const TITLE_FIELDS = ["title", "name", "headline", "heading", "subject", "id"];
+const LABEL_FIELDS = ["label", "category", "class", "kind", "genre", "topic", "section"];
+const OTHER_FIELDS = ["date", "url", "tags", "author", "lang", "language", "source"];
 
 export const FILE_TYPES = [".txt", ".md", ".csv", ".json"];
 
@@ -27,9 +27,10 @@ export function parse(text: string, name: string): Document[] {
     : type === ".json" ? fromJson(clean, name)
     : type === ".md" ? fromMarkdown(clean)
     : fromPlain(clean);
-  return found.flatMap(({ title, text }) => {
-    const heading = title?.trim() ?? "";
-    return parts(text).map((text) => ({ title: heading, text, source: name }));
+  return found.flatMap(({ title, text, label }) => {
+    const own = { title: title?.trim() ?? "", label: label?.trim() ?? "", source: name };
+    if (own.label.length > LONGEST_LABEL) own.label = "";
+    return parts(text).map((text) => ({ ...own, text }));
   });
 }
 
@@ -102,7 +103,7 @@ function fromMarkdown(text: string): Found[] {
 function fromCsv(text: string): Found[] {
   const rows = parseCsv(text);
   const first = (rows[0] ?? []).map((cell) => cell.trim().toLowerCase());
-  const known = [...TEXT_FIELDS, ...TITLE_FIELDS, ...OTHER_FIELDS];
+  const known = [...TEXT_FIELDS, ...TITLE_FIELDS, ...LABEL_FIELDS, ...OTHER_FIELDS];
   const header = first.some((name) => known.includes(name)) ? first : [];
   const body = header.length > 0 ? rows.slice(1) : rows;
 
@@ -110,11 +111,9 @@ function fromCsv(text: string): Found[] {
   for (const row of body) row.forEach((cell, column) => (lengths[column] = (lengths[column] ?? 0) + cell.length));
   const named = TEXT_FIELDS.map((name) => header.indexOf(name)).find((column) => column >= 0);
   const textColumn = named ?? lengths.indexOf(Math.max(...lengths));
-  const titleColumn = TITLE_FIELDS.map((name) => header.indexOf(name)).find((column) => column >= 0 && column !== textColumn);
-  return body.map((row) => ({
-    title: titleColumn === undefined ? undefined : row[titleColumn],
-    text: row[textColumn] ?? "",
-  }));
+  const other = (names: string[]) => names.map((name) => header.indexOf(name)).find((column) => column >= 0 && column !== textColumn) ?? -1;
+  const [titleColumn, labelColumn] = [other(TITLE_FIELDS), other(LABEL_FIELDS)];
+  return body.map((row) => ({ title: row[titleColumn], text: row[textColumn] ?? "", label: row[labelColumn] }));
 }
 
 function fromJson(text: string, name: string): Found[] {
@@ -138,10 +137,10 @@ function fromValue(value: unknown, key?: string): Found[] {
   if (typeof value !== "object" || value === null) return [];
   // Entries, not property reads: a file may well hold keys such as "__proto__" or "constructor".
   const entries = Object.entries(value);
-  const field = (names: string[]) => names.flatMap((name) =>
-    entries.filter(([key, item]) => key.toLowerCase() === name && typeof item === "string").map(([, item]) => item as string))[0];
+  const field = (names: string[], types = ["string"]) => names.flatMap((name) =>
+    entries.filter(([key, item]) => key.toLowerCase() === name && types.includes(typeof item)).map(([, item]) => String(item)))[0];
   const text = field(TEXT_FIELDS);
-  if (text !== undefined) return [{ title: field(TITLE_FIELDS) ?? key, text }];
+  if (text !== undefined) return [{ title: field(TITLE_FIELDS) ?? key, text, label: field(LABEL_FIELDS, ["string", "number", "boolean"]) }];
   const inner = entries.filter(([, item]) => typeof item === "object" && item !== null);
   return inner.length > 0
     ? inner.flatMap(([key, item]) => fromValue(item, Array.isArray(item) ? undefined : key))

@@ -1,6 +1,7 @@
 // The search room: asks the library as the query is typed, and shows each hit with its score and its best passage marked. A newer
 // query aborts the one before; texts that are still being embedded join the ranking as they come.
 
+import { originOf } from "./document.js";
 import { announce, byId, debounce, element, meter } from "./dom.js";
 import { isAbort } from "./errors.js";
 import { duration, plural } from "./format.js";
@@ -120,9 +121,10 @@ export function searchRoom(library: Library, actions: { failed(error: unknown): 
 }
 
 function item(hit: Hit, { hits, words }: Answer): HTMLElement {
-  const { document: { title, source }, score } = hit;
+  const { document, score } = hit;
   const { before, marked, after } = excerpt(hit);
-  const name = title || source;
+  const name = document.title || document.source;
+  const origin = originOf(document);
   return element("li", { class: "hit" },
     element("div", { class: "score" },
       element("span", { class: "figures" }, score.toFixed(words ? 3 : 2)),
@@ -130,7 +132,7 @@ function item(hit: Hit, { hits, words }: Answer): HTMLElement {
     element("div", { class: "hit-body" },
       element("h3", {}, name),
       element("p", { class: "hit-text" }, before, ...(marked === "" ? [] : [element("mark", {}, marked)]), after),
-      ...(title ? [element("p", { class: "muted source" }, source)] : [])));
+      ...(origin ? [element("p", { class: "muted source" }, origin)] : [])));
 }
 
 /** Cosines fill the bar as they are; scores of models that compare otherwise are set between the worst and the best hit. */

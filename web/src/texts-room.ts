@@ -1,11 +1,12 @@
 // The texts room, loaded when it is first shown or something is dropped: paste, choose or drop texts, and see and remove what is in the
 // collection. Files are read here and handed to `parse.ts`; the library embeds and keeps them.
 
+import type { Document } from "./document.js";
 import { element } from "./dom.js";
 import type { Dropped } from "./drops.js";
 import { count, megabytes, plural } from "./format.js";
 import { GLOSSES, isOurs, type Library, type Progress, SAMPLE } from "./library.js";
-import { type Document, FILE_TYPES, parse } from "./parse.js";
+import { FILE_TYPES, parse } from "./parse.js";
 
 const MAX_FILE_BYTES = 20e6;
 
@@ -102,7 +103,7 @@ export function textsRoom(room: HTMLElement, library: Library, actions: { failed
       try {
         const response = await fetch(file);
         if (!response.ok) throw new Error(`The server answered ${response.status}.`);
-        documents = await response.json();
+        documents = parse(await response.text(), file);
       } catch (error) {
         console.info("embedlet: a collection did not load.", error);
         return `${source}: did not load. Is there a network?`;

@@ -1,16 +1,26 @@
-// What a cluster is about, in words: those that stand in its titles, and in its texts more often than in others. Pure functions.
+// The groups of the map's texts, and their names. What a cluster is about is said in words: those that stand in its titles, and in its
+// texts more often than in others. Pure functions.
 
-import type { Document } from "./parse.js";
+import { type Document, titleOf } from "./document.js";
 
+/** The group of each text, and the names of the groups. */
+export interface Grouping { labels: Uint32Array; names: string[] }
+
+/** Groups of a grouping; colours of more are not told apart, and nobody reads a list of more. */
+const GROUPS = 50;
 /** Words of a name. */
 const WORDS = 3;
 /** A word in more than this share of all texts says little about any. */
 const COMMON = 0.1;
-/** What stands for the title of a text that has none. */
-const BEGINNING = 80;
-
-export const titleOf = ({ title, text }: Pick<Document, "title" | "text">): string =>
-  title || (text.length <= BEGINNING ? text : `${text.slice(0, text.lastIndexOf(" ", BEGINNING) + 1 || BEGINNING).trimEnd()} …`);
+/** A group for each value, largest first; `rest` is the last, of texts whose value is empty or rare. */
+export function grouped(values: readonly string[], rest: string): Grouping {
+  const counts = new Map<string, number>();
+  for (const value of values) if (value !== "") counts.set(value, (counts.get(value) ?? 0) + 1);
+  const kept = [...counts].sort(([, a], [, b]) => b - a).slice(0, counts.size > GROUPS ? GROUPS - 1 : GROUPS).map(([value]) => value);
+  const numbers = new Map(kept.map((value, group) => [value, group]));
+  const labels = Uint32Array.from(values, (value) => numbers.get(value) ?? kept.length);
+  return { labels, names: labels.includes(kept.length) ? [...kept, rest] : kept };
+}
 
 /** A name for each cluster, by the cluster of each document. */
 export function topics(documents: readonly Document[], labels: ArrayLike<number>, clusters: number): string[] {
