@@ -3,6 +3,8 @@
 import { fakeCollection } from "./collection.mjs";
 import { sources } from "./bundle.mjs";
 
+sources.numbering.first = () => 1;
+
 /** Texts with common words are close. `chunk` cuts behind so many words. */
 export function fakeEncoder({ dimensions = 16, words = 6, seed = 0, similarity = "cosine", prompts = {} } = {}) {
   const encoder = {

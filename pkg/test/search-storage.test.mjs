@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { sources } from "./bundle.mjs";
 import { fakeEncoder, faultyStorage, random } from "./search-fakes.mjs";
 
-const { EmbedletError, SearchIndex, commits } = sources;
+const { EmbedletError, SearchIndex, commits, numbering } = sources;
 const open = (storage, options = {}) => SearchIndex.open({ name: "notes", encoder: fakeEncoder(), storage, ...options });
 const ids = (hits) => hits.map(({ id }) => id).sort();
 const refused = (code) => (error) => error instanceof EmbedletError && error.code === code;
@@ -153,6 +153,74 @@ test("two tabs: one writes at a time, and each sees what the other committed", a
   assert.deepEqual(await contents(one), await contents(two));
   await one.compact();
   assert.deepEqual(await contents(two), await contents(one));
+});
+
+test("an index that is deleted and made again while another tab has it open", async (t) => {
+  let time = 1_000_000;
+  t.mock.method(numbering, "first", () => (time += 1000));
+  for (const looks of [true, false]) {
+    const storage = faultyStorage();
+    const old = await open(storage.tab());
+    await old.add(documentsOf("abx"));
+    await old.remove("x");
+    storage.files.clear();
+    const made = await open(storage.tab());
+    await made.add(documentsOf("abx"));
+    await made.remove("a");
+    if (looks) assert.deepEqual(Object.keys(await contents(old)), ["b", "x"]);
+    await old.add(documentsOf("z", "bread"));
+    for (const index of [old, made, await open(storage.tab())]) {
+      assert.deepEqual(await contents(index), { b: "boat", x: "boat", z: "bread" });
+      assert.deepEqual([index.stats().lost, index.stats().problem], [0, null]);
+    }
+  }
+  const storage = faultyStorage();
+  const old = await open(storage.tab());
+  await old.add(documentsOf("a"));
+  storage.files.clear();
+  await (await open(storage.tab(), { encoder: fakeEncoder({ seed: 7 }) })).add(documentsOf("bc"));
+  await assert.rejects(old.search("boat"), refused("index-mismatch"));
+  await assert.rejects(old.add(documentsOf("z")), refused("index-mismatch"));
+  assert.deepEqual(Object.keys(await contents(await open(storage.tab(), { encoder: fakeEncoder({ seed: 7 }) }))), ["b", "c"]);
+});
+
+test("updates that overlap each keep what they leave out of what is there when they commit", async () => {
+  const storage = faultyStorage();
+  const encoder = fakeEncoder();
+  const here = await open(storage.tab(), { encoder });
+  for (const other of [here, await open(storage.tab())]) {
+    /** What comes of an update to a document of which `meanwhile` is done while it is embedded. */
+    const after = async (change, meanwhile) => {
+      await here.add({ id: "a", text: "a boat", metadata: { v: 1 } });
+      let calls = 0;
+      encoder.onEmbed = () => (calls++ === 0 ? meanwhile() : undefined);
+      await here.update({ id: "a", ...change });
+      const [{ text, metadata }] = await here.get("a");
+      return [text, metadata];
+    };
+    assert.deepEqual(await after({ text: "bread" }, () => other.update({ id: "a", metadata: { v: 2 } })), ["bread", { v: 2 }]);
+    assert.deepEqual(await after({ text: "bread" }, () => other.update({ id: "a", text: "sugar" })), ["bread", { v: 1 }]);
+    assert.deepEqual(await after({ text: "bread" }, () => other.add({ id: "a", text: "sugar" })), ["bread", null]);
+    assert.deepEqual(await after({ text: "bread" }, () => other.compact()), ["bread", { v: 1 }]);
+    await assert.rejects(after({ text: "bread" }, () => other.remove("a")), refused("invalid-argument"));
+    assert.deepEqual(await here.get("a"), [undefined]);
+  }
+});
+
+test("an update that keeps a text is given it wherever another tab has put it", async () => {
+  const storage = faultyStorage();
+  const encoder = fakeEncoder();
+  const [one, two] = [await open(storage.tab(), { encoder }), await open(storage.tab())];
+  await one.add(documentsOf("abc"));
+  const { chunk } = encoder;
+  encoder.chunk = async (...args) => {
+    encoder.chunk = chunk;
+    await two.compact();
+    return chunk(...args);
+  };
+  await one.update([{ id: "a", text: "bread" }, { id: "b", vector: new Float32Array(16).fill(1) }]);
+  assert.deepEqual((await two.get(["a", "b"])).map(({ text }) => text), ["bread", "boat b"]);
+  assert.deepEqual([one.stats().lost, one.stats().problem], [0, null]);
 });
 
 test("an index that is compacted by another tab while it is opened, or searched", async () => {

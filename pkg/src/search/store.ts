@@ -25,6 +25,9 @@ export interface Change {
   whole?: boolean;
 }
 
+/** The number of a first commit. Tests count from 1. */
+export const numbering = { first: () => Date.now() };
+
 export class Store {
   constructor(readonly storage: IndexStorage) {}
 
@@ -32,6 +35,15 @@ export class Store {
   async newest(): Promise<number> {
     const [newest = 0] = await this.#generations();
     return newest;
+  }
+
+  /**
+   * The number of the next commit. The first is a time: an index may have been deleted and made again while another tab has the old one
+   * open, which must find no number, and so no name of a file, that it knows.
+   */
+  async next(): Promise<number> {
+    const newest = await this.newest();
+    return newest === 0 ? numbering.first() : newest + 1;
   }
 
   /**

@@ -234,7 +234,7 @@ export interface IndexStats {
   segments: number;
   /** Passages in them that have been removed or replaced, until they are compacted. */
   dead: number;
-  /** Commits since it was made. */
+  /** The number of its last commit: greater by one with each, and never that of an index of this name that was deleted; 0 before the first. */
   generation: number;
   /** The name of the model, where `open` was given one. */
   model: string | null;

@@ -8,11 +8,12 @@ import type { ChunkOptions } from "../types.js";
 import { pack } from "./archive.js";
 import type { Core } from "./core.js";
 import { embedded, hashOf, passagesOf, type Given, type Wanted } from "./documents.js";
+import { isDamage } from "./file.js";
 import type { Hash, Kept } from "./segment.js";
 import { guarded, memoryStorage } from "./storage.js";
 import { Store } from "./store.js";
 import type { Metadata, WorkOptions } from "./types.js";
-import { isSame, type View } from "./view.js";
+import { isSame, Unreadable, type Entry, type View } from "./view.js";
 
 /** Passages that are embedded and committed at once. Tests take fewer. */
 export const commits = { passages: 256 };
@@ -24,6 +25,13 @@ interface Renamed {
   hash: Hash;
 }
 
+/** A document as it was when its update was planned, of which that keeps something. */
+interface Before {
+  entry: Entry;
+  metadata: Metadata | null;
+  hash: Hash;
+}
+
 /** Puts documents into the index. An update keeps what it leaves out. */
 export async function put(core: Core, documents: readonly Given[], isUpdate: boolean, chunk: ChunkOptions, options: WorkOptions): Promise<void> {
   const { signal, onProgress } = options;
@@ -31,17 +39,30 @@ export async function put(core: Core, documents: readonly Given[], isUpdate: boo
   const waiting = [...documents].reverse();
   while (waiting.length > 0) {
     const view = await core.current();
+    const { state } = view;
     const taken: Given[] = [];
     const wanted: Wanted[] = [];
     const renamed: Renamed[] = [];
+    const updated: Before[] = [];
     for (let passages = 0; waiting.length > 0 && passages < commits.passages; ) {
       // Documents that are there already are many, and gone through fast.
       if (waiting.length % 256 === 0) await pause();
       signal?.throwIfAborted();
       const given = waiting.pop()!;
-      const plan = await planOf(view, given, isUpdate, chunk, signal);
+      const before = isUpdate ? beforeOf(view, given) : undefined;
+      let plan: Wanted | Renamed | undefined;
+      try {
+        plan = await planOf(view, given, before, chunk, signal);
+      } catch (error) {
+        if (!before || !isDamage(error)) throw error;
+        // Its text lies elsewhere by now, or is lost.
+        await core.recover(view, state, new Unreadable([before.entry]));
+        waiting.push(given);
+        break;
+      }
       if (!plan) continue;
       taken.push(given);
+      if (before) updated.push(before);
       if ("text" in plan) wanted.push(plan);
       else renamed.push(plan);
       passages += "text" in plan ? plan.passages.length : 1;
@@ -50,8 +71,8 @@ export async function put(core: Core, documents: readonly Given[], isUpdate: boo
     if (taken.length > 0) {
       await core.commit(signal, async (now, generation) => {
         const kept = renamed.map(({ id, metadata, hash }) => ({ id, metadata, hash, entry: now.documents.get(id) }));
-        // Another tab was here, or the index was read anew: what was made is of the past.
-        if (now !== view || kept.some(({ entry, hash }) => !entry || !isSame(entry, hash))) {
+        // Another call or tab was here, or the index was read anew: what was made is of the past.
+        if (now !== view || !updated.every((before) => isThere(now, before)) || kept.some(({ entry, hash }) => !entry || !isSame(entry, hash))) {
           waiting.push(...taken);
           return undefined;
         }
@@ -64,18 +85,29 @@ export async function put(core: Core, documents: readonly Given[], isUpdate: boo
   }
 }
 
-/** What is to be done for a document; undefined where it is there as it is. */
+function beforeOf(view: View, { id }: Given): Before {
+  const entry = view.documents.get(id);
+  if (!entry) throw invalid(`There is no document "${id}" to be updated.`);
+  return { entry, metadata: entry.metadata, hash: entry.segment.hash(entry.index) };
+}
+
+/** Whether a document is as it was. */
+function isThere({ documents }: View, { entry: { id }, metadata, hash }: Before): boolean {
+  const now = documents.get(id);
+  return now !== undefined && isSame(now, hash) && JSON.stringify(now.metadata) === JSON.stringify(metadata);
+}
+
+/** What is to be done for a document; undefined where it is there as it is. An update knows what was there before. */
 async function planOf(
   view: View,
   given: Given,
-  isUpdate: boolean,
+  before: Before | undefined,
   chunk: ChunkOptions,
   signal: AbortSignal | undefined,
 ): Promise<Wanted | Renamed | undefined> {
   const { id, vector } = given;
   const entry = view.documents.get(id);
-  if (isUpdate && !entry) throw invalid(`There is no document "${id}" to be updated.`);
-  const old = isUpdate ? entry : undefined;
+  const old = before?.entry;
   const metadata = given.metadata === undefined ? (old?.metadata ?? null) : given.metadata;
   const isNew = given.text !== undefined || vector !== undefined;
   const text = given.text ?? (old && isNew ? await old.segment.text(old.index) : "");
