@@ -94,6 +94,12 @@ fn documents(made: &BTreeMap<String, Vec<u8>>) -> BTreeSet<String> {
 }
 
 #[test]
+fn a_file_may_begin_with_a_byte_order_mark() {
+    let mut batches = lines("\u{feff}{\"id\": \"a\", \"text\": \"b\"}\n", None);
+    assert_eq!(batches.next().unwrap().unwrap()[0].text, "b");
+}
+
+#[test]
 fn files_of_rows_and_vectors_have_the_index_of_their_texts() {
     let (scratch, model) = (Scratch::new("index-rows"), model());
     let input = fixtures().join("index/documents.jsonl");
@@ -423,6 +429,7 @@ fn documents_that_cannot_be_meant_are_named() {
     let cases = [
         ("no JSON", "{", "invalid-argument"),
         ("no object", "[1]", "invalid-argument"),
+        ("a byte order mark", "\u{feff}{\"id\": \"b\", \"text\": \"b\"}", "invalid-argument"),
         ("no id", r#"{"text": "a"}"#, "invalid-argument"),
         ("an id of another kind", r#"{"id": 1.5, "text": "a"}"#, "invalid-argument"),
         ("no text", r#"{"id": "b"}"#, "invalid-argument"),

@@ -135,8 +135,9 @@ impl<R: BufRead> Lines<R> {
                 });
             }
             bytes += read;
-            if !line.trim_ascii().is_empty() {
-                documents.push(self.document(&line, place)?);
+            let bare = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.line == 1).unwrap_or(&line);
+            if !bare.trim_ascii().is_empty() {
+                documents.push(self.document(bare, place)?);
             }
         }
         Ok(documents)

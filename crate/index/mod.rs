@@ -66,6 +66,8 @@ use crate::search::Precision;
 
 /// Segments that are made side by side.
 const PART: usize = 8;
+/// Most bytes of a manifest that the package reads (`pkg/src/search/folder.ts`).
+const MOST_MANIFEST: u64 = 1 << 24;
 /// Most documents: their numbers have 32 bits.
 const MOST_DOCUMENTS: u64 = 1 << 31;
 
@@ -245,6 +247,10 @@ fn write(
         manifest.insert("cells".into(), json!(cells));
     }
     let (manifest, _) = frame(&manifest)?;
+    if manifest.len() as u64 > MOST_MANIFEST {
+        let what = "the manifest of so many segments, which `segment_bytes` makes larger and fewer".into();
+        return Err(Error::LimitExceeded { what, found: manifest.len() as u64, limit: MOST_MANIFEST });
+    }
     save(&folder.join("manifest-1"), &manifest)?;
     let mut bytes = named.iter().map(|named| named.bytes).sum::<u64>() + manifest.len() as u64;
     bytes += cells.as_ref().map_or(0, |cells| cells.bytes);

@@ -105,6 +105,9 @@ async function makeBookmarks(panel) {
     const there = new Set((await chrome.bookmarks.search({})).map(({ url }) => url));
     for (const mark of marks) if (!there.has(mark.url)) await chrome.bookmarks.create(mark);
     await chrome.bookmarks.create({ title: "no page", url: "javascript:alert(1)" });
+    await chrome.bookmarks.create({ title: "a long way", url: `https://long.example/${"x".repeat(1200)}` });
+    const folder = await chrome.bookmarks.create({ title: "once more" });
+    await chrome.bookmarks.create({ ...marks[3], parentId: folder.id });
   }, marks);
 }
 
@@ -244,6 +247,10 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
     await said(panel, "1 page added.");
     await keeps(panel, before + 1);
     assert.equal((await search(panel, "When does it open?"))[0], `${served.url}/page`);
+    await panel.getByRole("button", { name: "Forget all pages" }).click(); // it was answered with yes before
+    await panel.keyboard.press("Escape");
+    assert.equal((await search(panel, "When does it open?"))[0], `${served.url}/page`);
+    assert.equal(await kept(panel), before + 1);
     const passage = await panel.locator("#found li p").first().textContent();
     assert.ok(passage.length > 5 && "Hours\nThe museum opens at nine.".includes(passage), passage);
     await panel.getByRole("button", { name: "Remove A museum" }).click();
@@ -252,6 +259,13 @@ test("500 bookmarks, deaths in the middle of a write, no network", SLOW, async (
     await panel.bringToFront();
     await panel.getByRole("button", { name: "This page" }).click();
     await said(panel, /^This page was not added: /);
+    await site.goto(`${served.url}/page?${"x".repeat(1200)}`);
+    const long = await background.evaluate(async () => {
+      const [tab] = await chrome.tabs.query({ url: "*://*/page?*" });
+      await heard.menu({ menuItemId: "add this page" }, tab);
+      return chrome.action.getBadgeText({ tabId: tab.id });
+    });
+    assert.notEqual(long, "✓");
   });
 
   assert.ok(watched.log.length > 0, "requests are seen");

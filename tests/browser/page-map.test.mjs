@@ -75,18 +75,22 @@ test("UMAP: neighbours stay neighbours where two directions cannot show them; th
   assert.ok(alike.every(Number.isFinite));
 });
 
-test("clusters are named by words of their titles that others lack", () => {
+test("clusters are named by words of their titles that others lack", async () => {
   const named = (title, text) => ({ title, text, source: "", passages: [] });
   const documents = [
     named("The bread oven", "Bread rises in the oven."), named("Rye bread", "The bread is dark."), named("", "The bread of yesterday"),
     named("The moon", "The moon pulls at the sea."), named("A full moon", "At night the moon is full."), named("Constructor", "The moon again."),
   ];
-  const names = topics(documents, [0, 0, 0, 1, 1, 1], 3);
+  const names = await topics(documents, [0, 0, 0, 1, 1, 1], 3, signal);
   assert.match(names[0], /^bread, /);
   assert.match(names[1], /^moon, /);
   assert.ok(!/\bthe\b/.test(names.join()), `${names}`);
   assert.equal(names[2], "Cluster 3");
-  assert.deepEqual(topics([named("One two", "one two"), named("One", "one")], [0, 0], 1), ["one, two"]);
+  assert.deepEqual(await topics([named("One two", "one two"), named("One", "one")], [0, 0], 1, signal), ["one, two"]);
+  const long = Array.from({ length: 60 }, (_, i) => named(i < 30 ? "Rye" : "Sea", `word${i} `.repeat(6000)));
+  const labels = long.map(({ title }) => Number(title === "Sea"));
+  assert.deepEqual(await topics(long, labels, 2, signal), ["Cluster 1", "Cluster 2"]); // half of all texts: too common
+  await assert.rejects(topics(long, labels, 2, AbortSignal.abort()), { name: "AbortError" });
 });
 
 test("groups of sources and labels: the largest first, the empty and the rare in the last", () => {
@@ -324,5 +328,19 @@ describe("the room", () => {
       return content;
     };
     assert.equal(await draw(), await draw());
+  });
+
+  test("where another tab has removed the texts there is no map, and nothing is lost", async () => {
+    const other = await page.context().newPage();
+    await other.goto(`${site.url}?device=wasm`);
+    await state(other, "ready", "error");
+    await other.getByRole("tab", { name: "Your texts" }).click();
+    await other.getByRole("button", { name: "Remove Sample collection" }).click();
+    await other.getByRole("button", { name: "Forget my texts" }).click();
+    await other.waitForFunction(() => JSON.parse(document.getElementById("report").textContent).documents < 3);
+    await page.getByRole("combobox", { name: /^Clusters/ }).selectOption("4");
+    await page.getByText("A map needs three texts or more").waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.state), "ready");
+    await other.close();
   });
 });

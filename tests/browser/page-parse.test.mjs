@@ -39,6 +39,8 @@ test("what each kind of file holds", () => {
       ["The first line of a paragraph that was broken at a fixed column goes on here and then once more goes on until it ends."]],
     ["x.txt", "\uFEFF  \n ", []],
     ["x.md", "before\n\n# One #\ntext\nmore\n\n- a\n- b\n\n## Two\n```\n# no heading\n```", ["before", ["One", "text more\n\n- a\n- b"], ["Two", "``` # no heading ```"]]],
+    ["x.md", "#no heading\n\n####### nor this\n\n## a # b ## \nbelow", ["#no heading\n\n####### nor this", ["a # b", "below"]]],
+    ["x.md", "# One\nfirst  \n  second\n  - an item\n    goes on\n 2) two", [["One", "first second\n  - an item goes on\n 2) two"]]],
     ["x.csv", "id,Title,Text\n1,Bread,It rises.\n2,,Soup", [["Bread", "It rises."], "Soup"]],
     ["x.csv", "7,The longest column is the text,x\n8,So this too,y", ["The longest column is the text", "So this too"]],
     ["x.json", '["a", "b", 3, null, ""]', ["a", "b"]],
@@ -63,6 +65,17 @@ test("what texts are labelled with", () => {
   for (const [name, text, found] of cases) assert.deepEqual(labels(text, name), found, text);
   const parts = parse(JSON.stringify([{ text: "word ".repeat(25_000), label: "L" }]), "x.json");
   assert.deepEqual(parts.map(({ label }) => label), ["L", "L", "L"]);
+});
+
+test("files of no sense are read in no time", () => {
+  const blanks = " ".repeat(20_000);
+  assert.deepEqual(found(`# a${blanks}b ##\ntext`, "x.md"), [[`a${blanks}b`, "text"]]);
+  assert.deepEqual(found(`a${blanks}b${blanks}\nc\n\nd`, "x.txt"), [`a${blanks}b c`, "d"]);
+  assert.deepEqual(found(`a${blanks}\nb\n\nc`, "x.txt"), ["a b", "c"]);
+  assert.deepEqual(found(`${"#".repeat(40_000)} a`, "x.md"), [`${"#".repeat(40_000)} a`]);
+  assert.deepEqual(found(`x${'"'.repeat(40_000)}`, "x.csv"), [`x${'"'.repeat(40_000)}`]);
+  assert.deepEqual(found(`${",".repeat(300_000)}word`, "x.csv"), ["word"]);
+  assert.throws(() => parse(`${"[".repeat(5000)}"deep"${"]".repeat(5000)}`, "x.json"), /x\.json holds no text/);
 });
 
 test("a file that holds nothing says why", () => {

@@ -19,25 +19,34 @@ export function parseCsv(text: string): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
   let cell = "";
+  /** Whether the cell has no more than blanks so far. */
+  let isBlank = true;
   let quoted = false;
 
-  const endRow = () => {
+  const endCell = () => {
     row.push(cell);
+    [cell, isBlank] = ["", true];
+  };
+  const endRow = () => {
+    endCell();
     if (row.some((value) => value.trim() !== "")) rows.push(row);
     row = [];
-    cell = "";
+  };
+  const add = (char: string) => {
+    cell += char;
+    isBlank &&= char.trim() === "";
   };
 
   for (let at = 0; at < text.length; at++) {
     const char = text[at]!;
     if (quoted) {
-      if (char !== '"') cell += char;
-      else if (text[at + 1] === '"') (cell += '"'), at++;
+      if (char !== '"') add(char);
+      else if (text[at + 1] === '"') add('"'), at++;
       else quoted = false;
-    } else if (char === '"' && cell.trim() === "") (quoted = true), (cell = "");
-    else if (char === separator) row.push(cell), (cell = "");
+    } else if (char === '"' && isBlank) (quoted = true), (cell = "");
+    else if (char === separator) endCell();
     else if (char === "\n") endRow();
-    else if (char !== "\r" || text[at + 1] !== "\n") cell += char;
+    else if (char !== "\r" || text[at + 1] !== "\n") add(char);
   }
   if (cell !== "" || row.length > 0) endRow();
   return rows;

@@ -37,8 +37,8 @@ const ADVICE: Partial<Record<ErrorCode, string>> = {
 };
 
 /** Codes that say nothing against the files themselves; after any other, stored model files are forgotten. */
-const NOT_THE_FILES: ErrorCode[] = ["network", "no-webgpu", "no-adapter", "device-lost", "out-of-memory", "shader", "self-check-failed",
-  "limit-exceeded", "runtime-crashed", "wasm-load", "storage-full", "storage-failed", "index-damaged", "index-mismatch"];
+const NOT_THE_FILES: ErrorCode[] = ["network", "invalid-argument", "unsupported-option", "no-webgpu", "no-adapter", "device-lost", "out-of-memory", "shader",
+  "self-check-failed", "limit-exceeded", "runtime-crashed", "wasm-load", "storage-full", "storage-failed", "index-damaged", "index-mismatch"];
 
 export interface Problem { code: string; message: string; advice: string; aboutFiles: boolean }
 

@@ -121,7 +121,7 @@ export class Library {
   /** Takes documents in the place of those that the source has had, as far as there is room, and returns how many it took. */
   async replace(source: string, documents: readonly Added[], added = Date.now()): Promise<number> {
     const old = this.#idsOf((one) => one === source);
-    const taken = documents.slice(0, MOST_DOCUMENTS - (this.size - old.length)).map(({ title, text, label = "" }, at): Stored => ({
+    const taken = documents.slice(0, Math.max(0, MOST_DOCUMENTS - (this.size - old.length))).map(({ title, text, label = "" }, at): Stored => ({
       id: `${source} ${at}`, text: title === "" ? text : `${title}\n${text}`,
       metadata: { source, title: title.length, ...(label === "" ? {} : { label }), added, at },
     }));

@@ -208,7 +208,7 @@ function fail(error: unknown): void {
   enter("error");
   card.empty("not loaded");
   panel.failed(problem, isOfTexts ? "The texts cannot be kept" : loaded ? "The encoder stopped" : "The model did not load");
-  const isWrong = problem.aboutFiles && offline.keeps(model.source);
+  const isWrong = !loaded && problem.aboutFiles && offline.keeps(model.source);
   void (isWrong ? offline.forgetServed() : Promise.resolve()).then(showStored);
 }
 

@@ -57,21 +57,18 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
 
   /** Draws the collection as it is now; what was being worked out for an earlier one is given up. */
   const draw = latest(async (signal) => {
-    if (encoder === null || library.size < 3) {
-      shown.hidden = true;
-      status.textContent = encoder === null ? "The map is drawn once the texts are embedded."
-        : "A map needs three texts or more: add some under “Your texts”.";
-      return;
-    }
-    status.textContent = "Drawing …";
+    if (encoder === null) return showNone("The map is drawn once the texts are embedded.");
+    if (library.size > 2) status.textContent = "Drawing …";
     const { documents, vectors } = await library.points(signal);
+    if (documents.length < 3) return showNone("A map needs three texts or more: add some under “Your texts”.");
     const wanted = Number(clusters.select.value) || Math.round(Math.sqrt(documents.length / 2));
     const number = Math.max(2, Math.min(wanted, CHOICES.at(-1)!, documents.length));
     const places = await placed(vectors, signal);
     const { labels } = await kMeans(encoder, vectors, { clusters: number, signal });
+    const names = await topics(documents, labels, number, signal);
     signal.throwIfAborted();
     drawn = { documents, places, groupings: {
-      cluster: { labels, names: topics(documents, labels, number) },
+      cluster: { labels, names },
       source: grouped(documents.map(({ source }) => source), "other sources"),
       label: grouped(documents.map(({ label }) => label), "others"),
     } };
@@ -81,6 +78,11 @@ export function mapRoom(room: HTMLElement, library: Library, failed: (error: unk
     shown.hidden = false;
     show();
   }, failed);
+
+  function showNone(why: string): void {
+    shown.hidden = true;
+    status.textContent = why;
+  }
 
   /** Where texts lie. The components that differ most are there at once; neighbours are kept better by UMAP, which takes its time. */
   async function placed(vectors: Rows, signal: AbortSignal): Promise<Float32Array> {

@@ -17,6 +17,9 @@ const TITLE_FIELDS = ["title", "name", "headline", "heading", "subject", "id"];
 const LABEL_FIELDS = ["label", "category", "class", "kind", "genre", "topic", "section"];
 const OTHER_FIELDS = ["date", "url", "tags", "author", "lang", "language", "source"];
 
+/** How deep texts may lie in JSON. */
+const NESTED = 100;
+
 export const FILE_TYPES = [".txt", ".md", ".csv", ".json"];
 
 /** The documents in a file's text, by its extension; pasted text counts as `.txt`. Throws a sentence for the reader. */
@@ -88,15 +91,25 @@ function fromMarkdown(text: string): Found[] {
   };
   for (const line of text.split("\n")) {
     if (/^\s*(```|~~~)/.test(line)) fenced = !fenced;
-    const heading = fenced ? null : /^#{1,6}\s+(.*?)\s*#*\s*$/.exec(line);
-    if (heading) {
+    const heading = fenced ? undefined : headingOf(line);
+    if (heading !== undefined) {
       end();
-      title = heading[1];
+      title = heading;
     } else lines.push(line);
   }
   end();
   // A file without a single heading is plain text, so that its paragraphs are found one by one.
   return title === undefined ? fromPlain(text) : found;
+}
+
+/** What stands behind one to six `#`, without those that may close it. No expression: those that say it go through blanks many times over. */
+function headingOf(line: string): string | undefined {
+  const own = /^#{1,6}(?=\s)/.exec(line);
+  if (!own) return undefined;
+  const text = line.slice(own[0].length).trim();
+  let to = text.length;
+  while (text[to - 1] === "#") to--;
+  return text.slice(0, to).trimEnd();
 }
 
 /** A first row that holds a known field name is a header; the text is the column so named, else the one with most text. */
@@ -110,7 +123,7 @@ function fromCsv(text: string): Found[] {
   const lengths: number[] = [];
   for (const row of body) row.forEach((cell, column) => (lengths[column] = (lengths[column] ?? 0) + cell.length));
   const named = TEXT_FIELDS.map((name) => header.indexOf(name)).find((column) => column >= 0);
-  const textColumn = named ?? lengths.indexOf(Math.max(...lengths));
+  const textColumn = named ?? lengths.indexOf(lengths.reduce((most, length) => Math.max(most, length), 0));
   const other = (names: string[]) => names.map((name) => header.indexOf(name)).find((column) => column >= 0 && column !== textColumn) ?? -1;
   const [titleColumn, labelColumn] = [other(TITLE_FIELDS), other(LABEL_FIELDS)];
   return body.map((row) => ({ title: row[titleColumn], text: row[textColumn] ?? "", label: row[labelColumn] }));
@@ -123,18 +136,18 @@ function fromJson(text: string, name: string): Found[] {
   } catch (error) {
     throw new Error(`${name} is not valid JSON: ${(error as Error).message}`);
   }
-  const found = fromValue(value);
+  const found = fromValue(value, NESTED);
   if (found.length === 0) {
     throw new Error(`${name} holds no text: an array of strings, or of objects with a field such as "text" or "content", is read.`);
   }
   return found;
 }
 
-/** A string, an array of anything read here, an object with a text field, or an object around such things. */
-function fromValue(value: unknown, key?: string): Found[] {
+/** A string, an array of anything read here, an object with a text field, or an object around such things, `depth` deep at most. */
+function fromValue(value: unknown, depth: number, key?: string): Found[] {
   if (typeof value === "string") return [{ title: key, text: value }];
-  if (Array.isArray(value)) return value.flatMap((item) => fromValue(item));
-  if (typeof value !== "object" || value === null) return [];
+  if (typeof value !== "object" || value === null || depth === 0) return [];
+  if (Array.isArray(value)) return value.flatMap((item) => fromValue(item, depth - 1));
   // Entries, not property reads: a file may well hold keys such as "__proto__" or "constructor".
   const entries = Object.entries(value);
   const field = (names: string[], types = ["string"]) => names.flatMap((name) =>
@@ -143,7 +156,7 @@ function fromValue(value: unknown, key?: string): Found[] {
   if (text !== undefined) return [{ title: field(TITLE_FIELDS) ?? key, text, label: field(LABEL_FIELDS, ["string", "number", "boolean"]) }];
   const inner = entries.filter(([, item]) => typeof item === "object" && item !== null);
   return inner.length > 0
-    ? inner.flatMap(([key, item]) => fromValue(item, Array.isArray(item) ? undefined : key))
+    ? inner.flatMap(([key, item]) => fromValue(item, depth - 1, Array.isArray(item) ? undefined : key))
     : entries.flatMap(([key, item]) => (typeof item === "string" ? [{ title: key, text: item }] : []));
 }
 
@@ -162,5 +175,7 @@ function isWrapped(lines: string[]): boolean {
 
 /** Joins the lines of a paragraph; list items keep their own lines. */
 function unwrap(block: string): string {
-  return block.replace(/[ \t]*\n(?!\s*(?:[-*+•]|\d+[.)])\s)[ \t]*/g, " ");
+  const isItem = (line: string) => /^\s*(?:[-*+•]|\d+[.)])\s/.test(line);
+  const [first, ...rest] = block.split("\n").map((line) => line.trimEnd());
+  return [first, ...rest.map((line) => (isItem(line) ? `\n${line}` : ` ${line.trimStart()}`))].join("");
 }

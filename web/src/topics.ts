@@ -10,6 +10,10 @@ export interface Grouping { labels: Uint32Array; names: string[] }
 const GROUPS = 50;
 /** Words of a name. */
 const WORDS = 3;
+/** Characters that are read of a text, from its beginning, and of all texts: cutting into words takes more than twice as long for twice of it. */
+const [MOST_READ, MOST_READ_IN_ALL] = [2000, 2_000_000];
+/** Milliseconds of work in one go. */
+const BUSY = 30;
 /** A word in more than this share of all texts says little about any. */
 const COMMON = 0.1;
 /** A group for each value, largest first; `rest` is the last, of texts whose value is empty or rare. */
@@ -23,13 +27,30 @@ export function grouped(values: readonly string[], rest: string): Grouping {
 }
 
 /** A name for each cluster, by the cluster of each document. */
-export function topics(documents: readonly Document[], labels: ArrayLike<number>, clusters: number): string[] {
+export async function topics(
+  documents: readonly Pick<Document, "title" | "text">[],
+  labels: ArrayLike<number>,
+  clusters: number,
+  signal: AbortSignal,
+): Promise<string[]> {
   const segmenter = new Intl.Segmenter(undefined, { granularity: "word" });
-  const words = (text: string) => new Set([...segmenter.segment(text.toLowerCase())]
-    .flatMap(({ segment, isWordLike }) => (isWordLike && /\p{L}{2}/u.test(segment) ? [segment] : [])));
+  const most = Math.min(MOST_READ, Math.ceil(MOST_READ_IN_ALL / documents.length));
+  const words = (text: string) => {
+    const found = new Set<string>();
+    for (const { segment, isWordLike } of segmenter.segment(text.slice(0, most).toLowerCase())) {
+      if (isWordLike && /\p{L}{2}/u.test(segment)) found.add(segment);
+    }
+    return found;
+  };
   const everywhere = new Map<string, number>();
   const within = Array.from({ length: clusters }, () => ({ size: 0, counts: new Map<string, number>(), titles: new Set<string>() }));
-  documents.forEach((document, at) => {
+  let since = performance.now();
+  for (const [at, document] of documents.entries()) {
+    if (performance.now() - since > BUSY) {
+      await new Promise((resolve) => setTimeout(resolve)); // the page stays alive meanwhile
+      signal.throwIfAborted();
+      since = performance.now();
+    }
     const cluster = within[labels[at]!]!;
     cluster.size++;
     for (const word of words(titleOf(document))) cluster.titles.add(word);
@@ -37,7 +58,7 @@ export function topics(documents: readonly Document[], labels: ArrayLike<number>
       everywhere.set(word, (everywhere.get(word) ?? 0) + 1);
       cluster.counts.set(word, (cluster.counts.get(word) ?? 0) + 1);
     }
-  });
+  }
   return within.map(({ size, counts, titles }, cluster) => {
     // The log-likelihood of a word, less what its absence says: how often it is here, and how much more often than elsewhere.
     const weight = (word: string) => {

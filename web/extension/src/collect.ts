@@ -11,6 +11,7 @@ export async function pageOf(tabId: number): Promise<Page> {
   const [injected] = await chrome.scripting.executeScript({ target: { tabId }, func: read, args: [MOST.text] });
   // The page around the script is anybody's.
   const { url, title, text } = injected?.result ?? {};
+  if (typeof url === "string" && url.length > MOST.address) throw new Error("Its address is too long to be kept.");
   if (!isAddress(url) || typeof title !== "string" || typeof text !== "string") throw new Error("This is not a page of the web.");
   return { url, title: title.trim().slice(0, MOST.title) || url.slice(0, MOST.title), text: text.slice(0, MOST.text), origin: "page" };
 }
@@ -22,14 +23,15 @@ function read(most: number): { url: string; title: string; text: string } {
   return { url: location.href.split("#")[0]!, title: document.title, text };
 }
 
+/** Those of one address, in several folders, are one. */
 export async function bookmarks(): Promise<Page[]> {
-  const pages: Page[] = [];
+  const pages = new Map<string, Page>();
   const nodes = await chrome.bookmarks.getTree();
   for (let node = nodes.pop(); node; node = nodes.pop()) {
     nodes.push(...(node.children ?? []));
-    pages.push(...named(node.url, node.title, "bookmark"));
+    for (const page of named(node.url, node.title, "bookmark")) pages.set(page.url, page);
   }
-  return pages;
+  return [...pages.values()];
 }
 
 export async function history(): Promise<Page[]> {
@@ -37,7 +39,7 @@ export async function history(): Promise<Page[]> {
   return visits.flatMap(({ url, title }) => named(url, title, "history"));
 }
 
-/** What has no address of the web, such as a bookmarklet, is left out. The words of the address count. */
+/** What has no address of the web, such as a bookmarklet, or a very long one, is left out. The words of the address count. */
 function named(url: string | undefined, title: string | undefined, origin: Origin): Page[] {
   if (!isAddress(url)) return [];
   const { hostname, pathname } = new URL(url);

@@ -43,12 +43,13 @@ export class Library {
   }
 
   async add(pages: readonly Page[], signal: AbortSignal): Promise<void> {
-    const documents = pages.map(({ url, title, text, origin }) => ({
-      id: idOf(origin, url), text: `${title}\n${text}`, metadata: { url, title, origin },
+    const documents = new Map(pages.map(({ url, title, text, origin }) => {
+      const id = idOf(origin, url);
+      return [id, { id, text: `${title}\n${text}`, metadata: { url, title, origin } }];
     }));
     const end = new AbortController();
     const either = AbortSignal.any([signal, end.signal]);
-    const work = this.#use((index) => index.add(documents, { signal: either, onProgress: () => this.#count(index) }));
+    const work = this.#use((index) => index.add([...documents.values()], { signal: either, onProgress: () => this.#count(index) }));
     this.#adding.set(end, work);
     await work.finally(() => this.#adding.delete(end));
   }

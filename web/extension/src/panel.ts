@@ -36,7 +36,10 @@ onClick("add-bookmarks", () => void add(allowed("bookmarks", bookmarks)));
 onClick("add-history", () => void add(allowed("history", history)));
 onClick("allow-all", () => void chrome.permissions.request(EVERY_PAGE).then((may) => (byId("allow", HTMLElement).hidden = may)));
 onClick("cancel", () => adding.abort());
-onClick("forget", () => sure.showModal());
+onClick("forget", () => {
+  sure.returnValue = ""; // of the last time; Escape would leave it
+  sure.showModal();
+});
 sure.addEventListener("close", () => {
   if (sure.returnValue === "yes") void client.ask({ kind: "clear" }).then(() => search(), (error) => (added.textContent = textOf(error)));
 });

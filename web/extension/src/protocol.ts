@@ -6,8 +6,8 @@ import { EmbedletError } from "embedlet/extension";
 /** The name of the ports. */
 export const PORT = "pages";
 
-/** Most characters of each, and most pages of one message. Who collects pages cuts them to this. */
-export const MOST = { address: 2000, title: 500, text: 100_000, query: 1000, passage: 400, pages: 100 };
+/** Most characters of each, and most pages of one message. Who collects pages cuts them to this; longer addresses are left out. */
+export const MOST = { address: 1000, title: 500, text: 100_000, query: 1000, passage: 400, pages: 100 };
 
 const ORIGINS = ["page", "bookmark", "history"] as const;
 export type Origin = (typeof ORIGINS)[number];
