@@ -429,7 +429,7 @@ fn keeps_as_many_terms_as_a_sparse_encoder_says() {
 
 #[test]
 fn refuses_queries_filled_with_what_is_not_attended_to_where_that_is_another_matter() {
-    for (architecture, is_refused) in [("deberta-1", true), ("bert-1", false)] {
+    for (architecture, is_refused) in [("deberta-1", true), ("mamba-1", true), ("bert-1", false)] {
         let config = fixtures().join("architectures").join(architecture).join("config.json");
         let config = serde_json::from_slice(&std::fs::read(config).unwrap()).unwrap();
         let folder = edited("colbert", &[("config.json", config)]);
