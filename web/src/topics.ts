@@ -10,12 +10,13 @@ export interface Grouping { labels: Uint32Array; names: string[] }
 const GROUPS = 50;
 /** Words of a name. */
 const WORDS = 3;
-/** Characters that are read of a text, from its beginning, and of all texts: cutting into words takes more than twice as long for twice of it. */
+/** Characters that are read of a text, from its beginning, and of all texts: of a long one, twice as much takes more than twice as long. */
 const [MOST_READ, MOST_READ_IN_ALL] = [2000, 2_000_000];
 /** Milliseconds of work in one go. */
 const BUSY = 30;
 /** A word in more than this share of all texts says little about any. */
 const COMMON = 0.1;
+
 /** A group for each value, largest first; `rest` is the last, of texts whose value is empty or rare. */
 export function grouped(values: readonly string[], rest: string): Grouping {
   const counts = new Map<string, number>();
