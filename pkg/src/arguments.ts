@@ -133,7 +133,7 @@ export function readTexts(texts: string | readonly string[]): string[] {
   if (!Array.isArray(list)) throw invalid("The texts must be a string or an array of strings.");
   const wrong = list.findIndex((text) => typeof text !== "string");
   if (wrong >= 0) throw invalid(`Text ${wrong} is not a string.`);
-  return list;
+  return [...list]; // the call comes to its turn when the caller's array may have changed
 }
 
 /** Texts, or pairs of texts. */
@@ -165,6 +165,7 @@ export function readTaskOptions<Options extends CallOptions>(method: string, opt
 
 /** The options of `classify` by examples, apart into what it needs itself and what it passes on to `embed`. */
 export function readClassifyOptions(options: ClassifyOptions) {
+  checkNames("classify", options, ["labels", "temperature", "topK", "prompt", "promptName", "signal", "onProgress"]);
   const { labels, temperature = 0.05, topK, ...embed } = options;
   if (typeof labels !== "object" || labels === null) throw invalid("`labels` must be an object from label to examples.");
   const examples = readExamples(labels);

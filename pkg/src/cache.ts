@@ -102,6 +102,8 @@ export class KeptSource implements Source {
   /** Names in the store that were written to. */
   readonly #written = new Set<string>();
   #changed = false;
+  /** When the manifest that it wrote says it was kept. */
+  #saving: string | undefined;
   #commit: string | undefined;
 
   private constructor(
@@ -141,7 +143,7 @@ export class KeptSource implements Source {
     if (!this.remote) {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);
     }
-    this.#commit = await this.remote.pin?.(this.#commit, signal);
+    await this.#pin(this.remote, signal);
     const file = await this.remote.open(path, signal);
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
     this.#files.set(path, null);
@@ -150,7 +152,15 @@ export class KeptSource implements Source {
   }
 
   async size(path: string, signal: AbortSignal | undefined): Promise<number | undefined> {
-    return this.#files.get(path)?.bytes ?? this.remote?.size(path, signal);
+    const kept = this.#files.get(path);
+    if (kept || !this.remote) return kept?.bytes;
+    await this.#pin(this.remote, signal);
+    return this.remote.size(path, signal);
+  }
+
+  /** What comes from the network is of the commit that what is kept is of. */
+  async #pin(remote: Source, signal: AbortSignal | undefined): Promise<void> {
+    this.#commit = await remote.pin?.(this.#commit, signal);
   }
 
   /** Whether every file that was kept is still what it was. */
@@ -171,20 +181,30 @@ export class KeptSource implements Source {
       await this.#keep([...this.#files], new Date().toISOString());
     } catch (error) {
       this.failure = textOf(error);
-      await this.undo();
+      const others = await this.undo();
       // Its manifest may have been written over in part; there is room for the old one again.
-      if (this.#manifest) await this.#keep(this.#manifest.files, this.#manifest.saved).catch(() => forget(this.store, this.address)).catch(() => {});
+      const { files, saved } = this.#manifest ?? {};
+      if (files && saved && !others) await this.#keep(files, saved).catch(() => forget(this.store, this.address)).catch(() => {});
     }
   }
 
-  /** Deletes what this load has written: nobody will read it. What was kept before stays. Never fails. */
-  async undo(): Promise<void> {
-    if (!this.remote) return; // it has written nothing
-    const deleted = this.#manifest ? [...this.#written].map((name) => this.store.delete(name)) : [forget(this.store, this.address)];
-    await Promise.allSettled(deleted);
+  /**
+   * Deletes what this load has written: nobody will read it. What was kept before stays, and what another tab has kept since then; tells
+   * whether one has. Never fails.
+   */
+  async undo(): Promise<boolean> {
+    if (!this.remote) return false; // it has written nothing
+    const there = await readManifest(this.store, manifestOf(this.address));
+    const others = there && ![this.#manifest?.saved, this.#saving].includes(there.saved) ? there : undefined;
+    const kept = others ?? this.#manifest;
+    const spared = new Set(kept?.files.flatMap(([path, file]) => (file ? [nameOf(this.address, kept.commit, path)] : [])));
+    const deleted = [...this.#written].filter((name) => !spared.has(name)).map((name) => this.store.delete(name));
+    await Promise.allSettled(kept ? deleted : [forget(this.store, this.address)]);
+    return others !== undefined;
   }
 
   async #keep(files: Manifest["files"], saved: string): Promise<void> {
+    this.#saving = saved;
     const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, commit: this.#commit, saved, files };
     await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
   }
@@ -250,5 +270,13 @@ export class KeptSource implements Source {
 export function alone<T>(address: string, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   const locks = globalThis.navigator?.locks;
   if (!locks) return work();
-  return locks.request(`embedlet ${address}`, signal ? { signal } : {}, () => work()) as Promise<T>;
+  let isAlone = false;
+  const request = locks.request(`embedlet ${address}`, signal ? { signal } : {}, () => {
+    isAlone = true;
+    return work();
+  }) as Promise<T>;
+  return request.catch((error) => {
+    if (isAlone || signal?.aborted) throw error;
+    return work(); // a context that may not store anything is refused locks too
+  });
 }

@@ -4,6 +4,7 @@
 import { checkNames, invalid, isCount } from "./arguments.js";
 import type { Encoder } from "./encoder.js";
 import type { Rows } from "./multi.js";
+import { pause } from "./pause.js";
 import type { CallOptions } from "./types.js";
 
 /** Vectors, row after row, such as `embed` gives. */
@@ -88,6 +89,7 @@ export async function paraphraseMining(encoder: Comparer, vectors: VectorRows, o
   checkNames("paraphraseMining", options, ["topK", "maxPairs", "threshold", "signal", "onProgress"]);
   const { topK = 100, maxPairs = 500_000, threshold = -Infinity } = options;
   if (!isCount(topK) || !isCount(maxPairs)) throw invalid("`topK` and `maxPairs` must be positive whole numbers.");
+  if (typeof threshold !== "number" || Number.isNaN(threshold)) throw invalid("`threshold` must be a number.");
   const rows = normalized(read(vectors));
   const count = rows.counts.length;
   let pairs = new Map<number, Pair>();
@@ -167,6 +169,7 @@ export async function communityDetection(encoder: Comparer, vectors: VectorRows,
  * drawn far from each other (k-means++, Arthur and Vassilvitskii 2007). A cluster that runs empty takes the vector farthest from its centre.
  */
 export async function kMeans(encoder: Comparer, vectors: VectorRows, options: KMeansOptions): Promise<Clusters> {
+  if (typeof options !== "object" || options === null) throw invalid("kMeans needs an object with `clusters`.");
   checkNames("kMeans", options, ["clusters", "seed", "init", "maxIterations", "tolerance", "signal", "onProgress"]);
   const { clusters, seed = 0, init, maxIterations = 300, tolerance = 1e-4 } = options;
   const call = callOf(options);
@@ -176,7 +179,7 @@ export async function kMeans(encoder: Comparer, vectors: VectorRows, options: KM
   if (!isCount(clusters) || clusters > count) throw invalid(`\`clusters\` must be a whole number from 1 to ${count}, the number of vectors.`);
   if (!isCount(maxIterations) || !(tolerance >= 0) || !Number.isFinite(seed)) throw invalid("`maxIterations`, `tolerance` or `seed` is no fitting number.");
   let centers = init ? read(init).data.slice() : await spread(encoder, rows, clusters, seed, call);
-  if (centers.length !== clusters * dimensions) throw invalid(`\`init\` must be ${clusters} vectors of ${dimensions} dimensions.`);
+  if (centers.length !== clusters * dimensions || (init && init.dimensions !== dimensions)) throw invalid(`\`init\` must be ${clusters} vectors of ${dimensions} dimensions.`);
   const least = tolerance * variance(rows);
   let assigned = await assign(encoder, rows, centers, call);
   let iterations = 0;
@@ -203,7 +206,7 @@ async function assign(encoder: Comparer, rows: Rows, centers: Float32Array, call
   const [labels, distances] = [new Uint32Array(count), new Float64Array(count)];
   for (let from = 0; from < count; from += SIDE) {
     const until = Math.min(count, from + SIDE);
-    const dots = await encoder.maxSim(of, slice(rows, from, until), call);
+    const dots = await compared(encoder, of, slice(rows, from, until), call);
     for (let i = from; i < until; i++) {
       let [label, best] = [0, Infinity];
       for (let center = 0; center < lengths.length; center++) {
@@ -291,12 +294,18 @@ function generator(seed: number): () => number {
   };
 }
 
+/** The scores of rows with others. What is little is made on this thread, which answers to others, and to an abort, in between. */
+async function compared(encoder: Comparer, rows: Rows, others: Rows, call: Call): Promise<Float32Array> {
+  await pause();
+  return encoder.maxSim(rows, others, call);
+}
+
 /** Every row's scores with all others, a tile of columns at a time. */
 async function* tiles(encoder: Comparer, rows: Rows, others: Rows, call: Call) {
   const count = others.counts.length;
   for (let first = 0; first < count; first += SIDE) {
     const last = Math.min(count, first + SIDE);
-    yield { first, last, scores: await encoder.maxSim(rows, slice(others, first, last), call) };
+    yield { first, last, scores: await compared(encoder, rows, slice(others, first, last), call) };
   }
 }
 

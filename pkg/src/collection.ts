@@ -87,6 +87,7 @@ type Ask = <K extends CollectionCall>(kind: K, argument: CollectionArguments[K],
 
 /** Opens a collection that moves from engine to engine as the encoder does. */
 export async function openCollection(supervisor: Supervisor, shape: CollectionShape, restore: CollectionOptions["restore"]): Promise<Collection> {
+  /** Its calls stand behind each other, and not behind those of the model. */
   const ended = new AbortController();
   let place: { session: Session; opened: Promise<Opened> } | undefined;
   /** Whether there were ever rows. */
@@ -140,13 +141,13 @@ export async function openCollection(supervisor: Supervisor, shape: CollectionSh
           throw isLost(cause) ? new EmbedletError("runtime-crashed", "The engine was started again twice while this call ran.", { cause }) : cause;
         });
       }
-    });
+    }, ended);
     const made = await abortable(answer, ended.signal);
     rows ||= kind === "append";
     return made;
   };
 
-  const { rowBytes } = await supervisor.ask(undefined, openedIn);
+  const { rowBytes } = await supervisor.ask(undefined, openedIn, ended);
   return new Rows(shape, rowBytes, ask, end);
 }
 

@@ -177,6 +177,7 @@ export class Encoder {
     readTaskOptions("maxSim", options, []);
     if (!isRows(queries) || !isRows(documents)) throw invalid("maxSim compares results of embedMulti.");
     const { signal, onEvent } = callOf(options);
+    this.#supervisor.check(signal);
     return maxSim(queries, documents, async (request, first) => {
       const call = { signal, onEvent: onEvent && (({ done }: EmbedProgress) => onEvent({ done: first + done, total: documents.counts.length })) };
       return vectorsOf(await this.#supervisor.ask(signal, ({ host, model }) => host.maxSim({ model, ...request }, call))).data;
@@ -241,10 +242,11 @@ export class Encoder {
   }
 
   async #embed(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Embedded> {
-    const vectors = await this.#vectors(texts, options, kind);
-    if (options.tokens) return new TokenVectors(vectors);
-    if (options.chunkPooling === "none") return new ChunkVectors(vectors, readTexts(texts));
-    const { output = "float32", ranges } = options;
+    const { tokens, chunkPooling, output = "float32", ranges } = options;
+    const list = readTexts(texts);
+    const vectors = await this.#vectors(list, options, kind);
+    if (tokens) return new TokenVectors(vectors);
+    if (chunkPooling === "none") return new ChunkVectors(vectors, list);
     const embeddings = new Embeddings(vectors);
     return output === "float32" ? embeddings : embeddings.quantize(output, ranges);
   }

@@ -122,6 +122,8 @@ export class Engine implements Host {
   readonly #createGlue: () => Glue;
   readonly #models = new Map<number, Entry<Model>>();
   readonly #collections = new Map<number, Entry<Collection> & { model: number }>();
+  /** Those in which a model is being loaded. */
+  readonly #loading = new Set<{ instance: Instance }>();
   #instance: { wasm: WasmInput; started: Promise<Instance>; running?: Instance } | undefined;
   #named = 0;
   readonly #store: Store | undefined;
@@ -135,6 +137,8 @@ export class Engine implements Host {
     const instance = await this.#start(request.wasm);
     signal?.throwIfAborted();
     const { device, precision, task } = request;
+    const loading = { instance };
+    this.#loading.add(loading);
     const { made: model, cache } = await loadKept(request, this.#store, signal, async (source) => {
       const load = (integrity: LoadRequest["integrity"]) => loadModel({ instance, source, integrity, onEvent, signal }, device, precision, task);
       try {
@@ -144,7 +148,7 @@ export class Engine implements Host {
         console.warn(`embedlet: ${error.message}`);
         return load(new Map());
       }
-    });
+    }).finally(() => this.#loading.delete(loading));
     try {
       signal?.throwIfAborted();
       const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };
@@ -177,6 +181,10 @@ export class Engine implements Host {
       const { dimensions, precision, similarity } = argument;
       const { instance, object: model } = found(this.#models, name);
       const object = await instance.run((glue) => new glue.Collection(model, dimensions, precision, similarity));
+      if (!this.#models.has(name)) {
+        instance.free(object);
+        throw disposed();
+      }
       this.#collections.set(++this.#named, { instance, object, model: name, calls: 0, last: Promise.resolve(), disposed: false });
       return { collection: this.#named, rowBytes: object.rowBytes };
     }
@@ -230,7 +238,8 @@ export class Engine implements Host {
 
   /** A trap that reached the event loop: the promise of the call that caused it will never settle. */
   crash(cause: unknown): boolean {
-    const instances = new Set([this.#instance?.running, ...[...this.#models.values()].map((entry) => entry.instance)]);
+    const held = [...this.#models.values(), ...this.#loading].map(({ instance }) => instance);
+    const instances = new Set([this.#instance?.running, ...held]);
     const busy = [...instances].filter((instance) => instance?.busy);
     for (const instance of busy) instance?.crash(cause);
     return busy.length > 0;

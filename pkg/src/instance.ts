@@ -88,8 +88,8 @@ export async function compile(wasm: WasmInput): Promise<WebAssembly.Module> {
     if (typeof wasm !== "string") return await WebAssembly.compile(wasm);
     const response = await get(wasm, {});
     if (!response) throw new Error("HTTP 404: the file is not where it was looked for, pass its address as `wasmUrl`");
-    // Not every server knows the type, and compileStreaming insists on it.
-    const typed = response.headers.get("content-type")?.startsWith("application/wasm");
+    // Not every server knows the type, and compileStreaming insists on it, without parameters.
+    const typed = response.headers.get("content-type")?.trim().toLowerCase() === "application/wasm";
     return await (typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()));
   } catch (error) {
     const html = error instanceof EmbedletError && error.code === "html-instead-of-file";

@@ -22,6 +22,8 @@ interface Unusable {
   error: EmbedletError;
   /** When it was kept, where it is not what was kept, or not what the caller wants: it has to come from the network again. */
   saved: string | undefined;
+  /** Whether it is what was kept. */
+  isIntact: boolean;
 }
 
 /** Runs `load` on a source: the cache where the folder is kept, else the network, from which it is then kept. */
@@ -40,7 +42,11 @@ export async function loadKept<T>(
   const attempt = async (found?: Unusable): Promise<Made<T> | Unusable> => {
     const kept = await KeptSource.open(store, address, allowRemote ? openSource(source) : undefined, found?.saved);
     // What a load left behind that was cut short may be of another commit, and would lie there for ever.
-    if (!kept.saved && kept.remote) await forget(store, address).catch(() => {});
+    if (!kept.saved && kept.remote) {
+      // What is whole may be what others want: it goes where something can come in its place.
+      if (found?.isIntact) await reach(kept.remote, signal);
+      await forget(store, address).catch(() => {});
+    }
     try {
       const made = await load(kept);
       await kept.commit();
@@ -51,9 +57,10 @@ export async function loadKept<T>(
       await kept.undo();
       if (!allowRemote || !kept.used || !(error instanceof EmbedletError)) throw error;
       // Most of what goes wrong with a model that is kept is not the cache's doing, and no reason to lose it.
-      const isSound = error.code !== "wrong-hash" && (await kept.isIntact());
+      const isIntact = await kept.isIntact();
+      const isSound = error.code !== "wrong-hash" && isIntact;
       if (isSound && !kept.failed) throw error;
-      return { error, saved: isSound ? undefined : kept.saved };
+      return { error, saved: isSound ? undefined : kept.saved, isIntact };
     }
   };
   const first = (await has(store, address)) ? await attempt() : await alone(address, signal, attempt);
@@ -63,4 +70,10 @@ export async function loadKept<T>(
   const second = await alone(address, signal, () => attempt(first));
   if ("made" in second) return second;
   throw second.error;
+}
+
+/** Rejects where the network gives nothing. */
+async function reach(remote: Source, signal: AbortSignal | undefined): Promise<void> {
+  const file = await remote.open("config.json", signal);
+  for await (const _ of file?.chunks ?? []) return;
 }

@@ -2,20 +2,26 @@
 
 import type { ErrorCode } from "./types.js";
 
-export type Request = { id: number; method: string; argument?: unknown } | { abort: number };
+/** What each message has, to be told by. */
+export const TAG = { embedlet: 1 } as const;
+type Tagged = typeof TAG;
+
+export type Request = Tagged & ({ id: number; method: string; argument?: unknown } | { abort: number });
 export type Failure = { code: ErrorCode; message: string; cause?: string; text?: number } | "aborted";
-export type Reply = { id: number; event: unknown } | { id: number; result: unknown } | { id: number; error: Failure };
+export type Reply = Tagged & ({ id: number; event: unknown } | { id: number; result: unknown } | { id: number; error: Failure });
 
 export function isRequest(message: unknown): message is Request {
-  if (!isRecord(message)) return false;
+  if (!isTagged(message)) return false;
   return "abort" in message ? isIndex(message.abort) : isIndex(message.id) && typeof message.method === "string";
 }
 
 export function isReply(message: unknown): message is Reply {
-  if (!isRecord(message) || !isIndex(message.id)) return false;
+  if (!isTagged(message) || !isIndex(message.id)) return false;
   const { error } = message;
   return !("error" in message) || error === "aborted" || (isRecord(error) && typeof error.code === "string" && typeof error.message === "string");
 }
+
+const isTagged = (message: unknown): message is Record<string, unknown> => isRecord(message) && message.embedlet === TAG.embedlet;
 
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);

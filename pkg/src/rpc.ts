@@ -4,7 +4,7 @@
 import type { AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
-import { isReply, isRequest, type Failure, type Reply, type Request } from "./messages.js";
+import { isReply, isRequest, TAG, type Failure, type Reply, type Request } from "./messages.js";
 import type { EmbedProgress, LoadProgress, Tokens } from "./types.js";
 
 /** A worker, the inside of one, or a MessagePort. */
@@ -33,14 +33,14 @@ export function serve(port: Port, host: Host): () => void {
     const { id, method, argument } = data;
     const abort = new AbortController();
     running.set(id, abort);
-    const call = { signal: abort.signal, onEvent: (event: unknown) => port.postMessage({ id, event } satisfies Reply) };
+    const call = { signal: abort.signal, onEvent: (event: unknown) => port.postMessage({ ...TAG, id, event } satisfies Reply) };
     try {
       // The other end is `Remote` of the same release: it says so in "hello".
       if (!isMethod(method)) throw new EmbedletError("invalid-argument", `There is no request "${method}".`);
       const result = method === "hello" ? VERSION : await host[method](argument as never, call);
-      port.postMessage({ id, result } satisfies Reply, buffersOf(result));
+      port.postMessage({ ...TAG, id, result } satisfies Reply, buffersOf(result));
     } catch (error) {
-      port.postMessage({ id, error: failureOf(error, abort.signal) } satisfies Reply);
+      port.postMessage({ ...TAG, id, error: failureOf(error, abort.signal) } satisfies Reply);
     } finally {
       running.delete(id);
     }
@@ -116,11 +116,11 @@ export class Remote implements Host {
       signal?.throwIfAborted();
       const id = ++this.#sent;
       try {
-        this.#port.postMessage({ id, method, argument } satisfies Request);
+        this.#port.postMessage({ ...TAG, id, method, argument } satisfies Request);
       } catch (error) {
         throw fromCrate(error) ?? new EmbedletError("invalid-argument", `An argument cannot be sent to the worker (${textOf(error)}).`, { cause: error });
       }
-      const abort = () => this.#port.postMessage({ abort: id } satisfies Request);
+      const abort = () => this.#port.postMessage({ ...TAG, abort: id } satisfies Request);
       signal?.addEventListener("abort", abort);
       const settled = () => signal?.removeEventListener("abort", abort);
       this.#pending.set(id, {

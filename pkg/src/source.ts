@@ -110,7 +110,7 @@ async function commitAt(url: string, headers: Record<string, string>, signal: Ab
 function urlSource(address: string, headers: Record<string, string>, newest: string | undefined): Source {
   let commit: Promise<string | undefined> | undefined;
   const pin = (known: string | undefined, signal: AbortSignal | undefined) =>
-    (commit ??= known === undefined ? commitAt(newest as string, headers, signal) : Promise.resolve(known));
+    (commit = known === undefined ? (commit ?? commitAt(newest as string, headers, signal)) : Promise.resolve(known));
   const folderAt = async (signal: AbortSignal | undefined) => {
     const pinned = newest === undefined ? undefined : await pin(undefined, signal);
     return pinned === undefined ? address : address.replace(/[^/]+$/, pinned);

@@ -42,8 +42,8 @@ export class Supervisor {
   #failure: EmbedletError | undefined;
   /** Aborted when nothing can be asked any more, with the reason. */
   readonly #ended = new AbortController();
-  /** What the session owes, in turn. */
-  readonly #calls = new Set<{ losses: number }>();
+  /** What the session owes, in turn. Calls of a lane run one after the other. */
+  readonly #calls = new Set<{ losses: number; lane: object }>();
 
   constructor(start: Start, session: Session) {
     this.#start = start;
@@ -51,12 +51,11 @@ export class Supervisor {
     this.info = session.info;
   }
 
-  /** Answers a call by the session that is there at the end of it. */
-  async ask<T>(signal: AbortSignal | undefined, work: (session: Session) => Promise<T>): Promise<T> {
-    const call = { losses: 0 };
+  /** Answers a call by the session that is there at the end of it. What does not stand behind the calls of the model has a lane of its own. */
+  async ask<T>(signal: AbortSignal | undefined, work: (session: Session) => Promise<T>, lane: object = this): Promise<T> {
+    const call = { losses: 0, lane };
     for (;;) {
-      signal?.throwIfAborted();
-      this.#ended.signal.throwIfAborted();
+      this.check(signal);
       const session = this.#session ?? (await abortable((this.#restarting ??= this.#restart()), signal));
       this.#calls.add(call);
       try {
@@ -79,6 +78,12 @@ export class Supervisor {
     }
   }
 
+  /** Throws where a call was aborted, or nothing can be asked any more. */
+  check(signal: AbortSignal | undefined): void {
+    signal?.throwIfAborted();
+    this.#ended.signal.throwIfAborted();
+  }
+
   /** Whether nothing can be asked any more. */
   get ended(): boolean {
     return this.#ended.signal.aborted;
@@ -93,9 +98,12 @@ export class Supervisor {
 
   #lose(session: Session, loss: EmbedletError): void {
     this.#session = undefined;
-    // Calls run in turn: it is the first that did this, or was about to; the others only stood behind it.
-    const [first] = this.#calls;
-    if (first) first.losses++;
+    // It is the first of a lane that did this, or was about to; the others only stood behind it.
+    const lanes = new Set<object>();
+    for (const call of this.#calls) {
+      if (!lanes.has(call.lane)) call.losses++;
+      lanes.add(call.lane);
+    }
     session.end(loss);
     this.#failed(loss);
   }

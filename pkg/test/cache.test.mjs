@@ -25,13 +25,14 @@ let onWeights = () => {};
 before(async () => {
   server = createServer((request, response) => {
     const { pathname } = new URL(request.url, "http://x");
-    if (pathname === "/api/models/org/name/revision/main") return response.end(JSON.stringify({ id: "org/name", sha: head }));
-    const [, commit, inCommit] = /^\/org\/name\/resolve\/([^/]+)\/(.*)$/.exec(pathname) ?? [];
-    const isSharded = pathname.startsWith("/sharded/");
+    if (/^\/api\/models\/org\/\w+\/revision\/main$/.test(pathname)) return response.end(JSON.stringify({ sha: head }));
+    const [, folder, commit, inCommit] = /^\/(org\/\w+)\/resolve\/([^/]+)\/(.*)$/.exec(pathname) ?? [];
+    const isSharded = pathname.startsWith("/sharded/") || folder === "org/shards";
     const path = inCommit ?? pathname.slice(isSharded ? "/sharded/".length : "/model/".length);
     asked.push(commit === undefined ? path : `${commit[0]} ${path}`);
     if (path.endsWith(".safetensors")) onWeights();
-    const bytes = commit !== undefined && path.endsWith(".safetensors") ? atCommit(content[path], commit) : (isSharded ? sharded : content)[path];
+    const found = (isSharded ? sharded : content)[path];
+    const bytes = found && commit !== undefined && path.endsWith(".safetensors") ? atCommit(found, commit) : found;
     if (!bytes) return response.writeHead(404).end();
     response.writeHead(200, { "content-length": bytes.byteLength });
     response.end(bytes);
@@ -261,6 +262,66 @@ test("what is added to a kept folder is kept too, or not, and what was there sta
       assert.ok(nth < 10, "the failures come to an end");
     }
   }
+});
+
+test("a file that another task wants is of the commit that is kept, though its size is asked for first", async (t) => {
+  const { fetch } = globalThis;
+  t.after(() => void (globalThis.fetch = fetch));
+  globalThis.fetch = (url, init) => fetch(new URL(new URL(url).pathname, address), init);
+  const store = memory();
+  const from = "org/shards";
+  const wants = (path) => path === "a.safetensors";
+  head = "a".repeat(40);
+  assert.equal((await load(store, { from, crate: Object.assign(fakeCrate(), { wants }) })).used, "written");
+  head = "b".repeat(40);
+  assert.deepEqual(await load(store, { from }), { used: "read", reason: null });
+  assert.deepEqual([...new Set(asked)], ["a b.safetensors"]);
+  assert.equal((await list(store))[0].commit, "a".repeat(40));
+  assert.deepEqual(await load(store, { from, allowRemote: false }), { used: "read", reason: null });
+  head = "a".repeat(40);
+});
+
+test("what another tab has kept meanwhile stays, whatever becomes of this load", async () => {
+  const from = `${new URL(address).origin}/sharded`;
+  const other = memory();
+  await load(other, { from });
+  for (const code of ["out-of-memory", "no room"]) {
+    let full = false;
+    const store = memory((_, kind) => {
+      if (full && kind === "write") throw new DOMException("there is no room", "QuotaExceededError");
+    });
+    await load(store, { from, crate: Object.assign(fakeCrate(), { wants: (path) => path === "a.safetensors" }) });
+    const crate = fakeCrate();
+    crate.onFinish = () => {
+      for (const [name, bytes] of other.held) store.held.set(name, bytes);
+      full = code === "no room";
+      if (!full) throw crateError(code);
+    };
+    await load(store, { from, crate, device: "webgpu" }).catch((error) => assert.equal(error.code, code));
+    full = false;
+    assert.deepEqual(await load(store, { from, allowRemote: false }), { used: "read", reason: null }, code);
+  }
+});
+
+test("what is whole but not what the caller wants stays where nothing can come in its place", async (t) => {
+  const store = memory();
+  await load(store);
+  const integrity = new Map([["config.json", "0".repeat(64)]]);
+  const offline = t.mock.method(globalThis, "fetch", () => Promise.reject(new TypeError("Failed to fetch")));
+  await assert.rejects(load(store, { integrity }), { code: "network" });
+  offline.mock.restore();
+  assert.deepEqual(await load(store, { allowRemote: false }), { used: "read", reason: null });
+  await assert.rejects(load(store, { integrity }), { code: "wrong-hash" });
+});
+
+test("a context that may not have locks does without", async (t) => {
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  t.after(() => (before ? Object.defineProperty(globalThis, "navigator", before) : delete globalThis.navigator));
+  const request = () => Promise.reject(new DOMException("Access to the Locks API is denied in this context.", "SecurityError"));
+  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+  const store = memory();
+  assert.equal((await load(store)).used, "written");
+  assert.equal((await load(store)).used, "read");
 });
 
 test("what is no manifest of this version is none", async () => {

@@ -112,6 +112,14 @@ test("more vectors than a tile has rows", async () => {
   assert.ok(Math.max(...calls) <= 2048 * 2048);
 });
 
+test("a timer's turn comes, and with it an abort", async () => {
+  const abort = new AbortController();
+  setTimeout(() => abort.abort(), 1);
+  const many = { data: random(3000 * 8), dimensions: 8 };
+  const options = { clusters: 50, tolerance: 0, maxIterations: 1e6, signal: abort.signal };
+  await assert.rejects(kMeans(encoder, many, options), { name: "AbortError" });
+});
+
 test("nothing, zeros, progress, aborts, and what is no vectors", async () => {
   const none = { data: new Float32Array(), dimensions: 3 };
   assert.deepEqual([await paraphraseMining(encoder, none), await communityDetection(encoder, none)], [[], []]);
@@ -125,9 +133,10 @@ test("nothing, zeros, progress, aborts, and what is no vectors", async () => {
   for (const wrong of [null, {}, { data: [1], dimensions: 1 }, { data: new Float32Array(4), dimensions: 3 }, { data: Float32Array.of(NaN), dimensions: 1 }]) {
     await refused("invalid-argument", paraphraseMining(encoder, wrong));
   }
-  for (const options of [{ topK: 0 }, { maxPairs: 1.5 }, { k: 1 }]) await refused("invalid-argument", paraphraseMining(encoder, vectors, options));
+  for (const options of [{ topK: 0 }, { maxPairs: 1.5 }, { k: 1 }, { threshold: NaN }]) await refused("invalid-argument", paraphraseMining(encoder, vectors, options));
   for (const options of [{ threshold: NaN }, { minCommunitySize: 0 }]) await refused("invalid-argument", communityDetection(encoder, vectors, options));
-  for (const options of [{ clusters: 0 }, { clusters: 401 }, { clusters: 2, tolerance: -1 }, { clusters: 2, init: vectors }]) {
+  for (const options of [{ clusters: 0 }, { clusters: 401 }, { clusters: 2, tolerance: -1 }, { clusters: 2, init: vectors }, undefined,
+    { clusters: 2, init: { data: new Float32Array(2 * vectors.dimensions), dimensions: 2 * vectors.dimensions } }]) {
     await refused("invalid-argument", kMeans(encoder, vectors, options));
   }
 });

@@ -299,7 +299,8 @@ both("classifies by the nearest example", async (Encoder, crate) => {
   const steps = crate.steps.length;
   assert.deepEqual((await encoder.classify(["a", "b"], { labels, topK: 1 })).map((list) => list.length), [1, 1]);
   assert.equal(crate.steps.length, steps + 2, "the examples are embedded once");
-  for (const wrong of [{ labels: {} }, { labels: { x: [] } }, { labels: { x: "y" } }, { labels, temperature: 0 }, { labels, topK: 0 }]) {
+  for (const wrong of [{ labels: {} }, { labels: { x: [] } }, { labels: { x: "y" } }, { labels, temperature: 0 }, { labels, topK: 0 },
+    { labels, layers: 1 }, { labels, tokens: true }]) {
     await rejects(encoder.classify("a", wrong), "invalid-argument");
   }
 });
@@ -429,13 +430,45 @@ test("a trap at once rejects the one call, and nobody else hears of it", async (
   await turn();
 });
 
+both("a call is of the texts and options that it was given, whatever becomes of the arrays", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  const batch = ["a", "bcd"];
+  const options = { output: "float32" };
+  const calls = [encoder.embed(batch, options)];
+  batch.length = 0;
+  batch.push("other", "texts", "come");
+  options.tokens = true;
+  calls.push(encoder.embed(batch));
+  const [first, second] = await Promise.all(calls);
+  assert.deepEqual([[...first.data], first.count, second.count], [[1, 97, 3, 98], 2, 3]);
+  encoder.dispose();
+});
+
+both("maxSim of little hears of an abort, and of the end", async (Encoder) => {
+  const encoder = await Encoder.load(files());
+  const rows = { data: Float32Array.of(1, 2), dimensions: 2, counts: Uint32Array.of(1) };
+  await assert.rejects(encoder.maxSim(rows, rows, { signal: AbortSignal.abort() }), { name: "AbortError" });
+  assert.deepEqual([...(await encoder.maxSim(rows, rows))], [5]);
+  encoder.dispose();
+  await rejects(encoder.maxSim(rows, rows), "disposed");
+});
+
+both("a collection that opens while its encoder ends is freed", async (Encoder, crate) => {
+  const encoder = await Encoder.load(files());
+  const opening = encoder.collection();
+  encoder.dispose();
+  await rejects(opening, "disposed");
+  await turn();
+  assert.equal(crate.live.size, 0);
+});
+
 test("an answer's vectors are moved, not copied", async () => {
   const sent = [];
   const port = { addEventListener: (_, listener) => (port.receive = listener), postMessage: (...message) => sent.push(message) };
   const result = { dimensions: 1, data: new Float32Array(1), tokens: new Uint32Array(1), truncated: new Uint8Array(1) };
   serve(port, { embed: async () => result });
-  await port.receive({ data: { id: 1, method: "embed" } });
-  assert.deepEqual(sent, [[{ id: 1, result }, [result.data.buffer, result.tokens.buffer, result.truncated.buffer]]]);
+  await port.receive({ data: { embedlet: 1, id: 1, method: "embed" } });
+  assert.deepEqual(sent, [[{ embedlet: 1, id: 1, result }, [result.data.buffer, result.tokens.buffer, result.truncated.buffer]]]);
 });
 
 test("a remote is not asked for what was aborted before", async () => {

@@ -125,6 +125,12 @@ test("a model is kept for as long as was said", async () => {
   again.dispose();
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.equal(crate.live.size, 0);
+  // Longer than a timer knows is for good.
+  const forever = extension({ keepMs: Infinity });
+  (await forever.open()).dispose();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  (await forever.open()).dispose();
+  assert.equal(forever.crate.finished, 1);
   // A load that nobody waits for any more is not.
   const abort = new AbortController();
   crate.onCreate = () => abort.abort();
@@ -404,16 +410,16 @@ test("what cannot be sent is refused before it is", async () => {
 const text = (message) => ({ text: typeof message === "string" ? message : JSON.stringify(message), more: false });
 const bytes = (length, more = false) => ({ bytes: Buffer.alloc(length).toString("base64"), more });
 const view = (kind, length) => ({ $view: [kind, length] });
-const ask = (method, argument, id = 9) => text({ id, method, argument });
+const ask = (method, argument, id = 9) => text({ embedlet: 1, id, method, argument });
 
 /** Frames after which a connection is over. */
 const MALFORMED = [
   undefined, null, 3, "text", [], {}, { text: "{}" }, { text: 3, more: false }, { bytes: 3, more: false }, { bytes: "?", more: false }, { more: false },
-  text(""), text("{"), text("3"), text("[]"), text("null"), text({}), text({ id: -1, method: "hello" }), text({ id: "1", method: "hello" }),
-  text({ id: 1, method: 3 }), text({ abort: "x" }), text({ abort: {} }), bytes(3), text("[".repeat(100_000)),
+  text(""), text("{"), text("3"), text("[]"), text("null"), text({}), text({ embedlet: 1, id: -1, method: "hello" }), text({ embedlet: 1, id: "1", method: "hello" }),
+  text({ embedlet: 1, id: 1, method: 3 }), text({ id: 1, method: "hello" }), text({ embedlet: 1, abort: "x" }), text({ embedlet: 1, abort: {} }), text({ abort: 1 }), bytes(3), text("[".repeat(100_000)),
   ask("embed", { texts: view("Float32Array", 4) }), ask("embed", { texts: view("Float32Array", -4) }),
-  [{ text: JSON.stringify({ id: 1, method: "maxSim", argument: view("Float32Array", 3) }), more: true }, bytes(3)],
-  [{ text: JSON.stringify({ id: 1, method: "hello" }), more: true }, bytes(3)],
+  [{ text: JSON.stringify({ embedlet: 1, id: 1, method: "maxSim", argument: view("Float32Array", 3) }), more: true }, bytes(3)],
+  [{ text: JSON.stringify({ embedlet: 1, id: 1, method: "hello" }), more: true }, bytes(3)],
   Array(3000).fill({ text: "", more: true }), [{ text: "x".repeat(2001), more: true }],
 ];
 
@@ -446,7 +452,7 @@ async function raw(context) {
   line.ask = async (frame) => {
     const before = line.got.length;
     for (const each of [frame].flat()) port.postMessage(each);
-    const answers = () => line.got.slice(before).flatMap(({ text }) => (text?.startsWith('{"id"') ? [JSON.parse(text)] : []));
+    const answers = () => line.got.slice(before).flatMap(({ text }) => (text?.startsWith('{"embedlet"') ? [JSON.parse(text)] : []));
     const last = () => answers().find((answer) => !("event" in answer));
     await until(() => last() || line.over);
     return last();
@@ -480,7 +486,7 @@ test("hostile messages end their connection, or are refused; others are not touc
     assert.deepEqual([error?.code, id], ["invalid-argument", 9], `${method} ${JSON.stringify(argument)}`);
   }
   const lies = (counts, queries, dimensions = 1) => [
-    { text: JSON.stringify({ id: 9, method: "maxSim", argument: { data: view("Float32Array", 8), dimensions, counts: view("Uint32Array", 4 * counts), queries } }), more: true },
+    { text: JSON.stringify({ embedlet: 1, id: 9, method: "maxSim", argument: { data: view("Float32Array", 8), dimensions, counts: view("Uint32Array", 4 * counts), queries } }), more: true },
     bytes(8 + 4 * counts),
   ];
   for (const lie of [lies(1, 1), lies(2, 3), lies(0, 0), lies(2, 1, 1e9)]) assert.equal((await line.ask(lie)).error.code, "invalid-argument");
@@ -504,9 +510,9 @@ test("nobody else's connection is accepted", async () => {
 });
 
 test("answers of who is no host end the connection with an error", async () => {
-  const hello = text({ id: 1, result: "test" });
-  for (const frame of [...MALFORMED.filter((frame) => !Array.isArray(frame)), text({ id: 1, error: 3 }), text({ id: 1, result: 3 }), text({ info: {} }),
-    [hello, text({ id: 2, result: null })], [hello, text({ id: 2, error: {} })]]) {
+  const hello = text({ embedlet: 1, id: 1, result: "test" });
+  for (const frame of [...MALFORMED.filter((frame) => !Array.isArray(frame)), text({ embedlet: 1, id: 1, error: 3 }), text({ embedlet: 1, id: 1, result: 3 }), text({ info: {} }),
+    [hello, text({ embedlet: 1, id: 2, result: null })], [hello, text({ embedlet: 1, id: 2, error: {} })]]) {
     const world = new World();
     const page = world.context("panel.html");
     const evil = world.context("evil.html");

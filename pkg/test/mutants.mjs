@@ -12,7 +12,7 @@ const MUTANTS = [
   ["a lost engine is replaced", "supervisor", "supervisor.ts", "if (!isLoss(error, session.supervised)) throw error;", "throw error;"],
   ["an answer of an engine that is gone is not believed", "supervisor", "supervisor.ts", "if (session === this.#session) {\n          this.#restarts = 0;", "{\n          this.#restarts = 0;"],
   ["a call that crashes every engine rejects the second time", "supervisor", "supervisor.ts", "if (call.losses > 1) throw this.#failure;", ""],
-  ["it is the first call that lost the engine", "supervisor", "supervisor.ts", "if (first) first.losses++;", ""],
+  ["it is the first call that lost the engine", "supervisor", "supervisor.ts", "if (!lanes.has(call.lane)) call.losses++;", ""],
   ["after two restarts the encoder stops", "supervisor", "supervisor.ts", "if (this.#restarts < restarts.delays.length) return;", "if (this.#restarts < 50) return;"],
   ["a restart that ends too late is ended", "supervisor", "supervisor.ts", "if (signal.aborted) session.end(signal.reason);", ""],
   ["a page that lost its GPU twice does without", "supervisor", "supervisor.ts", "if (this.#restarts === restarts.delays.length) this.#giveUpGpu();", ""],

@@ -388,9 +388,10 @@ test("an abort stops a load from memory, whose chunks never wait", async () => {
 test("the wasm's own file: each mistake of set-up is named", async () => {
   routes.set("/html.wasm", html);
   routes.set("/typed.wasm", give(WASM, { "content-type": "application/wasm" }));
+  routes.set("/more.wasm", give(WASM, { "content-type": "application/wasm; charset=utf-8" }));
   routes.set("/untyped.wasm", give(WASM));
   routes.set("/damaged.wasm", give(WASM.subarray(0, 5), { "content-type": "application/wasm" }));
-  for (const good of ["typed", "untyped"]) assert.ok((await compile(`${origin}/${good}.wasm`)) instanceof WebAssembly.Module);
+  for (const good of ["typed", "more", "untyped"]) assert.ok((await compile(`${origin}/${good}.wasm`)) instanceof WebAssembly.Module);
   await rejects(compile(`${origin}/html.wasm`), "wasm-load", /optimizeDeps: \{ exclude: \['embedlet'\] \}/);
   await rejects(compile(`${origin}/absent.wasm`), "wasm-load", /wasmUrl/);
   await rejects(compile(`${origin}/damaged.wasm`), "wasm-load", /damaged\.wasm/);

@@ -155,6 +155,26 @@ both("a call that does it twice is refused, and those behind it are not", async 
   await until(() => place.left() === 0);
 });
 
+both("a search that takes the engine down does not end the encoder with the calls that run beside it", async (Encoder, place) => {
+  const encoder = await Encoder.load(files());
+  const collection = await encoder.collection({ restore: async () => {} });
+  let done = 0;
+  place.onStep = async () => {
+    await turn(5);
+    done++;
+  };
+  place.onCreate = (_, crate) => (crate.onCollect = (kind) => kind === "search" && FAULTS.trap(place));
+  for (const crate of place.crates) place.onCreate(undefined, crate);
+  const busy = encoder.embed(Array(100).fill("text")).catch(({ code }) => code);
+  await until(() => done > 0);
+  await rejects(collection.search(new Float32Array(2), { topK: 1 }), "runtime-crashed");
+  await busy;
+  place.onStep = () => {};
+  assert.equal((await encoder.embed("text")).count, 1);
+  encoder.dispose();
+  await until(() => place.left() === 0);
+});
+
 both("an encoder that only fails stops, says so, and leaves nothing", async (Encoder, place) => {
   const encoder = await Encoder.load(files());
   place.onStep = (_, crate) => FAULTS.trap(place, crate);

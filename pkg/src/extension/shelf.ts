@@ -55,8 +55,10 @@ export class Shared {
   /** The last to do so frees it, at once or when nobody has come for so long; a load that has not ended is given up at once. */
   release(holder: object): void {
     if (!this.#holders.delete(holder) || this.#holders.size > 0) return;
-    if (this.#shelf.keepMs > 0 && this.#loaded) this.#timer = setTimeout(() => this.drop(), this.#shelf.keepMs);
-    else this.drop();
+    const { keepMs } = this.#shelf;
+    if (keepMs <= 0 || !this.#loaded) this.drop();
+    // A timer of longer would end at once.
+    else if (keepMs < 2 ** 31) this.#timer = setTimeout(() => this.drop(), keepMs);
   }
 
   /** The next who asks for the same gets another; this one goes with its last holder. */
