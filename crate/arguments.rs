@@ -400,14 +400,17 @@ pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Argum
             _ => return Err(format!("there is no {flag}: try embedlet --help")),
         }
     }
-    let (out, files) = (!parsed.out.as_os_str().is_empty(), !parsed.files.is_empty());
+    let (out, files, usual) = (!parsed.out.as_os_str().is_empty(), !parsed.files.is_empty(), bulk::Options::default());
     match () {
         () if parsed.model.as_os_str().is_empty() => Err("--model DIR is missing".into()),
         () if (verb == Verb::Pack || files) && !out => Err("--out DIR is missing".into()),
         () if parsed.ipc && (files || out) => {
             Err("--ipc reads stdin and writes stdout: leave the files and --out away".into())
         }
-        () if verb == Verb::Embed && !parsed.ipc && !files && (out || parsed.bulk != bulk::Options::default()) => {
+        () if parsed.ipc && (parsed.bulk.shard, parsed.bulk.part_rows) != (usual.shard, usual.part_rows) => {
+            Err("--ipc has no parts: leave --shard and --part-rows away".into())
+        }
+        () if verb == Verb::Embed && !parsed.ipc && !files && (out || parsed.bulk != usual) => {
             Err("there are no files to embed: name them, or leave the options of files away".into())
         }
         () => Ok(Some(parsed)),

@@ -59,6 +59,15 @@ impl Ragged {
         &self.data[self.starts[texts.start] * self.width..self.starts[texts.end] * self.width]
     }
 
+    /// Makes room for all rows.
+    fn reserve(&mut self) -> Result<()> {
+        let doing = || Error::OutOfMemory { doing: "collecting results".into() };
+        let elements = self.starts[self.starts.len() - 1].checked_mul(self.width).ok_or_else(doing)?;
+        self.data.try_reserve_exact(elements - self.data.len()).map_err(|_| doing())?;
+        self.data.resize(elements, 0.0);
+        Ok(())
+    }
+
     /// The values of a text.
     pub fn text(&self, index: usize) -> &[f32] {
         self.of(index..index + 1)
@@ -182,16 +191,6 @@ impl Job {
         }
     }
 
-    /// Makes room for all rows.
-    fn reserve(&mut self) -> Result<()> {
-        let Ragged { data, width, starts, .. } = &mut self.result;
-        let elements = starts[starts.len() - 1] * *width;
-        let doing = || Error::OutOfMemory { doing: "collecting results".into() };
-        data.try_reserve_exact(elements - data.len()).map_err(|_| doing())?;
-        data.resize(elements, 0.0);
-        Ok(())
-    }
-
     /// Adds work of `units` on all rows. `step` does a little of it, and says how many units are done.
     pub fn and_then(&mut self, units: usize, step: impl FnMut(&Ragged) -> usize + 'static) {
         self.work = Some(Work { units, step: Box::new(step) });
@@ -225,7 +224,7 @@ impl Job {
             return Ok(());
         }
         if self.each.is_none() {
-            self.reserve()?;
+            self.result.reserve()?;
         }
         let (count, values) = match &mut self.scan {
             Some(scan) => scan.step(&model.runner, self.done).await?,
@@ -418,9 +417,21 @@ fn finite(values: &[f32], text: usize) -> Result<()> {
 fn unit_length(vector: &[f32], text: usize, sequence: &Sequence, pooling: &PoolingParams) -> Result<()> {
     if pooling.norm_dimensions == pooling.dimensions && !sequence.pools_nothing() {
         let norm = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-        if (norm - 1.0).abs() > NORM_TOLERANCE {
+        // Zeros have no direction, and stay what they are.
+        if norm != 0.0 && (norm - 1.0).abs() > NORM_TOLERANCE {
             return Err(Error::NonFinite { text, reason: format!("its length is {norm}, not 1") });
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_that_no_memory_holds_are_refused() {
+        let mut rows = Ragged { width: 1 << (usize::BITS - 1), starts: vec![0, 2], ..Ragged::default() };
+        assert!(matches!(rows.reserve(), Err(Error::OutOfMemory { .. })));
+    }
 }

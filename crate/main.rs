@@ -41,10 +41,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    if std::env::args().nth(1).as_deref() == Some("index") {
-        return index::run(std::env::args().skip(2));
+    let given = std::env::args_os().skip(1).map(|argument| {
+        argument.into_string().map_err(|argument| format!("\"{}\" is not UTF-8", argument.to_string_lossy()))
+    });
+    let given = given.collect::<Result<Vec<_>, _>>()?;
+    if given.first().is_some_and(|verb| verb == "index") {
+        return index::run(given.into_iter().skip(1));
     }
-    let Some(arguments) = parse(std::env::args().skip(1))? else {
+    let Some(arguments) = parse(given.into_iter())? else {
         return stdout().write_all(HELP.as_bytes()).map_err(|error| error.to_string());
     };
     if arguments.verb == Verb::Bench {

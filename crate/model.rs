@@ -56,7 +56,7 @@ pub struct Model {
 pub struct Info {
     /// `model_type`.
     pub architecture: String,
-    /// Columns of a vector.
+    /// Columns of a vector, unless [`EmbedOptions::dimensions`] says otherwise.
     pub dimensions: usize,
     /// Most tokens of a text, special tokens included.
     pub max_tokens: usize,
@@ -201,7 +201,7 @@ impl Model {
         };
         Info {
             architecture: self.parts.architecture.clone(),
-            dimensions: head.dimensions(spec.hidden),
+            dimensions: self.parts.cut(head.dimensions(spec.hidden)),
             max_tokens: self.parts.max_tokens,
             layers: spec.layers.len(),
             device,
@@ -293,7 +293,7 @@ impl Model {
             head.pooling = modes;
         }
         let width = head.dimensions(spec.hidden);
-        let dimensions = options.dimensions.or(sentence.truncate_dim.map(|cut| cut.min(width))).unwrap_or(width);
+        let dimensions = options.dimensions.unwrap_or_else(|| self.parts.cut(width));
         if dimensions == 0 || dimensions > width {
             return Err(Error::argument(format!("dimensions must be 1 to {width}, not {dimensions}")));
         }
@@ -456,6 +456,11 @@ impl Model {
 }
 
 impl Parts {
+    /// Columns of a vector of `width` where the caller does not say.
+    fn cut(&self, width: usize) -> usize {
+        self.sentence.truncate_dim.map_or(width, |cut| cut.min(width))
+    }
+
     /// The tail that gives the last layer's output.
     pub(crate) fn states(&self) -> TailId {
         self.tails.states[self.tails.states.len() - 1]

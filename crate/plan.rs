@@ -50,7 +50,9 @@ impl Plan {
         }
         // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
         let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
-        let limits = [sentence.max_seq_length, folder.model_max_length()?, Some(spec.tables.positions), ours];
+        // sentence-transformers' own limit replaces that of the tokenizer.
+        let said = sentence.max_seq_length.or(folder.model_max_length()?);
+        let limits = [said, Some(spec.tables.positions), ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let head = head(folder, &spec, &sentence, task)?;
         let task = head.as_ref().map_or(Task::Embed, |head| head.task);

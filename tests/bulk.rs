@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Int32Type, Int64Type};
+use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type};
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, LargeStringArray, NullArray, RecordBatch, StringArray,
-    StringViewArray,
+    Array, ArrayRef, DictionaryArray, Float64Array, Int64Array, LargeStringArray, ListArray, NullArray, RecordBatch,
+    StringArray, StringViewArray,
 };
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
@@ -19,6 +19,8 @@ use embedlet::bulk::{Options, Report, Shard, documents, run, stream};
 use embedlet::index::Keys;
 use embedlet::model::{EmbedOptions, Model};
 use embedlet::native::fingerprint;
+use embedlet::program::Precision;
+use embedlet::tokens::TEXT_BYTES;
 use embedlet::{Error, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -233,6 +235,9 @@ fn a_run_that_was_ended_goes_on_where_it_was() {
     assert!(error.code() == "invalid-argument" && error.to_string().contains("another options, prompt"), "{error}");
     let error = embed(&model, &inputs, &out, &options(200)).unwrap_err();
     assert!(error.to_string().contains("another rows"), "{error}");
+    let rounded = load(&fixtures().join("models/bert-mean"), On::Cpu, Some(Precision::Int8));
+    let error = embed(&rounded, &inputs, &out, &options(100)).unwrap_err();
+    assert!(error.to_string().contains("another precision"), "{error}");
     fs::write(out.0.join("rows-00000.parquet"), parquet(&rows(0, 5), 5)).unwrap();
     let error = embed(&model, &inputs, &out, &options(100)).unwrap_err();
     assert!(error.to_string().contains("something else"), "{error}");
@@ -372,6 +377,9 @@ fn says_what_is_wrong_with_a_file() {
     let words = ["a".to_owned(), "b".to_owned(), "word ".repeat(60)];
     let words = Arc::new(StringArray::from(words.to_vec())) as ArrayRef;
     let words = RecordBatch::try_from_iter([("text", words)]).unwrap();
+    let large =
+        Arc::new(StringArray::from(vec![None, Some("a".to_owned()), Some("a".repeat(TEXT_BYTES + 1))])) as ArrayRef;
+    let large = RecordBatch::try_from_iter([("text", large)]).unwrap();
     let cases: Vec<(Vec<PathBuf>, Options, &[&str])> = vec![
         (vec![good.clone()], column("body"), &["good.parquet", "body", "id, text, kind, score"]),
         (vec![good.clone()], column("score"), &["good.parquet", "score", "Float64", "cast"]),
@@ -386,7 +394,8 @@ fn says_what_is_wrong_with_a_file() {
         (with("other.arrow", &[7; 100]), options(1), &["other.arrow", "--ipc"]),
         (with("short.arrow", b"ARROW1"), options(1), &["short.arrow", "short"]),
         (with("twice.parquet", &parquet(&twice.unwrap(), 10)), options(1), &["twice.parquet", "two columns"]),
-        (with("long.parquet", &parquet(&words, 3)), strict, &["long.parquet", "row 2", "tokens"]),
+        (with("long.parquet", &parquet(&words, 3)), strict.clone(), &["long.parquet", "row 2", "tokens"]),
+        (with("large.parquet", &parquet(&large, 3)), strict, &["large.parquet", "row 2", "bytes"]),
     ];
     for (inputs, options, reasons) in cases {
         let error = embed(&model, &inputs, &out, &options).unwrap_err().to_string();
@@ -517,6 +526,47 @@ fn rows_are_documents() {
 }
 
 #[test]
+fn columns_of_metadata_and_vectors_may_have_nulls() {
+    let folder = scratch("nulls");
+    let read = |name: &str, columns: Vec<(&str, ArrayRef)>| {
+        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let keys = Keys { vector: Some("v".into()), ..Keys::default() };
+        let found = documents(&folder.put(name, &parquet(&batch, 10)), keys).unwrap();
+        found.collect::<Result<Vec<_>>>().map(|all| all.concat())
+    };
+    let strings = |texts: [Option<&str>; 2]| Arc::new(StringArray::from(texts.to_vec())) as ArrayRef;
+    let rows = |vectors: ArrayRef| {
+        let (ids, texts) = (strings([Some("a"), Some("b")]), strings([Some("boats"), Some("lights")]));
+        let (metadata, others) = (strings([Some("{\"n\": 1}"), None]), strings([Some("x"), Some("y")]));
+        vec![("id", ids), ("text", texts), ("metadata", metadata), ("other", others), ("v", vectors)]
+    };
+    let double = ListArray::from_iter_primitive::<Float64Type, _, _>([Some([Some(0.5), Some(2.0)]), None]);
+    let found = read("double.parquet", rows(Arc::new(double))).unwrap();
+    assert_eq!(found[0].metadata, json!({ "n": 1 }).as_object().cloned());
+    assert_eq!((&found[1].metadata, &found[0].vector, &found[1].vector), (&None, &Some(vec![0.5, 2.0]), &None));
+    let holes =
+        ListArray::from_iter_primitive::<Float32Type, _, _>([Some([Some(0.5), Some(2.0)]), Some([Some(1.0), None])]);
+    let error = read("holes.parquet", rows(Arc::new(holes))).unwrap_err();
+    assert!(error.code() == "invalid-file" && error.to_string().contains("row 1"), "{error}");
+}
+
+#[test]
+fn documents_come_in_small_batches_however_large_those_of_the_file_are() {
+    let folder = scratch("batches");
+    let ids = (0..2500).collect::<Int64Array>();
+    let texts = Arc::new(StringArray::from(vec!["boats"; 2500])) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef), ("text", texts)]).unwrap();
+    let mut arrow = FileWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    arrow.write(&batch).unwrap();
+    let input = folder.put("large.arrow", &arrow.into_inner().unwrap());
+    let found = documents(&input, Keys::default()).unwrap().collect::<Result<Vec<_>>>().unwrap();
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1024, 1024, 452]);
+    let last = &found[2][451];
+    assert!(last.id == "2499" && last.place.ends_with("row 2499"), "{last:?}");
+}
+
+#[test]
 fn a_fingerprint_is_of_what_is_loaded() {
     let copy = scratch("fingerprint");
     let model = fixtures().join("models/bert-mean");
@@ -550,6 +600,8 @@ fn the_command_line_takes_files_or_a_stream() {
     for (arguments, reason) in [
         (&["a.parquet"][..], "--out"),
         (&["--ipc", "--out", "x"], "--ipc"),
+        (&["--ipc", "--shard", "0/2"], "--shard"),
+        (&["--ipc", "--part-rows", "9"], "--part-rows"),
         (&["--out", "x"], "no files"),
         (&["--column", "body"], "no files"),
         (&["a.parquet", "--out", "x", "--shard", "2/2"], "shard"),

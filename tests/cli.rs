@@ -1,5 +1,7 @@
 //! The binary: lines in, lines out, in order.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::support::{fixtures, json, max_abs, run, tensors};
@@ -155,6 +157,18 @@ fn refuses_what_it_does_not_know() {
     let output = run(&["embed", "--model", model, "--device", "cpu"], "fine\n{\"no\": \"text\"}\n");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("line 2"));
+}
+
+#[cfg(unix)]
+#[test]
+fn refuses_arguments_that_are_not_utf_8() {
+    use std::os::unix::ffi::OsStrExt;
+    let wrong = std::ffi::OsStr::from_bytes(b"model-\xff");
+    for verb in ["embed", "index"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_embedlet")).arg(verb).arg(wrong).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.starts_with("embedlet: \"model-") && message.contains("not UTF-8"), "{message}");
+    }
 }
 
 #[test]

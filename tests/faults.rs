@@ -268,6 +268,20 @@ fn odd_headers_load() {
     }
 }
 
+/// As sentence-transformers gives them.
+#[test]
+fn zeros_of_any_length_are_zeros() {
+    let mut zeros = files("bert-mean");
+    let bytes = zeros.get_mut(WEIGHTS).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + header..].fill(0);
+    for on in On::BOTH {
+        let model = load(&zeros, on, 4096, None).unwrap();
+        assert!(model.info().normalized);
+        assert_eq!(embed(&model, "a text"), Ok(vec![0.0; 32]), "{on:?}");
+    }
+}
+
 #[test]
 fn hashes_are_checked() {
     let files = files("bert-mean");

@@ -8,7 +8,7 @@ use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::Task;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{On, fixtures, json, load, max_abs, min_cosine, minilm, tensors};
 
@@ -187,6 +187,33 @@ fn with_a_large_table(to: &Path) {
         (name, safetensors::tensor::TensorView::new(*dtype, shape.clone(), data).unwrap())
     });
     std::fs::write(to.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+#[test]
+fn the_limit_of_sentence_transformers_replaces_that_of_the_tokenizer() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("limits");
+    // The tokenizer says 36, and there are 44 positions.
+    for (length, expected) in [(json!(24), 24), (json!(40), 40), (json!(100), 44), (Value::Null, 36)] {
+        let files = json!({ "sentence_bert_config.json": { "max_seq_length": length } });
+        let case = json!({ "name": format!("limit-{length}"), "files": files });
+        let model = load(&folder("bert-mean", &case, &target), On::Cpu, None);
+        assert_eq!(model.info().max_tokens, expected, "{length}");
+        assert_eq!(model.tokenize(&"boat ".repeat(50)).unwrap().ids.len(), expected, "{length}");
+    }
+}
+
+#[test]
+fn says_how_many_columns_a_vector_has() {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuts");
+    for (cut, expected) in [(json!(20), 20), (json!(100), 32), (Value::Null, 32)] {
+        let files = json!({ "config_sentence_transformers.json": { "truncate_dim": cut } });
+        let case = json!({ "name": format!("cut-{cut}"), "files": files });
+        let model = load(&folder("bert-mean", &case, &target), On::Cpu, None);
+        let columns = |dimensions| {
+            embed(&model, &["boats".to_owned()], &EmbedOptions { dimensions, ..EmbedOptions::default() }).data.len()
+        };
+        assert_eq!((model.info().dimensions, columns(None), columns(Some(32))), (expected, expected, 32), "{cut}");
+    }
 }
 
 #[test]

@@ -127,6 +127,24 @@ fn files_of_rows_and_vectors_have_the_index_of_their_texts() {
 }
 
 #[test]
+fn vectors_that_the_folder_cuts_are_those_of_the_index() {
+    let scratch = Scratch::new("index-cut");
+    for (name, bytes) in files(&fixtures().join("models/static-bag")) {
+        scratch.put(&format!("model/{name}"), &bytes);
+    }
+    scratch.put("model/config_sentence_transformers.json", br#"{"truncate_dim": 7}"#);
+    let model = load(&scratch.0.join("model"), On::Cpu, None);
+    let (input, written) = (fixtures().join("index/documents.jsonl"), scratch.0.join("rows"));
+    bulk::run(&model, &[input], &written, &bulk::Options::default(), &mut |_| Ok(())).unwrap();
+    let keys = Keys { vector: Some("embedding".into()), ..Keys::default() };
+    let documents = bulk::documents(&written.join("documents-00000.parquet"), keys).unwrap();
+    build(&model, documents, &scratch.0.join("index"), &options()).unwrap();
+    let index = Index::open(&scratch.0.join("index")).unwrap();
+    assert_eq!((index.made().dimensions, index.documents()), (7, 240));
+    index.made().check(&model).unwrap();
+}
+
+#[test]
 fn the_committed_index_is_written_again_to_the_byte() {
     let scratch = Scratch::new("index-golden");
     let report = build(&model(), lines(golden(), None), &scratch.0, &options()).unwrap();
@@ -439,6 +457,11 @@ fn documents_that_cannot_be_meant_are_named() {
         ("metadata of another kind", r#"{"id": "b", "text": "b", "metadata": 7}"#, "invalid-argument"),
         ("deep metadata", &format!(r#"{{"id": "b", "text": "b", "deep": {nested}}}"#), "limit-exceeded"),
         ("large metadata", &format!(r#"{{"id": "b", "text": "b", "x": "{}"}}"#, "x".repeat(8192)), "limit-exceeded"),
+        (
+            "a text that the model does not read",
+            &format!(r#"{{"id": "b", "text": "{}"}}"#, "x".repeat((1 << 20) + 1)),
+            "limit-exceeded",
+        ),
         ("a long id", &format!(r#"{{"id": "{}", "text": "b"}}"#, "x".repeat(1025)), "limit-exceeded"),
         ("a short vector", r#"{"id": "b", "text": "b", "v": [1, 2]}"#, "invalid-argument"),
         ("a vector with a hole", r#"{"id": "b", "text": "b", "v": [1,0,0,0,0,0,0,0,0,0,null]}"#, "invalid-argument"),

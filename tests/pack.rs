@@ -7,9 +7,9 @@ use embedlet::model::{EmbedOptions, Info, Model};
 use embedlet::native;
 use embedlet::pack::{Dtype, Options, Report, pack};
 use embedlet::program::Precision;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{On, Scratch, fixtures, json, load, max_abs, min_cosine, minilm};
+use crate::support::{On, Scratch, files, fixtures, json, load, max_abs, min_cosine, minilm};
 
 fn options(dtype: Dtype) -> Options {
     Options { dtype, agreement: 0.97, calibration: None, prune_vocab: None, task: None, source: None }
@@ -94,6 +94,22 @@ fn what_is_packed_is_integers_beside_their_scales() {
         assert_eq!(file.tensor(name).unwrap().shape(), original.tensor(name).unwrap().shape(), "{name}");
     }
     assert!(report.left_out.iter().all(|name| file.tensor(name).is_err()));
+}
+
+#[test]
+fn vectors_that_the_folder_cuts_are_measured_as_they_are() {
+    let from = Scratch::new("cut-from");
+    for (name, bytes) in files(&fixtures().join("models/bert-mean")) {
+        from.put(&name, &bytes);
+    }
+    from.put("config_sentence_transformers.json", json!({ "truncate_dim": 20 }).to_string().as_bytes());
+    let (to, report) = packed(&from.0, Dtype::Q8, "cut-to");
+    let about: Value = serde_json::from_slice(&std::fs::read(to.0.join("embedlet.json")).unwrap()).unwrap();
+    let golden = about["golden"].as_array().unwrap();
+    assert!(golden.len() == 3 && golden.iter().all(|golden| golden["vector"].as_array().unwrap().len() == 20));
+    let texts: Vec<&str> = golden.iter().map(|golden| golden["text"].as_str().unwrap()).collect();
+    let (expected, found) = [&from.0, &to.0].map(|folder| embed(&load(folder, On::Cpu, None), &texts)).into();
+    assert!(min_cosine(&found, &expected, 20) > 0.99 && report.loss.cosine_min > 0.99, "{:?}", report.loss);
 }
 
 #[test]

@@ -406,6 +406,20 @@ fn puts_the_default_prompt_of_a_cross_encoder_in_front_of_the_query() {
 }
 
 #[test]
+fn refuses_targets_that_the_head_has_no_column_for() {
+    let mut tokenizer = json("tasks/bert-masks/tokenizer.json");
+    let new = json!({ "id": 400, "content": "[NEW]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false });
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(new);
+    let folder = edited("bert-masks", &[("tokenizer.json", tokenizer)]);
+    let model = load_for(&folder.0, On::Cpu, None, Some(Task::Fill));
+    for (targets, ids) in [(Some(vec!["[NEW]".to_owned()]), None), (None, Some(vec![400]))] {
+        let options = FillOptions { targets, ids, ..FillOptions::default() };
+        let error = model.fill(&[Input::text("a [MASK]")], &options).err().unwrap();
+        assert!(error.code() == "invalid-argument" && error.to_string().contains("400"), "{error}");
+    }
+}
+
+#[test]
 fn keeps_as_many_terms_as_a_sparse_encoder_says() {
     let texts = ["the boats sail".to_owned()];
     let about = json!({ "model_type": "SparseEncoder", "max_active_dims": 5 });

@@ -371,3 +371,32 @@ fn hostile_texts() {
         tokens.encode(text).unwrap();
     }
 }
+
+#[test]
+fn strips_no_more_than_there_is() {
+    let decoded = |start: u32, stop: u32| {
+        let strip = json!({"type": "Strip", "content": "a", "start": start, "stop": stop});
+        new(&small(json!({"decoder": strip})))
+            .unwrap()
+            .spell(["a", "ab", "aabaa", ""].map(str::to_owned).into())
+            .unwrap()
+    };
+    assert_eq!(decoded(1, 0), "babaa");
+    assert_eq!(decoded(1, 1), "baba");
+    assert_eq!(decoded(9, u32::MAX), "bb");
+}
+
+#[test]
+fn numbers_have_limits() {
+    for (key, value) in [("id", 3_000_000_000_u32), ("id", u32::MAX), ("chars", 1001)] {
+        let mut file = small(json!({}));
+        match key {
+            "id" => file["model"]["vocab"]["far"] = json!(value),
+            _ => file["model"]["max_input_chars_per_word"] = json!(value),
+        }
+        assert_eq!(new(&file).err().map(|error| error.code()), Some("limit-exceeded"), "{key} {value}");
+    }
+    let mut file = small(json!({}));
+    file["model"]["max_input_chars_per_word"] = json!(1000);
+    assert!(new(&file).is_ok());
+}

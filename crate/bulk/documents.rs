@@ -14,10 +14,10 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, TimeUnit};
 use serde_json::{Map, Value};
 
-use super::Options;
 use super::encode::EMBEDDING;
 use super::parts::{Part, Rows, parts};
 use super::texts::texts;
+use super::{Options, chunks};
 use crate::error::{Error, Result};
 use crate::index::{Document, Keys};
 
@@ -52,7 +52,9 @@ impl Iterator for Documents {
                     let all: Vec<usize> = (0..part.schema.fields().len()).collect();
                     match part.read(&all) {
                         Ok(rows) => {
-                            self.rows = rows;
+                            let pieces = |batch: RecordBatch| chunks(&batch).map(Ok).collect();
+                            let pieces = move |batch: Result<_>| batch.map_or_else(|error| vec![Err(error)], pieces);
+                            self.rows = Box::new(rows.flat_map(pieces));
                             continue;
                         }
                         Err(error) => Err(error),
@@ -85,12 +87,15 @@ impl Documents {
         let vectors = match vector {
             Some(name) => {
                 let column = column(name).ok_or_else(|| missing(name, "--vectors"))?;
-                let lists = || refuse(format!("column \"{name}\" is not of lists of floats"));
-                floats(column).ok_or_else(lists)?
+                let lists = |row: usize| {
+                    let row = self.row + row as u64;
+                    refuse(format!("row {row}: column \"{name}\" is not of lists of floats without nulls inside"))
+                };
+                floats(column).map_err(lists)?
             }
             None => vec![None; batch.num_rows()],
         };
-        let mut others: Vec<Map<String, Value>> = vec![Map::new(); batch.num_rows()];
+        let (mut others, mut has_own) = (vec![Map::new(); batch.num_rows()], false);
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             let name = field.name();
             if name == id || name == text || vector.as_ref().is_some_and(|vector| name == vector) {
@@ -99,6 +104,7 @@ impl Documents {
             if name == EMBEDDING && matches!(field.data_type(), DataType::FixedSizeList(..)) {
                 continue;
             }
+            has_own |= name == "metadata";
             let kind = field.data_type();
             let values = values(column).ok_or_else(|| refuse(format!("column \"{name}\" is {kind}: leave it out")))?;
             for (others, value) in others.iter_mut().zip(values).filter(|(_, value)| !value.is_null()) {
@@ -118,7 +124,7 @@ impl Documents {
             if text.is_none() && vector.is_none() {
                 return Err(refuse("it has no text"));
             }
-            let metadata = metadata(others).ok_or_else(|| refuse("its metadata is no object"))?;
+            let metadata = metadata(others, has_own).ok_or_else(|| refuse("its metadata is no object"))?;
             made.push(Document { id, text: text.unwrap_or_default().into(), metadata, vector, place });
         }
         self.row += batch.num_rows() as u64;
@@ -126,28 +132,38 @@ impl Documents {
     }
 }
 
-/// What is searched by, of the columns that are nothing else.
-fn metadata(mut others: Map<String, Value>) -> Option<Option<Map<String, Value>>> {
+/// What is searched by, of the columns that are nothing else; `has_own`: one of them is for that, whatever a row has there.
+fn metadata(mut others: Map<String, Value>, has_own: bool) -> Option<Option<Map<String, Value>>> {
     match others.remove("metadata") {
         Some(Value::Object(metadata)) => Some(Some(metadata)),
         Some(Value::String(text)) => serde_json::from_str(&text).ok().map(Some),
         Some(_) => None,
-        None => Some(Some(others).filter(|others| !others.is_empty())),
+        None => Some(Some(others).filter(|others| !has_own && !others.is_empty())),
     }
 }
 
-/// The rows of a column of lists of floats.
-fn floats(column: &ArrayRef) -> Option<Vec<Option<Vec<f32>>>> {
-    let list = |values: ArrayRef| Some(values.as_primitive_opt::<Float32Type>()?.values().to_vec());
+/// The rows of a column of lists of floats, or the first that is none.
+fn floats(column: &ArrayRef) -> Result<Vec<Option<Vec<f32>>>, usize> {
+    let list = |values: ArrayRef| match values.data_type() {
+        _ if values.null_count() > 0 => None,
+        DataType::Float32 => Some(values.as_primitive_opt::<Float32Type>()?.values().to_vec()),
+        DataType::Float64 => {
+            Some(values.as_primitive_opt::<Float64Type>()?.values().iter().map(|value| *value as f32).collect())
+        }
+        _ => None,
+    };
     let rows = |row: Box<dyn Fn(usize) -> ArrayRef + '_>| {
-        let row = |index| if column.is_valid(index) { Some(list(row(index))) } else { None };
-        (0..column.len()).map(|index| row(index).map_or(Some(None), |vector| vector.map(Some))).collect()
+        let row = |index| match column.is_valid(index) {
+            true => list(row(index)).map(Some).ok_or(index),
+            false => Ok(None),
+        };
+        (0..column.len()).map(row).collect()
     };
     match column.data_type() {
         DataType::FixedSizeList(..) => rows(Box::new(|index| column.as_fixed_size_list().value(index))),
         DataType::List(_) => rows(Box::new(|index| column.as_list::<i32>().value(index))),
         DataType::LargeList(_) => rows(Box::new(|index| column.as_list::<i64>().value(index))),
-        _ => None,
+        _ => Err(0),
     }
 }
 

@@ -14,6 +14,7 @@ use super::texts::{is_text, texts};
 use crate::chunk::ChunkPooling;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::tokens::TEXT_BYTES;
 
 /// The column of vectors.
 pub(super) const EMBEDDING: &str = "embedding";
@@ -60,6 +61,7 @@ impl<'a> Encoder<'a> {
         let made = json!({
             "model": options.name,
             "fingerprint": options.fingerprint,
+            "precision": model.precision().name(),
             "dimensions": dimensions,
             "prompt": model.prompt_of(&options.embed)?,
             "options": serde_json::to_value(&options.embed).unwrap_or_default(),
@@ -140,6 +142,11 @@ impl<'a> Encoder<'a> {
         let texts = texts.ok_or_else(|| refuse(format!("column \"{}\" is not text", self.options.column)))?;
         let rows: Vec<u64> = (first..).zip(&texts).filter(|(_, text)| text.is_some()).map(|(row, _)| row).collect();
         let present: Vec<&str> = texts.iter().copied().flatten().collect();
+        let limit = TEXT_BYTES.saturating_sub(self.model.prompt_of(&self.options.embed)?.len());
+        if let Some((row, text)) = rows.iter().zip(&present).find(|(_, text)| text.len() > limit) {
+            let what = format!("{}, row {row}: the size of the text in bytes", path.display());
+            return Err(Error::LimitExceeded { what, found: text.len() as u64, limit: limit as u64 });
+        }
         // What is wrong with a text is said of its row.
         let row = |text: &usize| rows.get(*text).copied().unwrap_or(first);
         let result = self.model.embed(&present, &self.options.embed);

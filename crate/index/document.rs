@@ -35,8 +35,9 @@ pub struct Document {
 }
 
 impl Document {
-    /// Refuses what the index in a browser would refuse. `dimensions` are those of a vector.
-    pub(super) fn check(&self, dimensions: usize) -> Result<()> {
+    /// Refuses what the index in a browser would refuse, and what the model would. `dimensions` are those of a vector, `readable` the
+    /// most bytes of a text without one.
+    pub(super) fn check(&self, dimensions: usize, readable: usize) -> Result<()> {
         let place = &self.place;
         let limit = |what: &str, found: usize, limit: usize| match found > limit {
             true => {
@@ -45,8 +46,9 @@ impl Document {
             }
             false => Ok(()),
         };
+        let most_text = if self.vector.is_some() { MOST_TEXT } else { MOST_TEXT.min(readable) };
         limit("the length of the id in UTF-16 units", self.id.encode_utf16().count(), MOST_ID)?;
-        limit("the size of the text in bytes", self.text.len(), MOST_TEXT)?;
+        limit("the size of the text in bytes", self.text.len(), most_text)?;
         if let Some(metadata) = &self.metadata {
             limit("the nesting of the metadata", metadata.values().map(nesting).max().unwrap_or(0) + 1, MOST_NESTED)?;
             limit("the length of the metadata as JSON", json(metadata)?.encode_utf16().count(), MOST_METADATA)?;

@@ -63,6 +63,7 @@ use crate::error::{Error, Result};
 use crate::model::{Device, Kind, Model};
 use crate::packed::Sum;
 use crate::search::Precision;
+use crate::tokens::TEXT_BYTES;
 
 /// Segments that are made side by side.
 const PART: usize = 8;
@@ -302,6 +303,7 @@ fn read(
     tick: &mut Tick,
 ) -> Result<u64> {
     let mut truncated = 0;
+    let readable = TEXT_BYTES.saturating_sub(made.prompts.get("document").map_or(0, String::len));
     let mut names = Names::default();
     for batch in documents {
         let batch = batch?;
@@ -311,7 +313,7 @@ fn read(
             return Err(Error::LimitExceeded { what: "the number of documents".into(), found, limit: MOST_DOCUMENTS });
         }
         for document in &batch {
-            document.check(made.dimensions)?;
+            document.check(made.dimensions, readable)?;
             if !names.is_new(&document.id) {
                 let Document { id, place, .. } = document;
                 return Err(Error::argument(format!(

@@ -20,7 +20,7 @@ use crate::batch::Batch;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::folder::{Folder, INDEX};
-use crate::model::{Device, EmbedOptions, Model};
+use crate::model::{Device, EmbedOptions, Embeddings, Model};
 use crate::native;
 use crate::packed::{FILE, Golden, Packing, SCALES, Sum, VERSION, ZEROS};
 use crate::program::{Buf, Large, Op, Operand, Precision, Rows, WeightId};
@@ -141,10 +141,11 @@ pub fn pack(from: &Path, to: &Path, options: &Options, say: &mut dyn FnMut(&str)
         packer.write(to, options, None)?;
         say("vectors of what was packed");
         let packed = load(to)?;
-        let loss = Loss::new(&embed(&packed, &measuring)?, &expected, packed.info().dimensions);
+        let found = embed(&packed, &measuring)?;
+        let loss = Loss::new(&found.data, &expected.data, found.dimensions);
         let golden = GOLDEN.map(str::to_owned);
         let vectors = embed(&packed, &golden)?;
-        let golden = golden.into_iter().zip(vectors.chunks_exact(packed.info().dimensions).map(<[f32]>::to_vec));
+        let golden = golden.into_iter().zip(vectors.data.chunks_exact(vectors.dimensions).map(<[f32]>::to_vec));
         let golden = golden.map(|(text, vector)| Golden { text, vector }).collect();
         let bytes = packer.write(to, options, Some((loss, golden)))?;
         let left_out = packer.left_out();
@@ -192,8 +193,8 @@ fn texts(given: Option<&[String]>) -> Result<(Vec<String>, Vec<String>)> {
     }
 }
 
-fn embed(model: &Model, texts: &[String]) -> Result<Vec<f32>> {
-    Ok(pollster::block_on(model.embed(texts, &EmbedOptions::default())?.run(model))?.data)
+fn embed(model: &Model, texts: &[String]) -> Result<Embeddings> {
+    pollster::block_on(model.embed(texts, &EmbedOptions::default())?.run(model))
 }
 
 impl Dtype {

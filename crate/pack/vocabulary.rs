@@ -86,7 +86,7 @@ pub fn prune(from: &Path, to: &Path, texts: &[String], task: Option<Task>) -> Re
 
 /// Refuses what does not give the same vectors: an id may mean something where nobody looked.
 fn same_vectors(model: &Model, pruned: &Model, texts: &[String]) -> Result<()> {
-    let (expected, found) = (super::embed(model, texts)?, super::embed(pruned, texts)?);
+    let (expected, found) = (super::embed(model, texts)?.data, super::embed(pruned, texts)?.data);
     let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     let wrong = expected.iter().zip(&found).any(|(a, b)| (a - b).abs() > 1e-4 * largest);
     match wrong || expected.len() != found.len() {

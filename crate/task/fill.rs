@@ -57,7 +57,6 @@ impl Model {
         let tokens = &self.parts.tokens;
         let mask = self.parts.mask_token.as_deref().and_then(|mask| tokens.id(mask));
         let mask = mask.ok_or_else(|| Error::option("tokenizer_config.json mask_token", "none"))?;
-        let allowed = allowed(tokens, options)?;
         let mut sequences = Vec::with_capacity(inputs.len());
         for (index, input) in inputs.iter().enumerate() {
             let mut sequence = self.sequence(input, Truncation::LongestFirst)?;
@@ -71,6 +70,7 @@ impl Model {
         }
         let job = self.head_job(Task::Fill, sequences.clone())?;
         let (top_k, width) = (options.top_k.unwrap_or(TOP_K), job.width());
+        let allowed = allowed(tokens, width, options)?;
         Ok(Call::each(job, move |model, index, logits| {
             let (tokens, sequence) = (&model.parts.tokens, &sequences[index]);
             let alone = sequence.picks.len() == 1;
@@ -98,8 +98,8 @@ impl Model {
     }
 }
 
-/// The ids that may be candidates; none: all.
-fn allowed(tokens: &Tokens, options: &FillOptions) -> Result<Option<Vec<u32>>> {
+/// The ids that may be candidates, of a head of so many columns; none: all.
+fn allowed(tokens: &Tokens, width: usize, options: &FillOptions) -> Result<Option<Vec<u32>>> {
     if options.targets.is_none() && options.ids.is_none() {
         return Ok(None);
     }
@@ -111,8 +111,10 @@ fn allowed(tokens: &Tokens, options: &FillOptions) -> Result<Option<Vec<u32>>> {
     }
     sort_by(&mut ids, Ord::cmp);
     ids.dedup();
-    if let Some(id) = ids.iter().find(|id| **id as usize >= tokens.vocab()) {
-        return Err(Error::argument(format!("id {id} is not in the vocabulary of {}", tokens.vocab())));
+    // A tokenizer may have tokens that its model was not trained for.
+    let vocab = tokens.vocab().min(width);
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
+        return Err(Error::argument(format!("id {id} is not in the vocabulary of {vocab}")));
     }
     match ids.is_empty() {
         true => Err(Error::argument("targets and ids leave no candidate")),

@@ -4,7 +4,6 @@ use tokenizers::Decoder as _;
 use tokenizers::decoders::bpe::BPEDecoder;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
-use tokenizers::decoders::strip::Strip;
 use tokenizers::decoders::wordpiece::WordPiece;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::metaspace::Metaspace;
@@ -22,7 +21,7 @@ pub enum Decoder {
     Metaspace(Metaspace),
     Replace { pattern: Pattern, content: String },
     Sequence(Vec<Decoder>),
-    Strip(Strip),
+    Strip { content: char, start: usize, stop: usize },
     WordPiece(WordPiece),
 }
 
@@ -46,7 +45,16 @@ impl Decoder {
                 tokens.into_iter().map(replace).collect()
             }
             Self::Sequence(steps) => steps.iter().try_fold(tokens, |tokens, step| step.decode(tokens)),
-            Self::Strip(step) => step.decode_chain(tokens),
+            Self::Strip { content, start, stop } => {
+                // Of a token shorter than that `tokenizers` cuts off more than there is.
+                let strip = |token: String| {
+                    let chars: Vec<char> = token.chars().collect();
+                    let rest = &chars[chars.iter().take(*start).take_while(|char| *char == content).count()..];
+                    let end = rest.iter().rev().take(*stop).take_while(|char| *char == content).count();
+                    rest[..rest.len() - end].iter().collect()
+                };
+                Ok(tokens.into_iter().map(strip).collect())
+            }
             Self::WordPiece(step) => step.decode_chain(tokens),
         }
     }

@@ -13,7 +13,11 @@ use super::decode::Decoder;
 use super::parts::{Model, Normalizer, Post, PreTokenizer};
 use super::steps::{Step, decoder, normalizer, post_processor, pre_tokenizer};
 use super::{invalid, refused};
+use crate::config::limit;
 use crate::error::{Error, Result};
+
+/// Most characters of a word that WordPiece cuts into tokens: it takes time as their square.
+const WORD_CHARS: usize = 1000;
 
 /// `tokenizer.json`, less `padding` and most of `truncation`.
 #[derive(Deserialize)]
@@ -105,6 +109,10 @@ impl File {
             _ if model.max_input_chars_per_word.is_some() => "WordPiece",
             _ => "WordLevel",
         });
+        if let Vocab::Ids(ids) = &model.vocab {
+            let highest = ids.values().max().map_or(0, |id| *id as usize);
+            within("the highest id of tokenizer.json", highest, limit::VOCAB)?;
+        }
         match (kind, model.vocab) {
             ("WordPiece", Vocab::Ids(ids)) => {
                 let wanted = (model.unk_token, model.continuing_subword_prefix, model.max_input_chars_per_word);
@@ -116,6 +124,7 @@ impl File {
                 if !ids.contains_key(&unk) {
                     return Err(refused(format!("the vocabulary has no \"{unk}\"")));
                 }
+                within("max_input_chars_per_word of tokenizer.json", chars, WORD_CHARS)?;
                 let builder = WordPiece::builder().vocab(ids).unk_token(unk);
                 let builder = builder.continuing_subword_prefix(prefix).max_input_chars_per_word(chars);
                 Ok(Model::WordPiece(Box::new(builder.build().map_err(invalid)?)))
@@ -160,6 +169,13 @@ impl File {
             }
             _ => Err(Error::option("tokenizer.json model", kind)),
         }
+    }
+}
+
+fn within(what: &str, found: usize, limit: usize) -> Result<()> {
+    match found > limit {
+        true => Err(Error::LimitExceeded { what: what.into(), found: found as u64, limit: limit as u64 }),
+        false => Ok(()),
     }
 }
 

@@ -4,7 +4,6 @@ use serde_json::Value;
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::decoders::bpe::BPEDecoder;
 use tokenizers::decoders::byte_fallback::ByteFallback;
-use tokenizers::decoders::strip::Strip as StripDecoder;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::normalizers::{
     BertNormalizer, ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Prepend, Strip, StripAccents,
@@ -294,7 +293,7 @@ pub fn decoder(step: Step, steps: &mut usize) -> Result<Decoder> {
         "Strip" => {
             let content = step.text("content")?.chars().next().ok_or_else(|| step.wrong("content"))?;
             let count = |key| step.number(step.get(key)).map(|count| count as usize);
-            Decoder::Strip(StripDecoder::new(content, count("start")?, count("stop")?))
+            Decoder::Strip { content, start: count("start")?, stop: count("stop")? }
         }
         "WordPiece" => {
             let prefix = step.text("prefix")?.to_owned();
