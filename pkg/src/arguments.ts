@@ -271,6 +271,7 @@ function hasOne(what: string, name: string | undefined, names: readonly string[]
 
 /** An option that is not known would otherwise be an option without effect. */
 export function checkNames(method: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) throw invalid(`${method} takes its options as an object: ${known.join(", ")}.`);
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined) throw invalid(`${method} has no option "${unknown}"; it has ${known.join(", ")}.`);
 }

@@ -169,7 +169,6 @@ export async function communityDetection(encoder: Comparer, vectors: VectorRows,
  * drawn far from each other (k-means++, Arthur and Vassilvitskii 2007). A cluster that runs empty takes the vector farthest from its centre.
  */
 export async function kMeans(encoder: Comparer, vectors: VectorRows, options: KMeansOptions): Promise<Clusters> {
-  if (typeof options !== "object" || options === null) throw invalid("kMeans needs an object with `clusters`.");
   checkNames("kMeans", options, ["clusters", "seed", "init", "maxIterations", "tolerance", "signal", "onProgress"]);
   const { clusters, seed = 0, init, maxIterations = 300, tolerance = 1e-4 } = options;
   const call = callOf(options);

@@ -54,6 +54,12 @@ export class Embeddings {
   }
 }
 
+/** Another entry of the package has a class of its own, so it is not the class that tells. */
+export function isEmbeddings(value: unknown): value is Embeddings {
+  const { data, count, dimensions, row } = (value ?? {}) as Partial<Embeddings>;
+  return data instanceof Float32Array && Number.isInteger(count) && Number.isInteger(dimensions) && data.length === count! * dimensions! && typeof row === "function";
+}
+
 /** Compares every row of `a` with every row of `b`: `a.count × b.count` numbers, higher is closer. Sums are taken in f64. */
 export function similarity(a: Embeddings, b: Embeddings, by: Exclude<Similarity, "maxsim">): Float32Array {
   if (a.dimensions !== b.dimensions) {

@@ -10,7 +10,7 @@ import { modelCache } from "./cached.js";
 import { nearestLabels } from "./classify.js";
 import { openCollection, type Collection, type CollectionOptions } from "./collection.js";
 import type { Connection } from "./connect.js";
-import { Embeddings, similarity } from "./embeddings.js";
+import { Embeddings, isEmbeddings, similarity } from "./embeddings.js";
 import type { Call, Loaded } from "./engine.js";
 import { EmbedletError } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
@@ -87,7 +87,7 @@ export class Encoder {
    * after row, higher is closer. Throws `invalid-argument` where dimensions differ.
    */
   similarity(a: Embeddings, b: Embeddings): Float32Array {
-    if (!(a instanceof Embeddings) || !(b instanceof Embeddings)) throw invalid("similarity compares results of embed.");
+    if (!isEmbeddings(a) || !isEmbeddings(b)) throw invalid("similarity compares results of embed.");
     const by = this.info.similarity;
     if (by === "maxsim") throw new EmbedletError("unsupported-option", "The texts of this model have a vector a token: `embedMulti` and `maxSim` compare them.");
     return similarity(a, b, by);
@@ -171,7 +171,8 @@ export class Encoder {
 
   /**
    * How well each document answers each query, by the best match of every query vector: `queries.count × documents.count`
-   * numbers, the documents of the first query first. Many are compared on the model's device.
+   * numbers, the documents of the first query first. Many are compared on the model's device, which takes 65,535 queries, of 2²⁴ vectors
+   * in all, at most (`invalid-argument`).
    */
   async maxSim(queries: Rows, documents: Rows, options: CallOptions = {}): Promise<Float32Array> {
     readTaskOptions("maxSim", options, []);

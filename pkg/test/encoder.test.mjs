@@ -419,7 +419,13 @@ both("names wrong arguments", async (Encoder) => {
     await rejects(encoder.embed(texts, options), "invalid-argument");
   }
   await rejects(encoder.tokenize(["a"]), "invalid-argument");
-  assert.throws(() => encoder.similarity([1], [2]), { code: "invalid-argument" });
+  for (const wrong of [[1], null, { data: new Float32Array(2), dimensions: 2 }, { data: [1], count: 1, dimensions: 1 }]) {
+    assert.throws(() => encoder.similarity(wrong, wrong), { code: "invalid-argument" });
+  }
+  // As another entry of the package has it, whose class is another.
+  const theirs = { data: Float32Array.of(3, 4), count: 1, dimensions: 2, row: () => Float32Array.of(3, 4) };
+  assert.deepEqual([...encoder.similarity(theirs, theirs)], [1]);
+  await rejects(encoder.zeroShot("text"), "invalid-argument");
 });
 
 test("a trap at once rejects the one call, and nobody else hears of it", async () => {
