@@ -249,7 +249,7 @@ fn write(
     }
     let (manifest, _) = frame(&manifest)?;
     if manifest.len() as u64 > MOST_MANIFEST {
-        let what = "the manifest of so many segments, which `segment_bytes` makes larger and fewer".into();
+        let what = "the manifest of so many segments, which --segment-bytes makes larger and fewer".into();
         return Err(Error::LimitExceeded { what, found: manifest.len() as u64, limit: MOST_MANIFEST });
     }
     save(&folder.join("manifest-1"), &manifest)?;

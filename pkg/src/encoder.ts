@@ -252,8 +252,8 @@ export class Encoder {
     return output === "float32" ? embeddings : embeddings.quantize(output, ranges);
   }
 
-  async #vectors(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Vectors> {
-    const request = { texts: readTexts(texts), options: readRequest(readEmbedOptions(options, this.info, kind)) };
+  async #vectors(texts: string[], options: EmbedOptions, kind?: "query" | "document"): Promise<Vectors> {
+    const request = { texts, options: readRequest(readEmbedOptions(options, this.info, kind)) };
     return this.#supervisor.ask(options.signal, ({ host, model }) => host.embed({ model, ...request }, callOf(options)));
   }
 
