@@ -30,7 +30,7 @@ enum Stored {
 }
 
 impl Memory {
-    /// Memory for this program, parameters zero once they are started: nothing is allocated for what a configuration says alone.
+    /// Memory for this program: nothing is allocated for what a configuration says alone. What is not written of a parameter is zero.
     /// Where `precision` is f16, matrices and tables are rounded as a GPU would round them; where it is int8, matrices become
     /// integers.
     pub fn new(program: &Program, precision: Precision) -> Self {
@@ -72,7 +72,7 @@ impl Memory {
     /// Gives a parameter its values, rounded as a device would store them.
     pub fn set_weight(&mut self, id: WeightId, values: Vec<f32>, stored: Precision) {
         let halves = stored == Precision::F16;
-        self.weights[id.0] = Stored::Floats { values: vec![0.0; values.len()], halves };
+        self.weights[id.0] = Stored::Floats { values: Vec::new(), halves };
         self.load(id, 0, &values);
     }
 
@@ -83,6 +83,11 @@ impl Memory {
 
     /// Runs the set-up, once every parameter has its values.
     pub fn setup(&mut self, program: &Program) -> Result<()> {
+        for (stored, elements) in self.weights.iter_mut().zip(&self.elements) {
+            if let Stored::Floats { values, .. } = stored {
+                extend_with_zeros(values, *elements).map_err(|_| out_of_memory("loading the weights"))?;
+            }
+        }
         let nothing = Batch::default();
         self.reserve(&nothing, "loading the weights")?;
         program.setup.iter().for_each(|op| op.run(&nothing, self));
@@ -159,10 +164,10 @@ impl Memory {
     /// Stores `values` from element `at` of a parameter.
     pub fn load(&mut self, weight: WeightId, at: usize, values: &[f32]) {
         match &mut self.weights[weight.0] {
-            Stored::Floats { values: all, halves: false } => all[at..at + values.len()].copy_from_slice(values),
+            Stored::Floats { values: all, halves: false } => put(all, at, values),
             Stored::Floats { values: all, halves: true } => {
-                let pairs = all[at..at + values.len()].iter_mut().zip(values);
-                pairs.for_each(|(into, value)| *into = half::f16::from_f32(*value).to_f32());
+                let rounded: Vec<f32> = values.iter().map(|value| half::f16::from_f32(*value).to_f32()).collect();
+                put(all, at, &rounded);
             }
             // Matrices come whole.
             Stored::Int8 { matrix, inputs } => *matrix = Int8Matrix::quantize(values, *inputs),
@@ -174,7 +179,7 @@ impl Sink for Memory {
     fn start(&mut self, _stored: safetensors::Dtype) -> Result<()> {
         for (stored, elements) in self.weights.iter_mut().zip(&self.elements) {
             if let Stored::Floats { values, .. } = stored {
-                extend_with_zeros(values, *elements).map_err(|_| out_of_memory("loading the weights"))?;
+                values.try_reserve_exact(*elements).map_err(|_| out_of_memory("loading the weights"))?;
             }
         }
         Ok(())
@@ -184,6 +189,14 @@ impl Sink for Memory {
         self.load(weight, at, values);
         Ok(())
     }
+}
+
+/// Writes values from element `at` on. What comes in order, as most does, needs no zeros before.
+fn put(all: &mut Vec<f32>, at: usize, values: &[f32]) {
+    all.resize(all.len().max(at), 0.0);
+    let (over, behind) = values.split_at(values.len().min(all.len() - at));
+    all[at..at + over.len()].copy_from_slice(over);
+    all.extend_from_slice(behind);
 }
 
 fn out_of_memory(doing: &str) -> Error {

@@ -84,6 +84,12 @@ impl Folder {
     pub fn put(&mut self, path: &str, bytes: Option<Vec<u8>>) -> Result<(), JsValue> {
         self.0.put(path, bytes).map_err(thrown)
     }
+
+    /// Where the weights are, if in one file.
+    pub fn weights(&self) -> Result<Option<String>, JsValue> {
+        let single = self.0.shards().map_err(thrown)?.is_none();
+        single.then(|| self.0.weights()).transpose().map_err(thrown)
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@
 // none is left over from a load that was cut short, and is never used.
 
 import { EmbedletError, textOf } from "./errors.js";
+import { joined } from "./joined.js";
 import { COMMIT, type OpenFile, type Source } from "./source.js";
 import type { Store } from "./stores.js";
 import { Xxh32 } from "./xxh32.js";
@@ -37,6 +38,9 @@ interface KeptFile {
 
 const VERSION_OF_CACHE = 2;
 const MANIFEST = "?manifest";
+
+/** Bytes of a file that come before the store is waited for, which takes its time to open one: small files never wait. */
+const AHEAD = 8 << 20;
 
 const folderOf = (source: string) => `${encodeURIComponent(source)}/`;
 const manifestOf = (source: string) => folderOf(source) + MANIFEST;
@@ -78,7 +82,7 @@ async function readManifest(store: Store, name: string): Promise<Manifest | unde
     if (!file) return undefined;
     const parts: Uint8Array<ArrayBuffer>[] = [];
     for await (const part of file.chunks) parts.push(part.slice());
-    const manifest = JSON.parse(await new Blob(parts).text()) as Manifest;
+    const manifest = JSON.parse(new TextDecoder().decode(joined(parts))) as Manifest;
     const isKept = ({ bytes, xxh32 }: KeptFile) => Number.isSafeInteger(bytes) && bytes >= 0 && Number.isSafeInteger(xxh32);
     const isFile = (entry: unknown) => Array.isArray(entry) && typeof entry[0] === "string" && (entry[1] === null || isKept(entry[1]));
     const good = manifest.version === VERSION_OF_CACHE && manifestOf(manifest.source) === name && Array.isArray(manifest.files) && manifest.files.every(isFile);
@@ -99,8 +103,8 @@ export class KeptSource implements Source {
   failed = false;
   readonly #manifest: Manifest | undefined;
   readonly #files: Map<string, KeptFile | null>;
-  /** Names in the store that were written to. */
-  readonly #written = new Set<string>();
+  /** Names in the store that were written to, and when that is done. */
+  readonly #written = new Map<string, Promise<void>>();
   #changed = false;
   /** When the manifest that it wrote says it was kept. */
   #saving: string | undefined;
@@ -144,7 +148,8 @@ export class KeptSource implements Source {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);
     }
     await this.#pin(this.remote, signal);
-    const file = await this.remote.open(path, signal);
+    // The browser would keep it a second time, and take its time for that.
+    const file = await this.remote.open(path, signal, this.failure === undefined ? "no-store" : "default");
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
     this.#files.set(path, null);
     this.#changed = true;
@@ -176,6 +181,7 @@ export class KeptSource implements Source {
   /** The model works: from now on the folder is kept. Never fails; `failure` says why it is not. */
   async commit(): Promise<void> {
     if (!this.#changed) return;
+    await Promise.all(this.#written.values());
     try {
       if (this.failure !== undefined) throw this.failure;
       await this.#keep([...this.#files], new Date().toISOString());
@@ -194,11 +200,12 @@ export class KeptSource implements Source {
    */
   async undo(): Promise<boolean> {
     if (!this.remote) return false; // it has written nothing
+    await Promise.all(this.#written.values());
     const there = await readManifest(this.store, manifestOf(this.address));
     const others = there && ![this.#manifest?.saved, this.#saving].includes(there.saved) ? there : undefined;
     const kept = others ?? this.#manifest;
     const spared = new Set(kept?.files.flatMap(([path, file]) => (file ? [nameOf(this.address, kept.commit, path)] : [])));
-    const deleted = [...this.#written].filter((name) => !spared.has(name)).map((name) => this.store.delete(name));
+    const deleted = [...this.#written.keys()].filter((name) => !spared.has(name)).map((name) => this.store.delete(name));
     await Promise.allSettled(kept ? deleted : [forget(this.store, this.address)]);
     return others !== undefined;
   }
@@ -206,7 +213,7 @@ export class KeptSource implements Source {
   async #keep(files: Manifest["files"], saved: string): Promise<void> {
     this.#saving = saved;
     const manifest: Manifest = { version: VERSION_OF_CACHE, source: this.address, commit: this.#commit, saved, files };
-    await this.store.write(manifestOf(this.address), new Blob([JSON.stringify(manifest)]).stream());
+    await this.store.write(manifestOf(this.address), new Response(JSON.stringify(manifest)).body!);
   }
 
   /** The chunks of a file, which fail where it cannot be read, and at its end where it is not the one that was kept. */
@@ -226,7 +233,7 @@ export class KeptSource implements Source {
     if (sum.digest() !== kept.xxh32) throw new EmbedletError("wrong-hash", `${path} in the browser's cache is not what was kept there.`);
   }
 
-  /** Gives a file's chunks on, and to the store. What the store cannot take does not hold the load up. */
+  /** Gives a file's chunks on, and to the store, whose end `commit` waits for. What it cannot take does not hold the load up. */
   async *#keeping(path: string, file: OpenFile): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
     const writer = writable.getWriter();
@@ -235,29 +242,33 @@ export class KeptSource implements Source {
       if (!dropped) this.failure ??= textOf(error);
     };
     const name = nameOf(this.address, this.#commit, path);
-    this.#written.add(name);
-    const written = this.store.write(name, readable).catch(fail);
+    // Who gave the GPU up comes again, for the CPU, and must not find the file taken.
+    const before = this.#written.get(name);
+    const written = Promise.resolve(before).then(() => this.store.write(name, readable)).catch(fail);
+    this.#written.set(name, written);
     const sum = new Xxh32();
     let whole = false;
     try {
       for await (const chunk of file.chunks) {
         sum.add(chunk);
         // A store that has given up takes nothing any more, and need not say so to the stream.
-        if (this.failure === undefined) await Promise.race([writer.write(chunk).catch(fail), written]);
+        if (this.failure === undefined) {
+          const isAhead = sum.bytes <= AHEAD;
+          const taken = writer.write(isAhead ? chunk.slice() : chunk).catch(() => {}); // the store says why
+          if (!isAhead) await Promise.race([taken, written]);
+        }
         yield chunk;
       }
       whole = true;
     } finally {
       if (whole && this.failure === undefined) {
-        await Promise.race([writer.close().catch(fail), written]);
+        writer.close().catch(() => {});
       } else {
-        // Nobody reads on; but who gave the GPU up comes again, for the CPU, and must not find the file taken.
-        dropped = true;
+        dropped = true; // nobody reads on
         writer.abort().catch(() => {});
         await written;
       }
     }
-    await written;
     this.#files.set(path, { bytes: sum.bytes, xxh32: sum.digest() });
     this.#changed = true;
   }

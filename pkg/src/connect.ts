@@ -5,7 +5,7 @@ import { createGlue } from "embedlet:glue";
 import { absolute } from "./arguments.js";
 import { Engine, type Host } from "./engine.js";
 import { EmbedletError, textOf } from "./errors.js";
-import { VITE_7, type WasmInput } from "./instance.js";
+import { compile, VITE_7, type WasmInput } from "./instance.js";
 import { greet, Remote } from "./rpc.js";
 import type { LoadOptions } from "./types.js";
 import { watchCrashes } from "./watch.js";
@@ -37,8 +37,10 @@ export async function connect(entry: Entry, options: LoadOptions): Promise<Conne
   if (typeof worker === "object") return { host: await borrow(worker), wasm, end: release };
   if (!worker || typeof Worker === "undefined") return { host: onThisThread(), wasm, end: release };
   try {
+    // It is compiled here while the worker starts; where a page may not, the worker tries, and says what is wrong.
+    const compiled = compile(wasm).catch(() => wasm);
     const started = await start(workerUrl === undefined ? entry.workers() : workersAt(absolute(workerUrl)));
-    return { ...started, wasm, worker: true };
+    return { ...started, wasm: await compiled, worker: true };
   } catch (error) {
     if (entry.elseInline && workerUrl === undefined) return { host: onThisThread(), wasm, end: release };
     throw error;

@@ -8,7 +8,7 @@ import { Instance, type WasmInput } from "./instance.js";
 import { loadKept } from "./kept.js";
 import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
-import type { SourceSpec } from "./source.js";
+import type { Source, SourceSpec } from "./source.js";
 import { modelStore, type Store } from "./stores.js";
 import type { EmbedProgress, EncoderInfo, LoadProgress, Tokens } from "./types.js";
 
@@ -133,30 +133,37 @@ export class Engine implements Host {
     this.#store = store;
   }
 
-  async load(request: LoadRequest, { signal, onEvent = () => {} }: Call<LoadProgress>): Promise<Loaded> {
-    const instance = await this.#start(request.wasm);
-    signal?.throwIfAborted();
-    const { device, precision, task } = request;
-    const loading = { instance };
-    this.#loading.add(loading);
-    const { made: model, cache } = await loadKept(request, this.#store, signal, async (source) => {
-      const load = (integrity: LoadRequest["integrity"]) => loadModel({ instance, source, integrity, onEvent, signal }, device, precision, task);
-      try {
-        return await load(request.integrity);
-      } catch (error) {
-        if (!request.isLenient || !(error instanceof EmbedletError) || error.code !== "wrong-hash") throw error;
-        console.warn(`embedlet: ${error.message}`);
-        return load(new Map());
-      }
-    }).finally(() => this.#loading.delete(loading));
+  async load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded> {
+    // What is kept is looked for while the instance starts.
+    const starting = this.#start(request.wasm);
+    starting.catch(() => {});
+    const { made: model, cache } = await loadKept(request, this.#store, call.signal, async (source) => this.#load(await starting, source, request, call));
+    const instance = await starting;
     try {
-      signal?.throwIfAborted();
+      call.signal?.throwIfAborted();
       const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };
       this.#models.set(++this.#named, { instance, object: model, calls: 0, last: Promise.resolve(), disposed: false });
       return { model: this.#named, info };
     } catch (error) {
       instance.free(model);
       throw error;
+    }
+  }
+
+  async #load(instance: Instance, source: Source, request: LoadRequest, { signal, onEvent = () => {} }: Call<LoadProgress>): Promise<Model> {
+    signal?.throwIfAborted();
+    const { device, precision, task } = request;
+    const load = (integrity: LoadRequest["integrity"]) => loadModel({ instance, source, integrity, onEvent, signal }, device, precision, task);
+    const loading = { instance };
+    this.#loading.add(loading);
+    try {
+      return await load(request.integrity);
+    } catch (error) {
+      if (!request.isLenient || !(error instanceof EmbedletError) || error.code !== "wrong-hash") throw error;
+      console.warn(`embedlet: ${error.message}`);
+      return await load(new Map());
+    } finally {
+      this.#loading.delete(loading);
     }
   }
 

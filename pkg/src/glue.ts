@@ -11,6 +11,8 @@ type Json<T> = string & { readonly json?: T };
 export interface Folder {
   wanted(): string[];
   put(path: string, bytes?: Uint8Array): void;
+  /** Where the weights are, if in one file. */
+  weights(): string | undefined;
   free(): void;
 }
 

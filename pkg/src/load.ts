@@ -4,6 +4,7 @@
 import { EmbedletError } from "./errors.js";
 import type { DeviceOptions, Folder, Loader, Model } from "./glue.js";
 import type { Instance } from "./instance.js";
+import { joined } from "./joined.js";
 import { pause } from "./pause.js";
 import { Progress } from "./progress.js";
 import { sha256 } from "./sha256.js";
@@ -64,6 +65,8 @@ class Load {
   /** Paths of `integrity` not met yet. */
   readonly #unchecked: Set<string>;
   readonly #progress: Progress;
+  /** Weight files that were opened before they are wanted. */
+  readonly #opened = new Map<string, Promise<OpenFile | undefined>>();
   /** Ends all that is still being read when the load ends, of itself or by the caller's signal. */
   readonly #end = new AbortController();
 
@@ -80,6 +83,9 @@ class Load {
     let loader: Loader | undefined;
     try {
       const folder = await this.#folder();
+      // It begins to come while the tokenizer is built and the device opens.
+      const ahead = await instance.run(() => folder.weights());
+      if (ahead !== undefined) this.#openAhead(ahead);
       loader = await instance.run((glue) => glue.Loader.create(folder, options));
       signal?.throwIfAborted();
       await this.#weights(loader);
@@ -140,7 +146,7 @@ class Load {
       if (length > SMALL_FILE_LIMIT) throw new EmbedletError("limit-exceeded", `${path} is longer than ${SMALL_FILE_LIMIT} bytes.`);
       chunks.push(chunk.slice());
     }
-    const bytes = new Uint8Array(await new Blob(chunks).arrayBuffer());
+    const bytes = joined(chunks);
     const sizes = path === PACKED ? sizesIn(bytes) : undefined;
     if (sizes?.size) this.#progress.list(sizes);
     return bytes;
@@ -184,8 +190,14 @@ class Load {
     this.#progress.enter("verify");
   }
 
+  #openAhead(path: string): void {
+    const opening = this.#open(path);
+    opening.catch(() => {}); // who waits for it hears of it
+    this.#opened.set(path, opening);
+  }
+
   async #stream(loader: Loader, path: string): Promise<void> {
-    const file = await this.#open(path);
+    const file = await (this.#opened.get(path) ?? this.#open(path));
     if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
     await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
     let since = 0;

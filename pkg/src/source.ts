@@ -37,6 +37,9 @@ export interface Source {
 /** Bytes per chunk of what is in memory or on disk: enough to keep calls few, little to copy into the instance. */
 const CHUNK = 1 << 20;
 
+/** How long to gather a chunk, in ms. */
+const MOMENT = 40;
+
 /** How long to wait before asking again, each time longer; what has come since starts it anew. Tests shorten it. */
 export const retry = { delays: [500, 1500, 4000] };
 
@@ -213,13 +216,13 @@ async function* resumed(
 }
 
 async function* bodyOf(response: Response, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const reader = response.body?.getReader();
+  const reader = response.body && readerOf(response.body);
   if (!reader) return;
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      if (value?.length) yield value;
       if (done) return;
-      yield value;
     }
   } catch (error) {
     signal?.throwIfAborted();
@@ -228,6 +231,37 @@ async function* bodyOf(response: Response, signal: AbortSignal | undefined): Asy
     // After the end this does nothing; otherwise it stops a download that nobody reads any more.
     reader.cancel().catch(() => {});
   }
+}
+
+/**
+ * Reads whole chunks where the browser can gather them, into one buffer: else it gives what has just come, and every piece is memory of
+ * its own and a turn of all loops.
+ */
+function readerOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): Pick<ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>, "cancel"> & {
+  read(): Promise<{ done: boolean; value?: Uint8Array<ArrayBuffer> | undefined }>;
+} {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = body.getReader({ mode: "byob" });
+  } catch {
+    return body.getReader(); // one that knows of no bytes
+  }
+  let buffer = new ArrayBuffer(CHUNK);
+  // As many bytes as come in a moment, and never much more than before: progress goes on where the network is slow.
+  let min = 1;
+  return {
+    async read() {
+      const asked = performance.now();
+      const { done, value } = await reader.read(new Uint8Array(buffer), { min });
+      if (value) {
+        buffer = value.buffer;
+        const rate = value.length / (performance.now() - asked);
+        min = Math.max(1, Math.floor(Math.min(2 * value.length, rate * MOMENT, CHUNK)));
+      }
+      return { done, value };
+    },
+    cancel: (reason) => reader.cancel(reason),
+  };
 }
 
 function localSource(find: (path: string) => Promise<Uint8Array<ArrayBuffer> | Blob | undefined>): Source {

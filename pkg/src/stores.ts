@@ -6,7 +6,10 @@ import type { OpenFile } from "./source.js";
 /** Files by their names, which have no more than two or three folders. In tests, something that fails at its N-th operation. */
 export interface Store {
   read(name: string): Promise<OpenFile | undefined>;
-  /** Resolves when the whole file is there. Until then, and if it rejects, what is there is no file that anybody may use. */
+  /**
+   * Resolves when the whole file is there. Until then, and if it rejects, what is there is no file that anybody may use. Chunks are written
+   * over when they were taken.
+   */
   write(name: string, body: ReadableStream<Uint8Array>): Promise<void>;
   delete(name: string): Promise<void>;
   names(): Promise<string[]>;
@@ -53,7 +56,9 @@ export function cacheStore(kind: string, version: number): Store | undefined {
       return response?.body ? { size: undefined, chunks: chunksOf(response.body) } : undefined;
     },
     async write(name, body) {
-      await (await opened).put(ROOT + name, new Response(body));
+      // The browser reads on when it has taken a chunk, which need not be when it has copied it.
+      const copies = new TransformStream<Uint8Array, Uint8Array>({ transform: (chunk, out) => out.enqueue(chunk.slice()) });
+      await (await opened).put(ROOT + name, new Response(body.pipeThrough(copies)));
     },
     async delete(name) {
       await (await opened).delete(ROOT + name);

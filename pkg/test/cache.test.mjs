@@ -430,6 +430,33 @@ test("a load that is given up leaves nothing that is used", async () => {
   assert.equal((await load(store)).used, "written");
 });
 
+test("a load does not wait for a store that takes its time, until the model works", async () => {
+  const crate = fakeCrate();
+  const working = new Promise((resolve) => (crate.onFinish = resolve));
+  const store = memory();
+  const { write } = store;
+  store.write = async (...file) => (await working, write(...file));
+  assert.equal((await load(store, { crate })).used, "written");
+  assert.equal((await load(store, { allowRemote: false })).used, "read");
+});
+
+test("what the store keeps the browser does not keep a second time", async (t) => {
+  const { mock } = t.mock.method(globalThis, "fetch");
+  const caches = () => {
+    const { calls } = mock;
+    mock.resetCalls();
+    return calls.map(({ arguments: [, init] }) => init.cache);
+  };
+  await load(memory());
+  assert.deepEqual(new Set(caches()), new Set(["no-store"]));
+  await load(memory(), { cache: false });
+  assert.deepEqual(new Set(caches()), new Set(["default"]));
+  await load(memory((_, kind) => {
+    if (kind === "write") throw new DOMException("there is no room", "QuotaExceededError");
+  }));
+  assert.equal(caches().at(-1), "default");
+});
+
 test("without the network only what is kept loads", async () => {
   await assert.rejects(load(memory(), { allowRemote: false }), { code: "network" });
   assert.deepEqual(asked, []);

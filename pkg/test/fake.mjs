@@ -64,6 +64,10 @@ function glueOf(crate) {
       if (!bytes && path !== "prompts.json") throw crateError("missing-file", `There is no ${path}.`);
       this.#files.set(path, bytes);
     }
+    weights() {
+      const paths = Object.keys(this.config().weights);
+      return paths.length === 1 ? paths[0] : undefined;
+    }
     config() {
       return JSON.parse(new TextDecoder().decode(this.#files.get("config.json")));
     }

@@ -241,6 +241,26 @@ test("where one of several files fails, the others are given up before anything 
   }
 });
 
+test("weights begin to come while the loader is made", { timeout: 10_000 }, async () => {
+  const crate = fakeCrate();
+  const content = files();
+  const asked = new Promise((resolve) => {
+    host("ahead", content, { "model.safetensors": (_, response) => (resolve(), response.writeHead(200).end(content["model.safetensors"])) });
+  });
+  crate.onCreate = () => asked;
+  await load(`${origin}/ahead`, { crate });
+  // A model that is refused takes none of them: its download ends.
+  const refusing = Object.assign(fakeCrate(), { onCreate: () => Promise.reject(crateError("unsupported-option")) });
+  const closed = new Promise((resolve) => {
+    host("refused", content, { "model.safetensors": (request, response) => {
+      request.on("close", resolve);
+      response.writeHead(200).write(new Uint8Array(1000));
+    } });
+  });
+  await rejects(load(`${origin}/refused`, { crate: refusing }), "unsupported-option");
+  await closed;
+});
+
 test("an abort stops the download", async () => {
   const abort = new AbortController();
   const closed = new Promise((resolve) => {

@@ -2,6 +2,7 @@
 // of what they carry, where bytes go in base64; whether one clones is tried with the first frame. Nothing of a frame is believed unseen.
 
 import { EmbedletError } from "../errors.js";
+import { joined } from "../joined.js";
 import type { Port } from "../rpc.js";
 import type { Runtime, RuntimePort } from "./api.js";
 import { isRecord } from "../messages.js";
@@ -162,16 +163,6 @@ function isView(value: unknown): value is View {
   if (!isRecord(value) || !Array.isArray(value.$view)) return false;
   const [kind, length] = value.$view as unknown[];
   return typeof kind === "string" && Object.hasOwn(KINDS, kind) && Number.isSafeInteger(length);
-}
-
-function joined(buffers: Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(buffers.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const buffer of buffers) {
-    bytes.set(buffer, at);
-    at += buffer.length;
-  }
-  return bytes;
 }
 
 function toBase64(bytes: Uint8Array): string {
