@@ -13,6 +13,7 @@ use crate::batch::{Batch, Room, Sequence, fitting};
 use crate::cost::Cost;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
+use crate::gpu::{Budget, Compared, Tuner};
 use crate::model::{EmbedOptions, Model};
 use crate::platform::now_ms;
 use crate::program::{Buf, Large, Op, Operand, Precision, Program, Rows, TailId};
@@ -60,6 +61,21 @@ pub struct Report {
     pub cells: Vec<Cell>,
     /// Searches of a collection, where all was asked for.
     pub scans: Vec<Scan>,
+    /// What a browser would measure while nothing is asked, on a GPU where kernels are to be chosen.
+    pub tuning: Vec<Tuned>,
+}
+
+/// Two kernels of a product compared, in the order in which that was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tuned {
+    /// Columns in and out.
+    pub shape: String,
+    /// Rows of the product.
+    pub rows: usize,
+    /// Both by their names, with milliseconds of a dispatch. The first is the one for fewer rows.
+    pub ms: [(&'static str, f64); 2],
+    /// The one that is taken for as many rows from now on.
+    pub chosen: &'static str,
 }
 
 /// Some texts and how long they took.
@@ -155,7 +171,28 @@ pub fn run(model: &Model, load: f64, only: Option<&[String]>, rounds: usize) -> 
         peaks,
         cells: cells.into_iter().map(|(name, texts)| measure(model, name, &texts, rounds)).collect::<Result<_>>()?,
         scans: if only.is_none() { scans(model)? } else { Vec::new() },
+        tuning: tune(model)?,
     })
+}
+
+/// Lets the model choose its kernels, for which there is time here.
+fn tune(model: &Model) -> Result<Vec<Tuned>> {
+    let Some(resident) = model.resident() else { return Ok(Vec::new()) };
+    let Some(mut tuner) = Tuner::new(resident, Budget::NONE) else { return Ok(Vec::new()) };
+    while pollster::block_on(tuner.slice(resident))? {}
+    let told = |compared: &Compared| {
+        let Compared { step, form, rows, ms } = *compared;
+        let forms = resident.forms(step);
+        let chosen = resident.kernel(step, &Batch::of_rows(&[0, rows], 0));
+        let named = |kernel: &Kernel| kernel.name;
+        Some(Tuned {
+            shape: columns(forms.get(form)?),
+            rows,
+            ms: [(named(forms.get(form)?), ms[0]), (named(forms.get(form + 1)?), ms[1])],
+            chosen: named(&chosen?),
+        })
+    };
+    Ok(tuner.compared().iter().filter_map(told).collect())
 }
 
 fn embed(model: &Model, texts: &[String]) -> Result<Vec<f32>> {
@@ -209,11 +246,9 @@ fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
         times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
     }
     let mut all: Vec<Kernels> = Vec::new();
-    for (step, times) in program.steps(tail).zip(&times) {
-        let kernel = match &model.runner {
-            Runner::Gpu(resident) => resident.gpu().kernel(step, batch),
-            Runner::Cpu(..) => step.kernel(),
-        };
+    for ((step, index), times) in program.steps(tail).zip(program.step_indices(tail)).zip(&times) {
+        let of_device = model.resident().and_then(|resident| resident.kernel(index, batch));
+        let kernel = of_device.unwrap_or_else(|| step.kernel());
         let (name, ms) = (named(&kernel), median(times));
         let flops = Cost::of(&kernel, program).flops(batch);
         let bytes = bytes_of(&kernel, program, stored(model), batch);
@@ -244,11 +279,16 @@ fn host_times(memory: &mut Memory, program: &Program, tail: TailId, batch: &Batc
 
 /// A kernel and the columns that it reads and writes.
 fn named(kernel: &Kernel) -> String {
+    format!("{} {}", kernel.name, columns(kernel))
+}
+
+/// The columns that it reads and writes.
+fn columns(kernel: &Kernel) -> String {
     let columns = |found: fn(&Operand) -> Option<&Buf>| kernel.operands.iter().find_map(found).map(|buf| buf.width);
     let reads = columns(|operand| if let Operand::Read(buf) = operand { Some(buf) } else { None });
     let writes = columns(|operand| if let Operand::Write(buf) = operand { Some(buf) } else { None });
     let column = |count: Option<usize>| count.map_or_else(String::new, |count| count.to_string());
-    format!("{} {} → {}", kernel.name, column(reads), column(writes))
+    format!("{} → {}", column(reads), column(writes))
 }
 
 /// The least bytes that a step moves: every operand once, of tables the rows of the batch.
@@ -360,6 +400,16 @@ impl Display for Report {
             let [megabytes, ms, rate, share] = [read / 1e6, *ms, rate / 1e9, 100.0 * rate / bytes];
             let [megabytes, ms, rate] = [format!("{megabytes:.1}"), format!("{ms:.2}"), format!("{rate:.1}")];
             rows.push([(*precision).into(), count.to_string(), megabytes, ms, rate, format!("{share:.0} %")]);
+        }
+        if rows.len() > 1 {
+            writeln!(f, "{}", table(&rows))?;
+        }
+        let mut rows = vec![["product", "rows", "fewer rows", "ms", "more rows", "ms", "chosen"].map(String::from)];
+        for Tuned { shape, rows: count, ms, chosen } in &self.tuning {
+            let [(fewer, fewer_ms), (more, more_ms)] = *ms;
+            let [fewer_ms, more_ms] = [fewer_ms, more_ms].map(|ms| format!("{ms:.4}"));
+            let (shape, chosen) = (shape.clone(), chosen.to_string());
+            rows.push([shape, count.to_string(), fewer.into(), fewer_ms, more.into(), more_ms, chosen]);
         }
         if rows.len() > 1 { writeln!(f, "{}", table(&rows)) } else { Ok(()) }
     }

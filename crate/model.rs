@@ -13,7 +13,7 @@ use crate::chunk::{self, Chunk, ChunkOptions, ChunkPooling, Overflow};
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::Sentence;
-use crate::gpu::{Adapter, SelfCheck};
+use crate::gpu::{Adapter, Resident, SelfCheck};
 use crate::head::Pooling;
 use crate::job::{Call, Job};
 pub use crate::loader::Loader;
@@ -187,6 +187,14 @@ pub struct Embeddings {
 }
 
 impl Model {
+    /// What runs its batches, where that is a GPU.
+    pub fn resident(&self) -> Option<&Resident> {
+        match &self.runner {
+            Runner::Gpu(resident) => Some(resident),
+            Runner::Cpu(..) => None,
+        }
+    }
+
     /// What is known of the model.
     pub fn info(&self) -> Info {
         let Parts { spec, sentence, program, .. } = &self.parts;

@@ -14,7 +14,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::chunk::{Chunk, ChunkPooling};
 use crate::error::Error;
-use crate::gpu::Gpu;
+use crate::gpu::{Budget, Gpu, Tuner, Tuning};
 use crate::job::{Call, Ragged};
 use crate::model::{self, Device, EmbedOptions, Embeddings};
 use crate::program::Precision;
@@ -170,13 +170,13 @@ impl Loader {
 
     /// The model, checked.
     pub async fn finish(self) -> Result<Model, JsValue> {
-        Ok(Model(Rc::new(self.0.finish().await.map_err(thrown)?)))
+        Ok(Model(Rc::new(self.0.finish().await.map_err(thrown)?), RefCell::default()))
     }
 }
 
-/// A text encoder.
+/// A text encoder, and what chooses its kernels.
 #[wasm_bindgen]
-pub struct Model(Rc<model::Model>);
+pub struct Model(Rc<model::Model>, RefCell<Option<Tuner>>);
 
 #[derive(Serialize)]
 struct Tokenized {
@@ -234,6 +234,29 @@ impl Model {
             Ok(Made::Vectors(Vectors { data, dimensions, ..Vectors::default() }))
         };
         Ok(Job { call: call.map(made), model: self.0.clone() })
+    }
+
+    /// Takes the choice of kernels that was kept, if any: a text that may be anything. Tells whether there is something to [`tune`](Self::tune).
+    #[wasm_bindgen(js_name = takeTuning)]
+    pub fn take_tuning(&self, kept: Option<String>) -> bool {
+        let Some(resident) = self.0.resident() else { return false };
+        resident.tune(&Tuning::read(&kept.unwrap_or_default()));
+        *self.1.borrow_mut() = Tuner::new(resident, Budget::default());
+        self.1.borrow().is_some()
+    }
+
+    /// Measures kernels for some milliseconds and chooses among them. Tells whether there is more to do.
+    pub async fn tune(&self) -> Result<bool, JsValue> {
+        let (Some(resident), Some(mut tuner)) = (self.0.resident(), self.1.take()) else { return Ok(false) };
+        let more = tuner.slice(resident).await.map_err(thrown)?;
+        *self.1.borrow_mut() = more.then_some(tuner);
+        Ok(more)
+    }
+
+    /// What is chosen, as a text to keep in place of the one that is kept.
+    pub fn tuning(&self, kept: Option<String>) -> String {
+        let tuning = self.0.resident().map(|resident| resident.tuning()).unwrap_or_default();
+        tuning.keep(Tuning::read(&kept.unwrap_or_default()))
     }
 
     /// The strings of the vocabulary by their ids, as JSON; null where an id has none.

@@ -75,6 +75,18 @@ fn bench_counts_the_work_of_every_kernel() {
         assert_eq!(counted("attention 96 → 32", "flops"), layers as f64 * 4.0 * tokens * tokens * 32.0);
         assert_eq!(counted("layer_norm 32 → 32", "bytes"), layers as f64 * 2.0 * 4.0 * 32.0 * (2.0 * tokens + 2.0));
     }
+    let arguments =
+        ["bench", "--rounds", "1", "--only", "one-short", "--device", "gpu", "--kernels", "hardware", "--model"];
+    let output = run(&[&arguments[..], &[folder.to_str().unwrap(), "--json", file.to_str().unwrap()]].concat(), "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let tuned = report["tuning"].as_array().unwrap();
+    assert!(tuned.iter().any(|tuned| tuned["shape"] == "32 → 96"), "{tuned:?}");
+    for tuned in tuned {
+        let named = [&tuned["ms"][0][0], &tuned["ms"][1][0]];
+        assert_eq!(named, ["linear_split", "linear_tiled"]);
+        assert!(named.contains(&&tuned["chosen"]), "{tuned}");
+    }
     std::fs::remove_file(file).unwrap();
     let unknown = run(&["bench", "--only", "none", "--device", "cpu", "--model", folder.to_str().unwrap()], "");
     assert!(!unknown.status.success());

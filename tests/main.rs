@@ -20,3 +20,4 @@ mod tasks;
 mod tidy;
 mod tokens;
 mod training;
+mod tuning;

@@ -9,7 +9,7 @@ use crate::bench::Peaks;
 use crate::error::{Error, Result};
 use crate::fragment;
 use crate::platform::now_ms;
-use crate::program::{Buf, Form, Op, Operand, Rows, TailId};
+use crate::program::{Buf, Operand, Rows, TailId};
 use crate::shader::{Const, Fragment, Grid, Held, Kernel};
 
 /// Bytes that are copied, where a buffer can be so large: more than caches hold.
@@ -62,15 +62,21 @@ impl Resident {
         let step = |[begin, end]: &[u64; 2]| end.saturating_sub(*begin) as f64 * period / 1e6;
         Ok(Some(clocks.as_chunks::<2>().0.iter().map(step).collect()))
     }
+
+    /// The kernel that a batch takes of a step, by its place in [`Program::all_ops`](crate::program::Program::all_ops).
+    pub fn kernel(&self, step: usize, batch: &Batch) -> Option<Kernel> {
+        let form = self.steps[step].form(batch)?;
+        Some(self.forms(step).swap_remove(form))
+    }
+
+    /// The kernels of a step that it can take.
+    pub fn forms(&self, step: usize) -> Vec<Kernel> {
+        let op = self.program.all_ops().nth(step);
+        op.map_or_else(Vec::new, |op| self.gpu.forms(op).into_iter().map(|form| form.kernel).collect())
+    }
 }
 
 impl Gpu {
-    /// The kernel that it runs for a batch.
-    pub fn kernel(&self, op: &dyn Op, batch: &Batch) -> Kernel {
-        let fits = |form: &Form| form.kernel.grid.rows.of(batch) <= form.most_rows;
-        self.forms(op).into_iter().find(fits).map_or_else(|| op.kernel(), |form| form.kernel)
-    }
-
     /// What the device does at most, by kernels that do nothing else.
     pub async fn peaks(&self) -> Result<Peaks> {
         let invocations = u64::from(GROUPS) * 64;

@@ -4,7 +4,7 @@
 use wgpu::BufferUsages as Usage;
 
 use super::holding::{Holding, Variants};
-use super::resident::{Dispatch, Step, run as run_steps, whole_tiles};
+use super::resident::{Bound, Dispatch, Step, run as run_steps, whole_tiles};
 use super::{Gpu, lock};
 use crate::batch::{Batch, PoolingParams, frame_words};
 use crate::computed::Computed;
@@ -242,14 +242,14 @@ impl Case {
         };
         // Whatever the rows that it is for.
         let most_rows = usize::MAX;
-        let mut step = Vec::new();
+        let mut dispatches = Vec::new();
         for (piece, (kernel, text)) in holding.variants(Form { kernel, most_rows })?.pieces.iter().enumerate() {
             let pipeline = gpu.pipeline(kernel, text, &[]).await?;
             let bound: Vec<_> = buffers.iter().map(|pieces| pieces.get(piece).unwrap_or(&pieces[0])).collect();
             let group = gpu.bind(kernel, &pipeline, &bound);
-            step.push(Dispatch { pipeline, group, grid: kernel.grid });
+            dispatches.push(Dispatch { pipeline, group, grid: kernel.grid });
         }
-        let step = Step(vec![(most_rows, step)]);
+        let step = Step(vec![Bound { most_rows: most_rows.into(), dispatches }]);
         Ok(Self { name, step, batch, buffers, written, elements, expected })
     }
 

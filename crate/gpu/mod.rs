@@ -11,6 +11,7 @@ mod check;
 mod holding;
 mod resident;
 mod scan;
+mod tune;
 mod upload;
 #[cfg(target_arch = "wasm32")]
 mod web;
@@ -25,12 +26,17 @@ use futures_channel::oneshot;
 pub use check::{SelfCheck, compare_all};
 pub use resident::{Resident, Running};
 pub(crate) use scan::ResidentRows;
+pub use tune::{Budget, Compared, Tuner, Tuning};
 pub use upload::Upload;
 
 use holding::Variant;
+#[cfg(target_arch = "wasm32")]
+use web::{clock_ms, runtime};
 
 use crate::cost::SUBMIT_FLOPS;
 use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::platform::now_ms as clock_ms;
 use crate::program::{Form, Op, Operand};
 use crate::shader::Kernel;
 
@@ -327,6 +333,12 @@ fn map(buffer: &wgpu::Buffer, bytes: u64) -> Mapped {
         let _ = sender.send(result); // Nobody waits any more: the encoder was dropped.
     });
     receiver
+}
+
+/// What stands between the crate and a driver, in a browser.
+#[cfg(not(target_arch = "wasm32"))]
+fn runtime() -> String {
+    String::new()
 }
 
 /// For each binding, whether its buffer is only read.

@@ -1,11 +1,12 @@
 //! A program that lives on a GPU: its buffers, its steps, and the batches that it is handed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::check::SelfCheck;
 use super::holding::{Parameter, Variant, Variants};
+use super::tune::{Site, sites};
 use super::upload::Allocated;
 use super::{Gpu, Mapped, map};
 use crate::batch::{Batch, frame_words};
@@ -38,21 +39,41 @@ impl Dispatch {
     }
 }
 
-/// An operation: its forms, each for so many rows at most and with a dispatch for each piece of its large parameter.
-pub(super) struct Step(pub Vec<(usize, Vec<Dispatch>)>);
+/// A form of an operation: for so many rows at most, and with a dispatch for each piece of its large parameter.
+pub(super) struct Bound {
+    pub most_rows: Cell<usize>,
+    pub dispatches: Vec<Dispatch>,
+}
+
+impl Bound {
+    pub fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
+        self.dispatches.iter().for_each(|dispatch| dispatch.run(pass, batch));
+    }
+
+    fn fits(&self, batch: &Batch) -> bool {
+        self.dispatches.first().is_none_or(|dispatch| dispatch.grid.rows.of(batch) <= self.most_rows.get())
+    }
+}
+
+/// An operation in its forms.
+pub(super) struct Step(pub Vec<Bound>);
 
 impl Step {
     pub fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
-        let fits = |(most_rows, dispatches): &&(usize, Vec<Dispatch>)| {
-            dispatches.first().is_none_or(|dispatch| dispatch.grid.rows.of(batch) <= *most_rows)
-        };
-        let form = self.0.iter().find(fits);
-        form.into_iter().flat_map(|(_, dispatches)| dispatches).for_each(|dispatch| dispatch.run(pass, batch));
+        if let Some(form) = self.0.iter().find(|form| form.fits(batch)) {
+            form.run(pass, batch);
+        }
+    }
+
+    /// Which of its forms a batch takes.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn form(&self, batch: &Batch) -> Option<usize> {
+        self.0.iter().position(|form| form.fits(batch))
     }
 
     /// How many it takes, whatever the form.
     fn dispatches(&self) -> usize {
-        self.0.first().map_or(0, |(_, dispatches)| dispatches.len())
+        self.0.first().map_or(0, |form| form.dispatches.len())
     }
 }
 
@@ -77,7 +98,7 @@ pub(super) struct Activations {
     tokens: usize,
     slots: Vec<wgpu::Buffer>,
     pub frame: wgpu::Buffer,
-    output: wgpu::Buffer,
+    pub output: wgpu::Buffer,
     /// What vectors are read back through: those that no batch has, and bytes of each.
     staging: RefCell<Vec<wgpu::Buffer>>,
     staging_bytes: u64,
@@ -102,7 +123,7 @@ impl Activations {
 }
 
 /// A buffer that the host reads.
-const STAGING: wgpu::BufferUsages = wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
+pub(super) const STAGING: wgpu::BufferUsages = wgpu::BufferUsages::MAP_READ.union(wgpu::BufferUsages::COPY_DST);
 
 /// A batch that the device has, and whose result nobody has read yet.
 pub struct Running {
@@ -139,7 +160,9 @@ pub struct Resident {
     self_check: SelfCheck,
     pub(super) steps: Vec<Step>,
     /// Of each step.
-    costs: Vec<Cost>,
+    pub(super) costs: Vec<Cost>,
+    /// Steps that have a choice.
+    pub(super) sites: Vec<Site>,
     pub(super) program: Arc<Program>,
     pub(super) activations: Activations,
     /// The slot of each activation.
@@ -175,15 +198,17 @@ impl Resident {
                 Some(Dispatch { pipeline, group, grid: kernel.grid })
             };
             let form = |Variants { most_rows, pieces }: &Variants| {
-                (*most_rows, pieces.iter().enumerate().filter_map(&mut bind).collect())
+                let dispatches = pieces.iter().enumerate().filter_map(&mut bind).collect();
+                Bound { most_rows: Cell::new(*most_rows), dispatches }
             };
             steps.push(Step(forms.iter().map(form).collect()));
         }
         let mut encoder = gpu.device.create_command_encoder(&Default::default());
         run(&mut encoder, &steps[..program.setup.len()], &Batch::default());
         gpu.queue.submit([encoder.finish()]);
+        let sites = sites(&gpu, &allocated.kernels);
         let (precision, weights, slot_of) = (allocated.precision, allocated.weights, plan.slot_of);
-        Self { gpu, precision, self_check, steps, costs, program, activations, slot_of, weights }
+        Self { gpu, precision, self_check, steps, costs, sites, program, activations, slot_of, weights }
     }
 
     /// The device that it lives on.

@@ -27,6 +27,10 @@ extern "C" {
     #[wasm_bindgen(method, js_name = createPipelineLayout)]
     fn create_pipeline_layout(this: &RawDevice, descriptor: &Object) -> JsValue;
 
+    /// `Date` has whole milliseconds only.
+    #[wasm_bindgen(js_namespace = performance, js_name = now)]
+    pub fn clock_ms() -> f64;
+
     #[wasm_bindgen(method, js_name = createComputePipelineAsync)]
     fn create_compute_pipeline_async(this: &RawDevice, descriptor: &Object) -> Promise;
 }
@@ -52,6 +56,12 @@ fn text(object: &JsValue, field: &str) -> String {
 pub fn has_webgpu() -> bool {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into());
     navigator.and_then(|navigator| Reflect::get(&navigator, &"gpu".into())).is_ok_and(|gpu| gpu.is_object())
+}
+
+/// The browser and its version, as it names itself.
+pub fn runtime() -> String {
+    let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).unwrap_or_default();
+    if navigator.is_object() { text(&navigator, "userAgent") } else { String::new() }
 }
 
 /// Vendor and architecture, which wgpu does not pass on.

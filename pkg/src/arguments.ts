@@ -89,14 +89,15 @@ export function readIntegrity({ onFailure = "error", ...integrity }: NonNullable
 }
 
 const LOAD_OPTIONS = [
-  "device", "precision", "threads", "task", "onProgress", "signal", "revision", "integrity", "cache", "allowRemote", "headers", "worker", "workerUrl", "wasmUrl", "wasmModule",
+  "device", "precision", "threads", "task", "onProgress", "signal", "revision", "integrity", "cache", "allowRemote", "tune", "headers", "worker", "workerUrl", "wasmUrl",
+  "wasmModule",
 ] as const satisfies (keyof LoadOptions)[];
 
 export function checkLoadOptions(options: LoadOptions): void {
   checkNames("load", options, LOAD_OPTIONS);
   oneOf("device", options.device, ["auto", "webgpu", "wasm"]);
   oneOf("precision", options.precision, ["auto", "f32", "f16", "int8"]);
-  for (const name of ["cache", "allowRemote"] as const) {
+  for (const name of ["cache", "allowRemote", "tune"] as const) {
     if (options[name] !== undefined && typeof options[name] !== "boolean") throw invalid(`\`${name}\` must be true or false.`);
   }
   const { threads = 1, worker = true } = options;

@@ -297,8 +297,8 @@ export async function open<E>(
   checkLoadOptions(given);
   // A restart comes when the caller's object may have changed.
   const options = { ...given };
-  const { device = "auto", precision = "auto", task, threads = 1, cache = true, allowRemote = true } = options;
-  const request = { source: readSource(source, options), precision, task, ...readIntegrity(options.integrity), cache, allowRemote };
+  const { device = "auto", precision = "auto", task, threads = 1, cache = true, allowRemote = true, tune = true } = options;
+  const request = { source: readSource(source, options), precision, task, ...readIntegrity(options.integrity), cache, allowRemote, tune };
 
   const start = async (call: Call<LoadProgress>, lost?: string): Promise<Session> => {
     const { signal } = call;

@@ -10,6 +10,7 @@ import { loadModel } from "./load.js";
 import { pause } from "./pause.js";
 import type { Source, SourceSpec } from "./source.js";
 import { modelStore, type Store } from "./stores.js";
+import { Idle, keepTuning, readTuning } from "./tuning.js";
 import type { EmbedProgress, EncoderInfo, LoadProgress, Tokens } from "./types.js";
 
 export interface LoadRequest {
@@ -25,6 +26,8 @@ export interface LoadRequest {
   /** Whether folders with an address are kept. */
   cache: boolean;
   allowRemote: boolean;
+  /** Whether kernels are chosen by measuring them. */
+  tune: boolean;
 }
 
 export interface Loaded {
@@ -118,14 +121,20 @@ interface Entry<T extends { free(): void }> {
   disposed: boolean;
 }
 
+interface ModelEntry extends Entry<Model> {
+  /** Where there is something left to tune: whether it has answered, before which that must not begin, and where the choice is kept. */
+  tuning?: { answered: boolean; store: Store | undefined } | undefined;
+}
+
 export class Engine implements Host {
   readonly #createGlue: () => Glue;
-  readonly #models = new Map<number, Entry<Model>>();
+  readonly #models = new Map<number, ModelEntry>();
   readonly #collections = new Map<number, Entry<Collection> & { model: number }>();
   /** Those in which a model is being loaded. */
   readonly #loading = new Set<{ instance: Instance }>();
   #instance: { wasm: WasmInput; started: Promise<Instance>; running?: Instance } | undefined;
   #named = 0;
+  readonly #idle = new Idle(() => this.#tune());
   readonly #store: Store | undefined;
 
   constructor(createGlue: () => Glue, store = modelStore()) {
@@ -137,12 +146,18 @@ export class Engine implements Host {
     // What is kept is looked for while the instance starts.
     const starting = this.#start(request.wasm);
     starting.catch(() => {});
+    const store = request.cache ? this.#store : undefined;
+    const tuned = request.tune && request.device !== "wasm" ? readTuning(store) : undefined;
     const { made: model, cache } = await loadKept(request, this.#store, call.signal, async (source) => this.#load(await starting, source, request, call));
     const instance = await starting;
     try {
       call.signal?.throwIfAborted();
       const info = { ...(JSON.parse(await instance.run(() => model.info())) as EncoderInfo), cache };
-      this.#models.set(++this.#named, { instance, object: model, calls: 0, last: Promise.resolve(), disposed: false });
+      const text = await tuned;
+      call.signal?.throwIfAborted();
+      const tunes = request.tune && (await instance.run(() => model.takeTuning(text)));
+      const tuning = tunes ? { answered: false, store } : undefined;
+      this.#models.set(++this.#named, { instance, object: model, calls: 0, last: Promise.resolve(), disposed: false, tuning });
       return { model: this.#named, info };
     } catch (error) {
       instance.free(model);
@@ -197,7 +212,7 @@ export class Engine implements Host {
     }
     if (kind === "close") return retire(this.#collections, name);
     // They do not stand behind the calls of the model: a search need not wait for what is being embedded.
-    return inTurn(found(this.#collections, name), signal, async ({ instance, object }) => {
+    return this.#inTurn(found(this.#collections, name), signal, async ({ instance, object }) => {
       if (kind === "append") return instance.run(() => object.append(argument.rows));
       if (kind === "remove") return instance.run(() => object.remove(argument.rows));
       if (kind === "search") return instance.run(() => object.search(argument.query, argument.topK, argument.allowed));
@@ -213,7 +228,7 @@ export class Engine implements Host {
 
   /** Runs a call batch by batch, so that its caller hears of it and can give it up in between. */
   #run(name: number, { signal, onEvent }: Call<EmbedProgress>, begin: (model: Model) => Job): Promise<Made> {
-    return this.#queue(name, signal, async ({ instance, object: model }, check) => {
+    return this.#queue(name, signal, async ({ instance, object: model, tuning }, check) => {
       let job: Job | undefined = await instance.run(() => begin(model));
       try {
         const { total } = job;
@@ -226,7 +241,9 @@ export class Engine implements Host {
         }
         const finished: Job = job;
         job = undefined;
-        return await instance.run(() => finished.finish());
+        const made = await instance.run(() => finished.finish());
+        if (tuning) tuning.answered = true;
+        return made;
       } finally {
         instance.free(job);
       }
@@ -266,8 +283,39 @@ export class Engine implements Host {
     }
   }
 
-  async #queue<T>(name: number, signal: AbortSignal | undefined, work: (entry: Entry<Model>, check: () => void) => Promise<T>): Promise<T> {
-    return inTurn(found(this.#models, name), signal, work);
+  async #queue<T>(name: number, signal: AbortSignal | undefined, work: (entry: ModelEntry, check: () => void) => Promise<T>): Promise<T> {
+    return this.#inTurn(found(this.#models, name), signal, work);
+  }
+
+  async #inTurn<E extends Entry<{ free(): void }>, T>(entry: E, ...rest: [AbortSignal | undefined, (entry: E, check: () => void) => Promise<T>]): Promise<T> {
+    this.#idle.asked();
+    return inTurn(entry, ...rest).finally(() => {
+      if (this.#untuned) this.#idle.answered();
+    });
+  }
+
+  /** A model that has answered, and has something left to tune. */
+  get #untuned(): ModelEntry | undefined {
+    return [...this.#models.values()].find(({ tuning }) => tuning?.answered);
+  }
+
+  /** Tunes a model for some milliseconds, unless something runs or waits. What goes wrong is for the next call to find. */
+  async #tune(): Promise<boolean> {
+    const busy = this.#loading.size > 0 || [...this.#models.values(), ...this.#collections.values()].some(({ calls }) => calls > 0);
+    const entry = this.#untuned;
+    if (busy || !entry) return false;
+    try {
+      if (await inTurn(entry, undefined, ({ instance, object: model }) => instance.run(() => model.tune()))) return true;
+      const { store } = entry.tuning!;
+      entry.tuning = undefined;
+      const kept = await readTuning(store);
+      if (entry.disposed) return true;
+      const text = await inTurn(entry, undefined, ({ instance, object: model }) => instance.run(() => model.tuning(kept)));
+      if (text !== (kept ?? "")) await keepTuning(store, text);
+    } catch {
+      entry.tuning = undefined;
+    }
+    return true; // another model may be there
   }
 }
 

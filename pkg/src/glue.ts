@@ -51,6 +51,12 @@ export interface Model {
   ask(request: string, head?: Uint8Array): Job;
   /** Compares texts of so many vectors each, of which the first are queries: a row for each other, a column for each query. */
   maxSim(data: Float32Array, dimensions: number, counts: Uint32Array, queries: number): Job;
+  /** Takes the choice of kernels that was kept, whatever that text is, and tells whether there is something to tune. */
+  takeTuning(kept?: string): boolean;
+  /** Measures kernels for some milliseconds, and tells whether there is more to do. */
+  tune(): Promise<boolean>;
+  /** What is chosen, with what is kept: the text to keep from now on. */
+  tuning(kept?: string): string;
   free(): void;
 }
 

@@ -86,6 +86,12 @@ export interface LoadOptions {
   /** `false` reads from the cache only; a model that is not kept is refused with the code `network`. Default `true`. */
   allowRemote?: boolean;
   /**
+   * `true` (default) lets a model on a GPU that is hardware choose among kernels by measuring them, for a tenth of a second in all, in
+   * pieces of some 20 ms, when nothing has been asked for a second. Vectors stay the same to the bit. What is chosen stays in the
+   * browser's cache unless `cache` is `false`. Where the browser's clock is too coarse, nothing is measured.
+   */
+  tune?: boolean;
+  /**
    * Expected SHA-256 by path, as `"sha256-<base64>"` or 64 hex digits. A file that differs is refused with `wrong-hash`; with
    * `onFailure: "warn"` the console is told, and the model loads without this check.
    */

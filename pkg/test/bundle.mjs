@@ -9,7 +9,7 @@ const folder = await mkdtemp(`${tmpdir()}/embedlet-`);
 const outfile = `${folder}/sources.mjs`;
 await build({
   stdin: {
-    contents: ["cache", "connect", "xxh32", "engine", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor", "cluster", "multi", "extension/channel",
+    contents: ["cache", "connect", "xxh32", "engine", "tuning", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor", "cluster", "multi", "extension/channel",
       "extension/client", "extension/host", "extension/offscreen", "search/search-index", "search/storage", "search/store", "search/write", "search/segment", "search/file", "search/map",
       "search/shards"].map((name) => `export * from "./${name}.js";`).join("\n"),
     resolveDir: fileURLToPath(new URL("../src", import.meta.url)),

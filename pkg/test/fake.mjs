@@ -6,6 +6,9 @@ import { createHash } from "node:crypto";
 /** The smallest module there is. */
 export const WASM = new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
 
+/** What a model of the fake crate chooses. */
+export const TUNED = "kernels 64\n";
+
 export function crateError(code, message = code) {
   return Object.assign(new Error(message), { code });
 }
@@ -38,6 +41,10 @@ export function fakeCrate() {
     finished: 0,
     /** The options of every load. */
     created: [],
+    /** How many slices of tuning a model takes, what is called at the start of each, and what was given to be taken. */
+    slices: 0,
+    onSlice: () => {},
+    taken: [],
     createGlue: () => glueOf(crate),
   };
   return crate;
@@ -133,6 +140,24 @@ function glueOf(crate) {
     embed(texts, options) {
       crate.given = texts;
       return new Job(texts, JSON.parse(options));
+    }
+    takeTuning(kept) {
+      crate.taken.push(kept);
+      this.slices = kept === TUNED ? 0 : crate.slices;
+      return this.slices > 0;
+    }
+    async tune() {
+      crate.mostRunning = Math.max(crate.mostRunning, ++crate.running);
+      try {
+        await crate.onSlice();
+        return --this.slices > 0;
+      } finally {
+        crate.running--;
+      }
+    }
+    tuning() {
+      if (!crate.live.has(this)) throw new Error("null pointer passed to rust");
+      return TUNED;
     }
     vocabulary() {
       return JSON.stringify(["[MASK]", "apple", null, "pear"]);

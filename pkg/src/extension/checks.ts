@@ -8,7 +8,7 @@ import type { LoadOptions } from "../types.js";
 
 /** The options of `load` that a client may choose: those that JSON can carry, and that say nothing of where the library's files are. */
 export const SENT = [
-  "device", "precision", "threads", "task", "revision", "cache", "allowRemote", "integrity", "headers",
+  "device", "precision", "threads", "task", "revision", "cache", "allowRemote", "tune", "integrity", "headers",
 ] as const satisfies (keyof LoadOptions)[];
 
 /** A model that is asked for. */
