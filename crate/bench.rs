@@ -211,7 +211,7 @@ fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
     let mut all: Vec<Kernels> = Vec::new();
     for (step, times) in program.steps(tail).zip(&times) {
         let kernel = match &model.runner {
-            Runner::Gpu(resident) => resident.gpu().kernel(step, batch),
+            Runner::Gpu(resident) => resident.gpu().kernel(step, program, resident.precision(), batch),
             Runner::Cpu(..) => step.kernel(),
         };
         let (name, ms) = (named(&kernel), median(times));

@@ -9,7 +9,7 @@ use crate::bench::Peaks;
 use crate::error::{Error, Result};
 use crate::fragment;
 use crate::platform::now_ms;
-use crate::program::{Buf, Form, Op, Operand, Rows, TailId};
+use crate::program::{Buf, Form, Op, Operand, Precision, Program, Rows, TailId};
 use crate::shader::{Const, Fragment, Grid, Held, Kernel};
 
 /// Bytes that are copied, where a buffer can be so large: more than caches hold.
@@ -66,9 +66,10 @@ impl Resident {
 
 impl Gpu {
     /// The kernel that it runs for a batch.
-    pub fn kernel(&self, op: &dyn Op, batch: &Batch) -> Kernel {
+    pub fn kernel(&self, op: &dyn Op, program: &Program, precision: Precision, batch: &Batch) -> Kernel {
         let fits = |form: &Form| form.kernel.grid.rows.of(batch) <= form.most_rows;
-        self.forms(op).into_iter().find(fits).map_or_else(|| op.kernel(), |form| form.kernel)
+        let form = self.forms(op, program, precision).into_iter().find(fits);
+        form.map_or_else(|| op.kernel(), |form| form.kernel)
     }
 
     /// What the device does at most, by kernels that do nothing else.

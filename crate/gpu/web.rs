@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use js_sys::{Array, Object, Promise, Reflect};
+use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -52,6 +52,17 @@ fn text(object: &JsValue, field: &str) -> String {
 pub fn has_webgpu() -> bool {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into());
     navigator.and_then(|navigator| Reflect::get(&navigator, &"gpu".into())).is_ok_and(|gpu| gpu.is_object())
+}
+
+/// Whether kernels may multiply four bytes by four.
+pub fn has_integer_dots() -> bool {
+    let field = |object: JsValue, name: &str| Reflect::get(&object, &name.into());
+    let features = ["navigator", "gpu", "wgslLanguageFeatures"].into_iter().try_fold(js_sys::global().into(), field);
+    let has = |features: JsValue| {
+        let has: Function = field(features.clone(), "has")?.dyn_into()?;
+        has.call1(&features, &"packed_4x8_integer_dot_product".into())
+    };
+    features.and_then(has).is_ok_and(|has| has.is_truthy())
 }
 
 /// Vendor and architecture, which wgpu does not pass on.

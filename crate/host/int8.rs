@@ -78,6 +78,24 @@ impl Int8Matrix {
         matrix
     }
 
+    /// Its words for a GPU, panel by panel: the integers, then of every run the scales and the sums as f32. `inputs` as they were.
+    pub fn words(&self, inputs: usize) -> Vec<u32> {
+        let mut words = Vec::with_capacity(Self::bytes(self.panels.len() * PANEL * GROUP, inputs) / 4);
+        let panels = self.panels.chunks_exact(inputs / GROUP).zip(self.runs.chunks_exact(inputs.div_ceil(RUN)));
+        for (integers, runs) in panels {
+            words.extend(
+                integers.as_flattened().as_chunks().0.iter().map(|four| u32::from_le_bytes(four.map(|x| x as u8))),
+            );
+            words.extend(runs.iter().flat_map(|run| run.scales.iter().chain(&run.sums)).map(|value| value.to_bits()));
+        }
+        words
+    }
+
+    /// Bytes of a matrix of so many values.
+    pub fn bytes(values: usize, inputs: usize) -> usize {
+        values + values / (inputs * PANEL) * inputs.div_ceil(RUN) * size_of::<Run>()
+    }
+
     /// One of `count` equal matrices that lie below one another.
     pub fn part(&self, index: usize, count: usize) -> Int8Part<'_> {
         let (panels, runs) = (self.panels.len() / count, self.runs.len() / count);

@@ -157,8 +157,24 @@ impl Op for Linear {
             let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
-        let most_rows = ROWS * (GROUPS / self.columns().div_ceil(TILE)).max(1);
-        vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
+        self.by_rows(split, tiled)
+    }
+
+    fn int8_forms(&self) -> Vec<Form> {
+        let split = ("linear_int8_split", fragment!("linear_int8_split.wgsl"), (16, TILE / PANEL));
+        let tiled = ("linear_int8", fragment!("linear_int8.wgsl"), (ROWS, 1));
+        let [split, tiled] = [split, tiled].map(|(name, own, groups)| {
+            let mut kernel = self.kernel_of(name, own, groups);
+            kernel.fragments.push(fragment!("lib/rounded_rows.wgsl"));
+            for operand in &mut kernel.operands {
+                if let Operand::Large(large) = operand {
+                    (large.values, large.integers) =
+                        (fragment!("lib/weight_int8.wgsl"), fragment!("lib/weight_int8.wgsl"));
+                }
+            }
+            kernel
+        });
+        self.by_rows(split, tiled)
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
@@ -185,6 +201,12 @@ impl Op for Linear {
 }
 
 impl Linear {
+    /// The one for as few rows as make too few tiles, else the other.
+    fn by_rows(&self, split: Kernel, tiled: Kernel) -> Vec<Form> {
+        let most_rows = ROWS * (GROUPS / self.columns().div_ceil(TILE)).max(1);
+        vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
+    }
+
     /// Columns of the product.
     fn columns(&self) -> usize {
         if self.gated { 2 * self.out.stride } else { self.out.stride }
