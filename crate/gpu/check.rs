@@ -211,8 +211,8 @@ impl Case {
                         }
                         (Precision::Int8, _) => {
                             let (values, inputs) = (random.weight(weight), weight.layout.inputs());
-                            let words = Int8Matrix::quantize(&values, inputs).words(inputs);
-                            (values, bytemuck::cast_slice(&words).to_vec())
+                            let bytes = Int8Matrix::quantize(&values, inputs).bytes(inputs);
+                            (values, bytes)
                         }
                         _ => {
                             let values = random.weight(weight);
@@ -346,12 +346,13 @@ impl Random {
         let mut values = vec![0.0; rows * stride];
         for run in values.chunks_exact_mut(stride).flat_map(|row| row[..width].chunks_mut(64)) {
             let step = if self.next() > 0.9 { 0.4 } else { 0.016 };
-            let zero = (63.5 + 63.5 * self.next()).round();
+            let whole = |random: f32| (64.0 + 64.0 * random).floor().min(127.0);
+            let zero = whole(self.next());
             for (index, value) in run.iter_mut().enumerate() {
                 let steps = match index {
                     0 => 0.0,
                     1 => 127.0,
-                    _ => (63.5 + 63.5 * self.next()).round() + 0.4 * self.next(),
+                    _ => whole(self.next()) + 0.4 * self.next(),
                 };
                 *value = step * (steps.clamp(0.0, 127.0) - zero);
             }

@@ -198,8 +198,8 @@ impl Sink for Upload {
             }
             // Matrices come whole; a tile of their columns at a time is rounded.
             Precision::Int8 => values.chunks(TILE * layout.inputs()).zip(0..).try_for_each(|(values, tile)| {
-                let words = Int8Matrix::quantize(values, layout.inputs()).words(layout.inputs());
-                self.put(weight, tile * 4 * words.len() as u64, bytemuck::cast_slice(&words))
+                let bytes = Int8Matrix::quantize(values, layout.inputs()).bytes(layout.inputs());
+                self.put(weight, tile * bytes.len() as u64, &bytes)
             }),
             // What is packed comes as it is.
             Precision::F32 | Precision::Packed => self.put(weight, 4 * at as u64, bytemuck::cast_slice(values)),

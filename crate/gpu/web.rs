@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use js_sys::{Array, Function, Object, Promise, Reflect};
+use js_sys::{Array, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -29,6 +29,9 @@ extern "C" {
 
     #[wasm_bindgen(method, js_name = createComputePipelineAsync)]
     fn create_compute_pipeline_async(this: &RawDevice, descriptor: &Object) -> Promise;
+
+    #[wasm_bindgen(catch, js_namespace = ["navigator", "gpu", "wgslLanguageFeatures"], js_name = has)]
+    fn wgsl_has(feature: &str) -> Result<bool, JsValue>;
 }
 
 fn raw(device: &wgpu::Device) -> Option<&RawDevice> {
@@ -56,13 +59,7 @@ pub fn has_webgpu() -> bool {
 
 /// Whether kernels may multiply four bytes by four.
 pub fn has_integer_dots() -> bool {
-    let field = |object: JsValue, name: &str| Reflect::get(&object, &name.into());
-    let features = ["navigator", "gpu", "wgslLanguageFeatures"].into_iter().try_fold(js_sys::global().into(), field);
-    let has = |features: JsValue| {
-        let has: Function = field(features.clone(), "has")?.dyn_into()?;
-        has.call1(&features, &"packed_4x8_integer_dot_product".into())
-    };
-    features.and_then(has).is_ok_and(|has| has.is_truthy())
+    wgsl_has("packed_4x8_integer_dot_product").unwrap_or(false)
 }
 
 /// Vendor and architecture, which wgpu does not pass on.

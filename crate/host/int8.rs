@@ -49,6 +49,7 @@ impl Run {
 impl Int8Matrix {
     /// Rounds `values: [outputs / 8][inputs][8]`; inputs are a multiple of four. A run with a value that is no number has
     /// products that are none.
+    #[inline(never)]
     pub fn quantize(values: &[f32], inputs: usize) -> Self {
         let mut matrix = Self::default();
         for panel in values.chunks_exact(inputs * PANEL) {
@@ -78,21 +79,22 @@ impl Int8Matrix {
         matrix
     }
 
-    /// Its words for a GPU, panel by panel: the integers, then of every run the scales and the sums as f32. `inputs` as they were.
-    pub fn words(&self, inputs: usize) -> Vec<u32> {
-        let mut words = Vec::with_capacity(Self::bytes(self.panels.len() * PANEL * GROUP, inputs) / 4);
+    /// Its bytes for a GPU, panel by panel: the integers, then of every run the scales and the sums. `inputs` as they were.
+    pub fn bytes(&self, inputs: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::size(self.panels.len() * PANEL * GROUP, inputs));
         let panels = self.panels.chunks_exact(inputs / GROUP).zip(self.runs.chunks_exact(inputs.div_ceil(RUN)));
         for (integers, runs) in panels {
-            words.extend(
-                integers.as_flattened().as_chunks().0.iter().map(|four| u32::from_le_bytes(four.map(|x| x as u8))),
-            );
-            words.extend(runs.iter().flat_map(|run| run.scales.iter().chain(&run.sums)).map(|value| value.to_bits()));
+            bytes.extend_from_slice(bytemuck::cast_slice(integers));
+            for run in runs {
+                bytes.extend_from_slice(bytemuck::cast_slice(&run.scales));
+                bytes.extend_from_slice(bytemuck::cast_slice(&run.sums));
+            }
         }
-        words
+        bytes
     }
 
-    /// Bytes of a matrix of so many values.
-    pub fn bytes(values: usize, inputs: usize) -> usize {
+    /// How many bytes a matrix of so many values has there.
+    pub fn size(values: usize, inputs: usize) -> usize {
         values + values / (inputs * PANEL) * inputs.div_ceil(RUN) * size_of::<Run>()
     }
 
