@@ -116,7 +116,7 @@ impl Memory {
         &self.slots[self.plan.slot_of[buf.id]]
     }
 
-    /// A parameter as its [`Layout`](crate::weights::Layout) says. Of a matrix that is stored in integers there is nothing to see:
+    /// A parameter as its [`Layout`] says. Of a matrix that is stored in integers there is nothing to see:
     /// products ask for a `matrix`.
     pub fn weight(&self, id: WeightId) -> &[f32] {
         match &self.weights[id.0] {

@@ -17,6 +17,8 @@ const BLOCK: usize = 32;
 const ROWS: usize = 64;
 /// Tiles that a GPU should have to work on. Where rows make fewer, its cores share the inputs of a product rather than wait.
 const GROUPS: usize = 64;
+/// The same of a matrix in bytes: a tile rounds its rows once for 64 columns, the other kernel for 8.
+const INT8_GROUPS: usize = 16;
 
 /// An elementwise function by its name in PyTorch or transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +159,7 @@ impl Op for Linear {
             let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
-        self.by_rows(split, tiled)
+        self.by_rows(split, tiled, GROUPS)
     }
 
     fn int8_forms(&self) -> Vec<Form> {
@@ -174,7 +176,7 @@ impl Op for Linear {
             }
             kernel
         });
-        self.by_rows(split, tiled)
+        self.by_rows(split, tiled, INT8_GROUPS)
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
@@ -201,9 +203,9 @@ impl Op for Linear {
 }
 
 impl Linear {
-    /// The one for as few rows as make too few tiles, else the other.
-    fn by_rows(&self, split: Kernel, tiled: Kernel) -> Vec<Form> {
-        let most_rows = ROWS * (GROUPS / self.columns().div_ceil(TILE)).max(1);
+    /// The one for as few rows as make no more tiles than `groups`, else the other.
+    fn by_rows(&self, split: Kernel, tiled: Kernel, groups: usize) -> Vec<Form> {
+        let most_rows = ROWS * (groups / self.columns().div_ceil(TILE)).max(1);
         vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
     }
 
