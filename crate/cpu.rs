@@ -8,7 +8,7 @@ use embedlet_host::{Int8Matrix, Matrix, extend_with_zeros};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::program::{Buf, Outcome, Plan, Precision, Program, Slot, TailId, WeightId};
-use crate::weights::{Sink, Weight};
+use crate::weights::{Layout, Sink, Weight};
 
 /// Activations, parameters and the output of a program on the host.
 pub struct Memory {
@@ -69,10 +69,12 @@ impl Memory {
         self.slots[self.plan.slot_of[buf.id]] = values;
     }
 
-    /// Gives a parameter its values, rounded as a device would store them.
-    pub fn set_weight(&mut self, id: WeightId, values: Vec<f32>, stored: Precision) {
-        let halves = stored == Precision::F16;
-        self.weights[id.0] = Stored::Floats { values: Vec::new(), halves };
+    /// Gives a parameter of this layout its values, rounded as a device would store them.
+    pub fn set_weight(&mut self, id: WeightId, values: Vec<f32>, stored: Precision, layout: Layout) {
+        self.weights[id.0] = match stored {
+            Precision::Int8 => Stored::Int8 { matrix: Int8Matrix::default(), inputs: layout.inputs() },
+            _ => Stored::Floats { values: Vec::new(), halves: stored == Precision::F16 },
+        };
         self.load(id, 0, &values);
     }
 
@@ -119,7 +121,7 @@ impl Memory {
         &self.slots[self.plan.slot_of[buf.id]]
     }
 
-    /// A parameter as its [`Layout`](crate::weights::Layout) says. Of a matrix that is stored in integers there is nothing to see:
+    /// A parameter as its [`Layout`] says. Of a matrix that is stored in integers there is nothing to see:
     /// products ask for a `matrix`.
     pub fn weight(&self, id: WeightId) -> &[f32] {
         match &self.weights[id.0] {

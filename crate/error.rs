@@ -161,6 +161,12 @@ pub enum Error {
         /// The driver's own words.
         reason: String,
     },
+    /// Products of integers were asked for of a GPU that cannot do all of the model's.
+    #[error("precision int8 is not for this model on a GPU ({reason}): use device \"wasm\", or another precision")]
+    NoInt8 {
+        /// What is missing.
+        reason: String,
+    },
     /// The device went away.
     #[error("the GPU device was lost ({reason}): try again, natively with a new encoder")]
     DeviceLost {
@@ -238,7 +244,7 @@ impl Error {
             Self::WrongShape { .. } => "wrong-shape",
             Self::UnsupportedDtype { .. } => "unsupported-dtype",
             Self::UnsupportedArchitecture { .. } => "unsupported-architecture",
-            Self::UnsupportedOption { .. } => "unsupported-option",
+            Self::UnsupportedOption { .. } | Self::NoInt8 { .. } => "unsupported-option",
             Self::LimitExceeded { .. } => "limit-exceeded",
             Self::TokenOutOfRange { .. } => "token-out-of-range",
             Self::InvalidTokenizer { .. } => "invalid-tokenizer",

@@ -168,7 +168,9 @@ fn load_within(
 ) -> Result<Model, String> {
     let load = |device| native::load(model, device, precision, task, &mut |_, _| {});
     let device = match name {
-        "auto" if precision == Some(Precision::Int8) => Device::Cpu(Some("precision int8 is for the CPU".into())),
+        "auto" if precision == Some(Precision::Int8) => {
+            Device::Cpu(Some("device auto leaves precision int8 to the CPU".into()))
+        }
         _ => device_within(name, limits)?,
     };
     let loaded = match load(device) {

@@ -141,6 +141,10 @@ pub trait Op: Send + Sync {
     fn forms(&self) -> Vec<Form> {
         vec![Form { kernel: self.kernel(), most_rows: usize::MAX }]
     }
+    /// The same for a matrix in [`Precision::Int8`], whatever the device; none: there are no such kernels.
+    fn int8_forms(&self) -> Vec<Form> {
+        Vec::new()
+    }
     /// The same mathematics on the host.
     fn run(&self, batch: &Batch, memory: &mut Memory);
 }
@@ -276,6 +280,12 @@ impl Program {
         let vectors = (rows == Rows::Texts).then(|| self.vectors().width);
         let widest = self.bufs.iter().filter(|buf| buf.rows == rows).map(|buf| buf.stride).chain(vectors).max();
         widest.map_or(most, |widest| (ROWS_BYTES / (4 * widest.max(1))).clamp(1, most))
+    }
+
+    /// Whether a step multiplies by a matrix in [`Precision::Int8`] where that is asked for.
+    pub fn is_int8(&self, op: &dyn Op) -> bool {
+        let int8 = |id: WeightId| self.weights[id.0].stored(Precision::Int8) == Precision::Int8;
+        op.kernel().operands.iter().filter_map(Operand::weight).any(int8)
     }
 
     /// For every parameter, whether all steps take it as [`Operand::Large`].
@@ -415,7 +425,7 @@ pub enum Precision {
     F32,
     /// Two bytes a value.
     F16,
-    /// Matrices of one byte a value; what they multiply is rounded as much. On the host only.
+    /// Matrices of one byte a value; what they multiply is rounded as much. On a GPU for operations with [`Op::int8_forms`] alone.
     Int8,
     /// Matrices and tables in the integers that a packed folder has, where kernels read those; else as f32. On a GPU only, and only
     /// where no other was asked for.

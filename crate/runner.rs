@@ -8,7 +8,7 @@ use safetensors::Dtype;
 
 use crate::batch::Batch;
 use crate::cpu::Memory;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::{Gpu, Resident, Upload};
 use crate::job::Ragged;
 use crate::program::{Buf, Outcome, Precision, Program, Rows, TailId, WeightId, padded};
@@ -35,7 +35,7 @@ pub(crate) enum Target {
 
 impl Target {
     /// For batches of at most so many rows: the first of `tokens` where there is no memory for the last. `precision` none keeps the
-    /// type of the parameters; integers are for the host.
+    /// type of the parameters.
     pub fn new(
         device: Device,
         program: &Arc<Program>,
@@ -43,10 +43,7 @@ impl Target {
         precision: Option<Precision>,
     ) -> Result<Self> {
         Ok(match device {
-            Device::Gpu(_) if precision == Some(Precision::Int8) => {
-                return Err(Error::option("precision int8", "on a GPU: the CPU has it"));
-            }
-            Device::Gpu(gpu) => Self::Gpu(Box::new(Upload::new(gpu, program.clone(), tokens, precision))),
+            Device::Gpu(gpu) => Self::Gpu(Box::new(Upload::new(gpu, program.clone(), tokens, precision)?)),
             Device::Cpu(reason) => {
                 Self::Cpu(Box::new(Memory::new(program, precision.unwrap_or(Precision::F32))), reason)
             }

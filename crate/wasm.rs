@@ -125,7 +125,7 @@ impl Loader {
         let precision = Precision::parse(&options.precision);
         let device = match options.device {
             DeviceOption::Auto if precision == Some(Precision::Int8) => {
-                Device::Cpu(Some("precision int8 is for the CPU".into()))
+                Device::Cpu(Some("device auto leaves precision int8 to the CPU".into()))
             }
             DeviceOption::Wasm => Device::Cpu(options.reason),
             DeviceOption::Webgpu => Device::Gpu(open().await.map_err(thrown)?),

@@ -1,5 +1,6 @@
 //! Parameters: which checkpoint tensors make each one, and the [`Sink`] that takes its values.
 
+use embedlet_host::Int8Matrix;
 use safetensors::tensor::Dtype;
 
 use crate::computed::Computed;
@@ -89,7 +90,7 @@ impl Weight {
         match self.stored(precision) {
             Precision::F32 => 4 * elements,
             Precision::F16 => 2 * elements,
-            Precision::Int8 => elements,
+            Precision::Int8 => Int8Matrix::size(self.layout.elements(), self.layout.inputs()) as u64,
             Precision::Packed => self.integers().map_or(0, |integers| 4 * integers.words() as u64),
         }
     }

@@ -25,6 +25,9 @@ const MIN_COSINE_F16: f64 = 0.9999;
 const MIN_COSINE_F16_MOVED: f64 = 0.999;
 /// Products of integers.
 const MIN_COSINE_INT8: f64 = 0.99;
+/// The same on a GPU and on the host. Their products are the same to f32 rounding; but where that decides an integer, those of the next
+/// layer differ, as they do on one device when one of its weights moves by a bit.
+const MIN_COSINE_INT8_SAME: f64 = 0.995;
 /// The same of tiny models of random, wide weights, which nothing trained to bear it.
 const MIN_COSINE_INT8_TINY: f64 = 0.9;
 
@@ -341,6 +344,32 @@ fn rounded_weights_are_close_whatever_the_architecture() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// On a GPU too, for models of every kind of linear layers; what multiplies by a matrix and has no kernel for it is named.
+#[test]
+fn int8_on_a_gpu_is_that_of_the_host_or_refused() {
+    let texts = strings(&json("architectures/texts.json"));
+    for name in ["bert-1", "deberta-1", "gte-1", "jina-lora-1", "mamba-1", "modernbert-1", "t5-1"] {
+        let folder = fixtures().join("architectures").join(name);
+        let [expected, found] =
+            On::BOTH.map(|on| embed(&load(&folder, on, Some(Precision::Int8)), &texts, &EmbedOptions::default()));
+        let cosine = min_cosine(&found.data, &expected.data, found.dimensions);
+        eprintln!("{name} in int8 on the GPU and the host: min cosine {cosine}");
+        assert!(cosine >= MIN_COSINE_INT8_TINY, "{name}: {cosine}");
+    }
+    for (name, task, operation) in [
+        ("architectures/deberta-v2-2", Task::Embed, "conv"),
+        ("architectures/nomic-moe-1", Task::Embed, "experts"),
+        ("tasks/bert-masks", Task::Sparse, "lexical_pool"),
+    ] {
+        let device = On::Gpu.device();
+        let error = native::load(&fixtures().join(name), device, Some(Precision::Int8), Some(task), &mut |_, _| {})
+            .err()
+            .unwrap();
+        assert_eq!(error.code(), "unsupported-option", "{error}");
+        assert!(error.to_string().contains(operation), "{error}");
+    }
+}
+
 /// Gives the tensors of a folder, which are halves, these values in f32.
 fn rewrite(folder: &Path, value: impl Fn(&str, f32) -> f32) {
     let path = folder.join("model.safetensors");
@@ -413,26 +442,30 @@ fn minilm_share(on: On) -> (Vec<String>, Vec<f32>) {
 fn check_minilm(on: On) {
     let (texts, expected) = minilm_share(on);
     let model = load(&minilm(), on, None);
-    let options = EmbedOptions::default();
-    let found = embed(&model, &texts, &options);
+    let found = embed(&model, &texts, &EmbedOptions::default());
     let cosine = min_cosine(&found.data, &expected, 384);
     let error = max_abs(&found.data, &expected);
     eprintln!("MiniLM f32 on {on:?}: min cosine {cosine}, max abs {error:e}");
     assert!(cosine >= MIN_COSINE && error <= MAX_ABS, "min cosine {cosine}, max abs {error:e}");
+    check_company(&model, &texts, &found.data, on);
+}
 
+/// The vectors of texts have the same bits in whatever batch.
+fn check_company(model: &Model, texts: &[String], found: &[f32], on: On) {
+    let options = EmbedOptions::default();
     // A rerun gives the same bits; so does another order, another packing, and every text alone. Long texts cost
     // the most on a software GPU, so some of every kind, and of each length around the limit, must do.
     let some: Vec<usize> = (0..texts.len()).filter(|index| index % 7 == 0 || *index + 7 >= texts.len()).collect();
     let row = |vectors: &[f32], index: usize| vectors[384 * index..][..384].to_vec();
     let reversed: Vec<String> = some.iter().rev().map(|index| texts[*index].clone()).collect();
-    let first = embed(&model, &reversed, &options).data;
-    assert!(first == embed(&model, &reversed, &options).data, "a rerun changed bits on {on:?}");
+    let first = embed(model, &reversed, &options).data;
+    assert!(first == embed(model, &reversed, &options).data, "a rerun changed bits on {on:?}");
     for (position, &index) in some.iter().rev().enumerate() {
-        assert!(row(&first, position) == row(&found.data, index), "another packing changed text {index} on {on:?}");
+        assert!(row(&first, position) == row(found, index), "another packing changed text {index} on {on:?}");
     }
     for &index in some.iter().step_by(4) {
-        let alone = embed(&model, &texts[index..=index], &options).data;
-        assert!(alone == row(&found.data, index), "text {index} alone changed bits on {on:?}");
+        let alone = embed(model, &texts[index..=index], &options).data;
+        assert!(alone == row(found, index), "text {index} alone changed bits on {on:?}");
     }
 }
 
@@ -476,4 +509,18 @@ fn minilm_int8() {
         let alone = embed(&model, &texts[index..=index], &EmbedOptions::default());
         assert_eq!(alone.data, found.data[index * 384..(index + 1) * 384], "text {index} alone changed bits");
     }
+}
+
+#[test]
+fn minilm_int8_gpu() {
+    let (texts, expected) = minilm_share(On::Gpu);
+    let [host, model] = On::BOTH.map(|on| load(&minilm(), on, Some(Precision::Int8)));
+    let [of_host, found] = [&host, &model].map(|model| embed(model, &texts, &EmbedOptions::default()).data);
+    let (cosine, same) = (min_cosine(&found, &expected, 384), min_cosine(&found, &of_host, 384));
+    let error = max_abs(&found, &of_host);
+    eprintln!("MiniLM in int8 on the GPU: min cosine {cosine}, to the host's {same}, max abs {error:e}");
+    assert!(cosine >= MIN_COSINE_INT8 && same >= MIN_COSINE_INT8_SAME, "{cosine}, {same}, {error:e}");
+    assert_eq!(model.info().precision, "int8");
+    assert_eq!(model.info().weight_bytes, host.info().weight_bytes);
+    check_company(&model, &texts, &found, On::Gpu);
 }

@@ -171,6 +171,29 @@ fn lookups(p: &mut Program, columns: usize, positions: bool) {
     p.embed_rows(table, 64, columns, None);
 }
 
+/// In both forms, which every device has; runs of 64 inputs end where rows do not. Both sides sum the same integers, and the runs in the
+/// same order, so that the tolerance is that of other products.
+#[test]
+fn linear_in_int8() {
+    let sizes = [(1, 1), (15, 32), (33, 97), (63, 33), (64, 64), (65, 8), (45, 135), (384, 384), (1100, 20)];
+    for (inputs, outputs) in sizes {
+        let mut p = Program::default();
+        products(&mut p, inputs, outputs);
+        let residual = p.buf(Rows::Tokens, outputs);
+        for (rows, epilogue) in [
+            (Rows::Texts, Epilogue::None),
+            (Rows::Fixed(37), Epilogue::Activation(Activation::Gelu)),
+            (Rows::Tokens, Epilogue::Residual(residual)),
+        ] {
+            let x = p.buf(rows, inputs);
+            let layout = Layout::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) };
+            let (w, bias) = (weight(&mut p, layout), vector(&mut p, outputs));
+            p.linear(x, w, bias, outputs, epilogue);
+        }
+        check_as(&format!("{inputs} to {outputs}"), &p, &gpu(), &[(Precision::Int8, TOLERANCE)]);
+    }
+}
+
 #[test]
 fn integers() {
     for bits in BITS {
@@ -209,6 +232,8 @@ fn pieces() {
             }
         }
     }
+    // A tile of bytes has 6,144 and what its two runs stand for 1,024.
+    check_as("in pieces of bytes", &matrices, &open(7500, false), &[(Precision::Int8, TOLERANCE)]);
     let refused = pollster::block_on(compare_all(&open(24_000, false), &matrices, Precision::F32, &[3]));
     assert_eq!(refused.map_err(|error| error.code()), Err("limit-exceeded"), "less than a tile");
 }
@@ -563,8 +588,8 @@ fn linear_on_the_cpu_is_a_product() {
     memory.set(x, xs);
     memory.set(residual, residuals);
     memory.set(out, vec![0.0; rows * out.stride]);
-    memory.set_weight(w, stored, Precision::F32);
-    memory.set_weight(bias, biases, Precision::F32);
+    memory.set_weight(w, stored, Precision::F32, layout);
+    memory.set_weight(bias, biases, Precision::F32, p.weights[bias.0].layout);
     let batch = Batch {
         ids: vec![0; rows],
         starts: vec![0, rows as u32],
@@ -605,8 +630,8 @@ fn a_branch_continues_the_trunk() {
         let batch = Batch::pack([sequence], &tables, &PoolingParams::default());
         let mut memory = Memory::scratch(&p);
         for id in [turns.table, bias] {
-            let elements = p.weights[id.0].layout.elements();
-            memory.set_weight(id, (0..elements).map(value).collect(), Precision::F32);
+            let layout = p.weights[id.0].layout;
+            memory.set_weight(id, (0..layout.elements()).map(value).collect(), Precision::F32, layout);
         }
         let row = |id: &u32| (0..qkv.stride).map(|column| value(*id as usize * 97 + column)).collect::<Vec<_>>();
         memory.set(qkv, batch.ids.iter().flat_map(row).collect());

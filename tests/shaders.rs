@@ -145,9 +145,10 @@ fn every_operation(width: usize) -> Program {
     p
 }
 
-/// Of software, and of hardware.
+/// Of software, of hardware, and of integers.
 fn kernels_of(op: &dyn Op) -> Vec<Kernel> {
-    std::iter::once(op.kernel()).chain(op.forms().into_iter().map(|form| form.kernel)).collect()
+    let forms = [op.forms(), op.int8_forms()].into_iter().flatten();
+    std::iter::once(op.kernel()).chain(forms.map(|form| form.kernel)).collect()
 }
 
 /// The kernels that scan rows, of every precision.

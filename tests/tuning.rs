@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use embedlet::bench;
+use embedlet::bench::{self, Kernels};
 use embedlet::gpu::{Budget, Resident, Tuner, Tuning};
 use embedlet::model::{EmbedOptions, Model};
+use embedlet::program::Precision;
 
 use crate::support::{On, fixtures, load};
 
@@ -49,7 +50,12 @@ fn bits(model: &Model) -> Vec<u32> {
 
 #[test]
 fn whatever_is_chosen_the_bits_are_the_same() {
-    let model = load(&fixtures().join("models/bert-mean"), On::Hardware, None);
+    same_bits(None, ["linear_split", "linear_tiled"]);
+    same_bits(Some(Precision::Int8), ["linear_int8_split", "linear_int8"]);
+}
+
+fn same_bits(precision: Option<Precision>, [split, tiled]: [&str; 2]) {
+    let model = load(&fixtures().join("models/bert-mean"), On::Hardware, precision);
     let before = bits(&model);
     assert_eq!(taking(&model, &Entries::new()), Entries::new());
     // A budget that lets every product be compared: those of queries, keys and values, behind attention, and the two of a block.
@@ -59,17 +65,18 @@ fn whatever_is_chosen_the_bits_are_the_same() {
     assert_eq!(bits(&model), before);
     assert!(Tuner::new(model.resident().unwrap(), Budget::default()).is_none(), "everything is chosen");
 
-    let next = load(&fixtures().join("models/bert-mean"), On::Hardware, None);
+    let next = load(&fixtures().join("models/bert-mean"), On::Hardware, precision);
     assert_eq!(taking(&next, &chosen), chosen);
     assert!(Tuner::new(next.resident().unwrap(), Budget::default()).is_none(), "everything was chosen before");
-    for (rows, taken, other) in [(0, "linear_tiled", "linear_split"), (u32::MAX, "linear_split", "linear_tiled")] {
+    for (rows, taken, other) in [(0, tiled, split), (u32::MAX, split, tiled)] {
         let forced = chosen.keys().map(|key| (key.clone(), vec![rows])).collect();
         assert_eq!(taking(&next, &forced), forced);
         assert_eq!(bits(&next), before, "{taken} everywhere");
         let report = bench::run(&next, 0.0, Some(&["one short".into()]), 1).unwrap();
         let kernels = &report.cells[0].kernels;
-        assert!(kernels.is_empty() || kernels.iter().any(|kernels| kernels.name.starts_with(taken)));
-        assert!(kernels.iter().all(|kernels| !kernels.name.starts_with(other)));
+        let is = |name: &str, kernels: &Kernels| kernels.name.split(' ').next() == Some(name);
+        assert!(kernels.is_empty() || kernels.iter().any(|kernels| is(taken, kernels)));
+        assert!(!kernels.iter().any(|kernels| is(other, kernels)));
     }
 }
 
@@ -107,6 +114,8 @@ fn what_is_no_tuning_of_these_kernels_changes_nothing() {
 
 #[test]
 fn software_tunes_nothing() {
+    let model = load(&fixtures().join("models/bert-mean"), On::Gpu, Some(Precision::Int8));
+    assert!(Tuner::new(model.resident().unwrap(), Budget::default()).is_none());
     let model = load(&fixtures().join("models/bert-mean"), On::Gpu, None);
     assert!(Tuner::new(model.resident().unwrap(), Budget::default()).is_none());
     let of_hardware = load(&fixtures().join("models/bert-mean"), On::Hardware, None);

@@ -72,7 +72,8 @@ impl Resident {
     /// The kernels of a step that it can take.
     pub fn forms(&self, step: usize) -> Vec<Kernel> {
         let op = self.program.all_ops().nth(step);
-        op.map_or_else(Vec::new, |op| self.gpu.forms(op).into_iter().map(|form| form.kernel).collect())
+        let forms = op.map_or_else(Vec::new, |op| self.gpu.forms(op, &self.program, self.precision()));
+        forms.into_iter().map(|form| form.kernel).collect()
     }
 }
 

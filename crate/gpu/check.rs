@@ -1,6 +1,7 @@
 //! The load-time self-check: every kernel runs once on small random data with outliers, and must agree with
 //! its CPU side. A driver that miscomputes is found before it makes a single vector.
 
+use embedlet_host::Int8Matrix;
 use wgpu::BufferUsages as Usage;
 
 use super::holding::{Holding, Variants};
@@ -43,7 +44,7 @@ pub struct SelfCheck {
 pub async fn run(gpu: &Gpu, program: &Program, precision: Precision, kernels: &[Vec<Variants>]) -> Result<SelfCheck> {
     let mut seen: Vec<&str> = Vec::new();
     let mut new = Vec::new();
-    for ((op, form), variants) in every_form(gpu, program).zip(kernels.iter().flatten()) {
+    for ((op, form), variants) in every_form(gpu, program, precision).zip(kernels.iter().flatten()) {
         // Kernels of further pieces differ in a number.
         let Some((_, text)) = variants.pieces.first() else { continue };
         if !seen.contains(&text.as_str()) {
@@ -74,12 +75,12 @@ pub async fn compare_all(
     precision: Precision,
     lengths: &[u32],
 ) -> Result<Vec<(&'static str, f32)>> {
-    compare(gpu, program, precision, every_form(gpu, program).collect(), lengths).await
+    compare(gpu, program, precision, every_form(gpu, program, precision).collect(), lengths).await
 }
 
 /// Every operation in each of the forms that the device takes.
-fn every_form<'a>(gpu: &Gpu, program: &'a Program) -> impl Iterator<Item = (&'a dyn Op, Form)> {
-    program.all_ops().flat_map(|op| gpu.forms(op).into_iter().map(move |form| (op, form)))
+fn every_form<'a>(gpu: &Gpu, program: &'a Program, precision: Precision) -> impl Iterator<Item = (&'a dyn Op, Form)> {
+    program.all_ops().flat_map(move |op| gpu.forms(op, program, precision).into_iter().map(move |form| (op, form)))
 }
 
 async fn compare(
@@ -160,6 +161,7 @@ impl Case {
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut memory = Memory::scratch(program);
+        let rounds = precision == Precision::Int8 && program.is_int8(op);
         let mut weights = program.weights.clone();
         for weight in kernel.operands.iter().filter_map(Operand::weight) {
             // The ids of a batch stay below; the set-up reads every row.
@@ -191,7 +193,10 @@ impl Case {
             let pieces = match operand {
                 Operand::Read(buf) => {
                     let rows = whole_tiles(buf.rows.of(&batch)) as usize;
-                    let values = random.activation(rows, buf.width, buf.stride);
+                    let values = match rounds {
+                        true => random.steps(rows, buf.width, buf.stride),
+                        false => random.activation(rows, buf.width, buf.stride),
+                    };
                     let buffer = upload(bytemuck::cast_slice(&values));
                     memory.set(*buf, values);
                     vec![buffer]
@@ -204,6 +209,11 @@ impl Case {
                             let (values, words) = random.integers(integers);
                             (values, bytemuck::cast_slice(&words).to_vec())
                         }
+                        (Precision::Int8, _) => {
+                            let (values, inputs) = (random.weight(weight), weight.layout.inputs());
+                            let bytes = Int8Matrix::quantize(&values, inputs).bytes(inputs);
+                            (values, bytes)
+                        }
                         _ => {
                             let values = random.weight(weight);
                             let halves =
@@ -215,7 +225,7 @@ impl Case {
                             (values, bytes)
                         }
                     };
-                    memory.set_weight(*id, values, stored);
+                    memory.set_weight(*id, values, stored, weight.layout);
                     bytes.chunks(holding.pieces(*id)?.1 as usize).map(upload).collect()
                 }
                 Operand::Write(buf) => {
@@ -325,6 +335,26 @@ impl Random {
             for value in &mut row[..width] {
                 let outlier = if self.next() > 0.98 { 50.0 } else { 1.0 };
                 *value = self.next() * outlier;
+            }
+        }
+        values
+    }
+
+    /// The same where runs of 64 inputs are rounded to 128 steps: no value is near the middle of two, where a division that is a little
+    /// off, which WGSL allows, would decide the integer.
+    fn steps(&mut self, rows: usize, width: usize, stride: usize) -> Vec<f32> {
+        let mut values = vec![0.0; rows * stride];
+        for run in values.chunks_exact_mut(stride).flat_map(|row| row[..width].chunks_mut(64)) {
+            let step = if self.next() > 0.9 { 0.4 } else { 0.016 };
+            let whole = |random: f32| (64.0 + 64.0 * random).floor().min(127.0);
+            let zero = whole(self.next());
+            for (index, value) in run.iter_mut().enumerate() {
+                let steps = match index {
+                    0 => 0.0,
+                    1 => 127.0,
+                    _ => whole(self.next()) + 0.4 * self.next(),
+                };
+                *value = step * (steps.clamp(0.0, 127.0) - zero);
             }
         }
         values

@@ -37,7 +37,7 @@ use crate::cost::SUBMIT_FLOPS;
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::platform::now_ms as clock_ms;
-use crate::program::{Form, Op, Operand};
+use crate::program::{Form, Op, Operand, Precision, Program};
 use crate::shader::Kernel;
 
 /// The adapter as people know it.
@@ -172,12 +172,32 @@ impl Gpu {
         lock(&self.lost).is_none()
     }
 
-    /// The kernels of an operation on this device.
-    fn forms(&self, op: &dyn Op) -> Vec<Form> {
-        if self.limits.forms.unwrap_or(!self.adapter.software) {
+    /// Whether it is taken for hardware.
+    fn is_hardware(&self) -> bool {
+        self.limits.forms.unwrap_or(!self.adapter.software)
+    }
+
+    /// The kernels of an operation of a program on this device, for parameters of this precision.
+    fn forms(&self, op: &dyn Op, program: &Program, precision: Precision) -> Vec<Form> {
+        if precision == Precision::Int8 && program.is_int8(op) {
+            return op.int8_forms();
+        }
+        if self.is_hardware() {
             return op.forms();
         }
         vec![Form { kernel: op.kernel(), most_rows: usize::MAX }]
+    }
+
+    /// Refuses a program of which it cannot multiply all matrices in integers.
+    fn takes_int8(&self, program: &Program) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        if !web::has_integer_dots() {
+            return Err(Error::NoInt8 { reason: "this browser's WGSL has no packed_4x8_integer_dot_product".into() });
+        }
+        match program.all_ops().find(|op| program.is_int8(*op) && op.int8_forms().is_empty()) {
+            Some(op) => Err(Error::NoInt8 { reason: format!("{} has no kernel for it", op.kernel().name) }),
+            None => Ok(()),
+        }
     }
 
     /// How many submits batches have had so far.

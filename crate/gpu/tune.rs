@@ -114,8 +114,11 @@ impl Site {
     }
 }
 
-/// The steps on tokens that have several forms. `kernels` are those of each step.
+/// The steps on tokens that have several forms, none where software plays the GPU. `kernels` are those of each step.
 pub(super) fn sites(gpu: &Gpu, kernels: &[Vec<Variants>]) -> Vec<Site> {
+    if !gpu.is_hardware() {
+        return Vec::new();
+    }
     let texts = |step: usize| kernels[step].iter().flat_map(|form| &form.pieces).map(|(_, text)| text);
     let of_tokens = |forms: &Vec<Variants>| {
         let first = forms.first().and_then(|form| form.pieces.first());

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use embedlet_host::Int8Matrix;
 use half::f16;
 use safetensors::Dtype;
 
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::integers::Integers;
 use crate::program::{Op, Precision, Program, WeightId};
 use crate::shader::Piece;
-use crate::weights::{Sink, Weight};
+use crate::weights::{Sink, TILE, Weight};
 
 /// Native uploads are flushed when this many bytes wait, so that staging memory stays small.
 const UPLOAD_BYTES: u64 = 16 << 20;
@@ -50,15 +51,19 @@ pub(super) struct Allocated {
 }
 
 impl Upload {
-    /// For batches of at most so many tokens: the last of `tokens`, or less where there is no room for that, down to the first.
+    /// For batches of at most so many tokens: the last of `tokens`, or less where there is no room for that, down to the first. Refuses
+    /// [`Precision::Int8`] where the device, or an operation, has no kernel for it.
     pub fn new(
         gpu: Arc<Gpu>,
         program: Arc<Program>,
         tokens: RangeInclusive<usize>,
         precision: Option<Precision>,
-    ) -> Self {
+    ) -> Result<Self> {
+        if precision == Some(Precision::Int8) {
+            gpu.takes_int8(&program)?;
+        }
         let (least, tokens) = tokens.into_inner();
-        Self { gpu, program, tokens, least, precision, allocated: None, waiting: 0 }
+        Ok(Self { gpu, program, tokens, least, precision, allocated: None, waiting: 0 })
     }
 
     /// Refuses, before anything is allocated, what does not fit the device.
@@ -72,7 +77,8 @@ impl Upload {
             return Err(too_large(found, limit));
         }
         self.gpu.trouble()?;
-        let variants = |op: &dyn Op| self.gpu.forms(op).into_iter().map(|form| holding.variants(form)).collect();
+        let forms = |op: &dyn Op| self.gpu.forms(op, &self.program, precision);
+        let variants = |op: &dyn Op| forms(op).into_iter().map(|form| holding.variants(form)).collect();
         let kernels = self.program.all_ops().map(variants).collect::<Result<Vec<Vec<Variants>>>>()?;
         let all = kernels.iter().flatten().flat_map(|variants| &variants.pieces);
         let compiled: Compiling = Box::pin(self.gpu.compile(all));
@@ -184,15 +190,19 @@ impl Sink for Upload {
 
     fn write(&mut self, weight: WeightId, at: usize, values: &[f32]) -> Result<()> {
         let Some(allocated) = &self.allocated else { return Err(before_header()) };
+        let layout = self.program.weights[weight.0].layout;
         match self.program.weights[weight.0].stored(allocated.precision) {
             Precision::F16 => {
                 let halves: Vec<u16> = values.iter().map(|value| f16::from_f32(*value).to_bits()).collect();
                 self.put(weight, 2 * at as u64, bytemuck::cast_slice(&halves))
             }
-            // Int8 is for the host, and what is packed comes as it is.
-            Precision::F32 | Precision::Int8 | Precision::Packed => {
-                self.put(weight, 4 * at as u64, bytemuck::cast_slice(values))
-            }
+            // Matrices come whole; a tile of their columns at a time is rounded.
+            Precision::Int8 => values.chunks(TILE * layout.inputs()).zip(0..).try_for_each(|(values, tile)| {
+                let bytes = Int8Matrix::quantize(values, layout.inputs()).bytes(layout.inputs());
+                self.put(weight, tile * bytes.len() as u64, &bytes)
+            }),
+            // What is packed comes as it is.
+            Precision::F32 | Precision::Packed => self.put(weight, 4 * at as u64, bytemuck::cast_slice(values)),
         }
     }
 

@@ -33,6 +33,9 @@ extern "C" {
 
     #[wasm_bindgen(method, js_name = createComputePipelineAsync)]
     fn create_compute_pipeline_async(this: &RawDevice, descriptor: &Object) -> Promise;
+
+    #[wasm_bindgen(catch, js_namespace = ["navigator", "gpu", "wgslLanguageFeatures"], js_name = has)]
+    fn wgsl_has(feature: &str) -> Result<bool, JsValue>;
 }
 
 fn raw(device: &wgpu::Device) -> Option<&RawDevice> {
@@ -62,6 +65,11 @@ pub fn has_webgpu() -> bool {
 pub fn runtime() -> String {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).unwrap_or_default();
     if navigator.is_object() { text(&navigator, "userAgent") } else { String::new() }
+}
+
+/// Whether kernels may multiply four bytes by four.
+pub fn has_integer_dots() -> bool {
+    wgsl_has("packed_4x8_integer_dot_product").unwrap_or(false)
 }
 
 /// Vendor and architecture, which wgpu does not pass on.

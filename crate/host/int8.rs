@@ -49,6 +49,7 @@ impl Run {
 impl Int8Matrix {
     /// Rounds `values: [outputs / 8][inputs][8]`; inputs are a multiple of four. A run with a value that is no number has
     /// products that are none.
+    #[inline(never)]
     pub fn quantize(values: &[f32], inputs: usize) -> Self {
         let mut matrix = Self::default();
         for panel in values.chunks_exact(inputs * PANEL) {
@@ -76,6 +77,25 @@ impl Int8Matrix {
             }
         }
         matrix
+    }
+
+    /// Its bytes for a GPU, panel by panel: the integers, then of every run the scales and the sums. `inputs` as they were.
+    pub fn bytes(&self, inputs: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(Self::size(self.panels.len() * PANEL * GROUP, inputs));
+        let panels = self.panels.chunks_exact(inputs / GROUP).zip(self.runs.chunks_exact(inputs.div_ceil(RUN)));
+        for (integers, runs) in panels {
+            bytes.extend_from_slice(bytemuck::cast_slice(integers));
+            for run in runs {
+                bytes.extend_from_slice(bytemuck::cast_slice(&run.scales));
+                bytes.extend_from_slice(bytemuck::cast_slice(&run.sums));
+            }
+        }
+        bytes
+    }
+
+    /// How many bytes a matrix of so many values has there.
+    pub fn size(values: usize, inputs: usize) -> usize {
+        values + values / (inputs * PANEL) * inputs.div_ceil(RUN) * size_of::<Run>()
     }
 
     /// One of `count` equal matrices that lie below one another.

@@ -17,6 +17,8 @@ const BLOCK: usize = 32;
 const ROWS: usize = 64;
 /// Tiles that a GPU should have to work on. Where rows make fewer, its cores share the inputs of a product rather than wait.
 const GROUPS: usize = 64;
+/// The same of a matrix in bytes: a tile rounds its rows once for 64 columns, the other kernel for 8.
+const INT8_GROUPS: usize = 16;
 
 /// An elementwise function by its name in PyTorch or transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,8 +159,24 @@ impl Op for Linear {
             let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
-        let most_rows = ROWS * (GROUPS / self.columns().div_ceil(TILE)).max(1);
-        vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
+        self.by_rows(split, tiled, GROUPS)
+    }
+
+    fn int8_forms(&self) -> Vec<Form> {
+        let split = ("linear_int8_split", fragment!("linear_int8_split.wgsl"), (16, TILE / PANEL));
+        let tiled = ("linear_int8", fragment!("linear_int8.wgsl"), (ROWS, 1));
+        let [split, tiled] = [split, tiled].map(|(name, own, groups)| {
+            let mut kernel = self.kernel_of(name, own, groups);
+            kernel.fragments.push(fragment!("lib/rounded_rows.wgsl"));
+            for operand in &mut kernel.operands {
+                if let Operand::Large(large) = operand {
+                    (large.values, large.integers) =
+                        (fragment!("lib/weight_int8.wgsl"), fragment!("lib/weight_int8.wgsl"));
+                }
+            }
+            kernel
+        });
+        self.by_rows(split, tiled, INT8_GROUPS)
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
@@ -185,6 +203,12 @@ impl Op for Linear {
 }
 
 impl Linear {
+    /// The one for as few rows as make no more tiles than `groups`, else the other.
+    fn by_rows(&self, split: Kernel, tiled: Kernel, groups: usize) -> Vec<Form> {
+        let most_rows = ROWS * (groups / self.columns().div_ceil(TILE)).max(1);
+        vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
+    }
+
     /// Columns of the product.
     fn columns(&self) -> usize {
         if self.gated { 2 * self.out.stride } else { self.out.stride }
