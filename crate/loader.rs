@@ -28,8 +28,8 @@ struct Waiting {
     device: Option<Device>,
     precision: Option<Precision>,
     task: Option<Task>,
-    /// The file and its hash, once it was begun.
-    begun: Option<(String, Option<String>)>,
+    /// What it was begun with.
+    begun: Option<(String, Option<String>, bool)>,
     files: Vec<String>,
     header: Vec<u8>,
 }
@@ -77,15 +77,15 @@ impl Loader {
         }
     }
 
-    /// Starts a weight file; see [`Reader::begin`](crate::reader::Reader::begin).
-    pub fn begin(&mut self, path: &str, sha256: Option<&str>) -> Result<()> {
+    /// Starts a weight file; see [`Plan::begin`].
+    pub fn begin(&mut self, path: &str, sha256: Option<&str>, checked: bool) -> Result<()> {
         match &mut self.stage {
-            Stage::Planned(plan) => plan.begin(path, sha256),
+            Stage::Planned(plan) => plan.begin(path, sha256, checked),
             Stage::Waiting(waiting) if waiting.files[0] != path => {
                 Err(Error::argument(format!("{path} is no weight file that is still to be read")))
             }
             Stage::Waiting(waiting) => {
-                waiting.begun = Some((path.into(), sha256.map(str::to_owned)));
+                waiting.begun = Some((path.into(), sha256.map(str::to_owned), checked));
                 Ok(())
             }
         }
@@ -135,7 +135,7 @@ impl Loader {
 impl Waiting {
     /// The plan, and in it all bytes so far, once the header is complete.
     fn push(&mut self, chunk: &[u8]) -> Result<Option<Plan>> {
-        let (path, sha256) = self.begun.clone().ok_or_else(|| Error::argument("push before begin"))?;
+        let (path, sha256, checked) = self.begun.clone().ok_or_else(|| Error::argument("push before begin"))?;
         self.header.extend_from_slice(chunk);
         let spec: Spec = match table_shape(&path, &self.header, self.folder.packed()?.as_ref())? {
             None => return Ok(None),
@@ -144,7 +144,7 @@ impl Waiting {
         let device = self.device.take().ok_or_else(|| Error::argument("push after an error"))?;
         let architecture = self.folder.table_type()?;
         let mut plan = Plan::new(&self.folder, &architecture, spec, device, self.precision, self.task)?;
-        plan.begin(&path, sha256.as_deref())?;
+        plan.begin(&path, sha256.as_deref(), checked)?;
         plan.push(&path, &std::mem::take(&mut self.header))?;
         Ok(Some(plan))
     }

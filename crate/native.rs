@@ -49,7 +49,7 @@ pub fn load(
             ErrorKind::NotFound => Error::MissingFile { path: path.clone() },
             _ => Error::file(&path, error),
         })?;
-        loader.begin(&path, None)?;
+        loader.begin(&path, None, false)?;
         loop {
             let read = file.read(&mut chunk).map_err(|error| Error::file(&path, error))?;
             if read == 0 {

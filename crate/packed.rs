@@ -190,6 +190,9 @@ impl Packing {
     /// The integers of stored rows: in each row integer i has the bits from `i bits` on, the lowest first. Of two in four columns the
     /// places come first, two bits each. What is not stored is the middle.
     pub fn integers(&self, bytes: &[u8]) -> Vec<u8> {
+        if self.bits == 8 && self.sparsity == Sparsity::None {
+            return bytes.to_vec();
+        }
         let mut integers = Vec::with_capacity(bytes.len() / self.row_bytes() * self.columns);
         for row in bytes.chunks_exact(self.row_bytes()) {
             let mut row = Bits { held: 0, count: 0, bytes: row.iter() };

@@ -148,9 +148,9 @@ impl Loader {
         self.0.files().to_vec()
     }
 
-    /// Starts a weight file, which must have this hash where there is one.
-    pub fn begin(&mut self, path: &str, sha256: Option<String>) -> Result<(), JsValue> {
-        self.0.begin(path, sha256.as_deref()).map_err(thrown)
+    /// Starts a weight file, which must have this hash where there is one, and that of a packed folder unless it was checked before.
+    pub fn begin(&mut self, path: &str, sha256: Option<String>, checked: bool) -> Result<(), JsValue> {
+        self.0.begin(path, sha256.as_deref(), checked).map_err(thrown)
     }
 
     /// Takes the next bytes of a weight file.

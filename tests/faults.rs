@@ -49,7 +49,7 @@ fn load(files: &Files, on: On, chunk: usize, sha256: Option<&str>) -> Result<Mod
     let mut loader = Loader::new(&folder, on.device(), None, None)?;
     // Several files a chunk each in turn, as a browser gives them.
     let paths = loader.files().to_vec();
-    paths.iter().try_for_each(|path| loader.begin(path, sha256))?;
+    paths.iter().try_for_each(|path| loader.begin(path, sha256, false))?;
     let mut open: Vec<_> = paths.iter().map(|path| (path, files[path].chunks(chunk))).collect();
     while !open.is_empty() {
         let mut going_on = Vec::new();

@@ -142,7 +142,7 @@ export class KeptSource implements Source {
     if (kept === null) return undefined;
     if (kept && this.#manifest) {
       this.used = true;
-      return { size: kept.bytes, chunks: this.#read(path, kept) };
+      return { size: kept.bytes, isKept: true, chunks: this.#read(path, kept) };
     }
     if (!this.remote) {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);

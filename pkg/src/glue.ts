@@ -29,8 +29,8 @@ export interface DeviceOptions {
 /** A model being loaded: planned, its device open, its buffers allocated; takes the weights as they come. */
 export interface Loader {
   files(): string[];
-  /** `sha256` is what the file must hash to. */
-  begin(path: string, sha256?: string): void;
+  /** `sha256` is what the file must hash to; `checked`: it is the file that had the hash of its packed folder. */
+  begin(path: string, sha256: string | undefined, checked: boolean): void;
   /** The bytes of several files may come in turn. */
   push(path: string, chunk: Uint8Array): void;
   end(path: string): void;

@@ -199,7 +199,7 @@ class Load {
   async #stream(loader: Loader, path: string): Promise<void> {
     const file = await (this.#opened.get(path) ?? this.#open(path));
     if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
-    await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path)));
+    await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path), file.isKept === true));
     let since = 0;
     for await (const chunk of this.#chunks(path, file)) {
       await this.context.instance.run(() => loader.push(path, chunk));

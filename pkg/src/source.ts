@@ -15,6 +15,8 @@ export type SourceSpec =
 export interface OpenFile {
   /** Bytes, where known before reading. */
   size: number | undefined;
+  /** Whether it is checked, as it is read, that it is the file that was kept. */
+  isKept?: true;
   /** Each may be written over when the next is asked for. */
   chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
 }

@@ -440,6 +440,15 @@ test("a load does not wait for a store that takes its time, until the model work
   assert.equal((await load(store, { allowRemote: false })).used, "read");
 });
 
+test("only a file that was kept, and is whole, is not hashed again", async () => {
+  const store = memory();
+  const crate = fakeCrate();
+  await load(store, { crate });
+  await load(store, { crate });
+  await load(undefined, { crate });
+  assert.deepEqual(crate.begun.map(({ checked }) => checked), [false, true, false]);
+});
+
 test("what the store keeps the browser does not keep a second time", async (t) => {
   const { mock } = t.mock.method(globalThis, "fetch");
   const caches = () => {

@@ -23,6 +23,8 @@ export function fakeCrate() {
     steps: [],
     /** Called at the start of each step, with the text; may throw, or return a promise. */
     onStep: () => {},
+    /** Which files of weights were begun, and whether as checked before. */
+    begun: [],
     onCreate: () => {},
     onPush: () => {},
     onFinish: () => {},
@@ -95,8 +97,9 @@ function glueOf(crate) {
     files() {
       return Object.keys(this.config.weights).filter(crate.wants);
     }
-    begin(path, sha256) {
+    begin(path, sha256, checked) {
       this.#alive();
+      crate.begun.push({ path, checked });
       this.read[path] = { bytes: 0, sha256 };
       this.hashes.set(path, createHash("sha256"));
     }

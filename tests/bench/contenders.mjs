@@ -6,7 +6,14 @@ import { fileURLToPath } from "node:url";
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-const ours = (name, options, byDefault = true) => ({ name: `embedlet ${name}`, kind: "embedlet", options: { precision: "f32", ...options }, byDefault });
+const ours = (name, options, byDefault = true) => ({
+  name: `embedlet ${name}`,
+  kind: "embedlet",
+  options: { precision: "f32", ...options },
+  /** Whether it loads a model that was packed, where there is one, as those load one that was quantised. */
+  packed: options.precision === "int8",
+  byDefault,
+});
 const theirs = (device, dtype, threads, byDefault = true) => ({
   name: `transformers.js ${device} ${dtype}${device === "wasm" ? ` ${threads}t` : ""}`,
   kind: "transformers",

@@ -16,6 +16,7 @@ import { cells, finish } from "./record.mjs";
 const { values: options } = parseArgs({ options: {
   model: { type: "string" },
   "peer-model": { type: "string" },
+  "packed-model": { type: "string" },
   only: { type: "string" },
   contenders: { type: "string" },
   rounds: { type: "string", default: "7" },
@@ -74,8 +75,8 @@ for (const complaint of complaints) console.error(`off: ${complaint}`);
 process.exit(complaints.length === 0 ? 0 : 1);
 
 /** A server of its own is an origin of its own: nothing of it is in a cache yet. */
-async function site() {
-  const served = await serve(mounts(options.model, peerModel), HEADERS);
+async function site({ packed }) {
+  const served = await serve(mounts((packed && options["packed-model"]) || options.model, peerModel), HEADERS);
   served.routes.set("/", (_, response) => {
     response.writeHead(200, { ...HEADERS, "content-type": "text/html" });
     response.end('<!doctype html><html lang="en"><title>bench</title><link rel="icon" href="data:,">');
@@ -129,7 +130,7 @@ async function rounds(title, turn) {
 /** Loads in fresh pages: the first visit finds its caches empty, the second what the first left there. */
 async function visits() {
   await rounds("load", async (contender) => {
-    const served = await site();
+    const served = await site(contender);
     try {
       const times = {};
       for (const visit of ["cold", "warm"]) {
@@ -148,7 +149,7 @@ async function visits() {
 
 /** Opens a contender's page to stay, and notes what that took beside time. */
 async function enter(contender) {
-  contender.served ??= await site();
+  contender.served ??= await site(contender);
   contender.page = await open(contender.served);
   const before = await processes();
   const took = await begin(contender.page, contender);

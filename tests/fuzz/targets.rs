@@ -78,7 +78,7 @@ fn load(files: &[(&str, &[u8])], weights: &[u8]) {
     let run = || -> embedlet::Result<()> {
         let mut loader = Loader::new(&folder(files)?, Device::Cpu(None), None, None)?;
         for path in loader.files().to_vec() {
-            loader.begin(&path, None)?;
+            loader.begin(&path, None, false)?;
             for chunk in weights.chunks(977) {
                 loader.push(&path, chunk)?;
             }

@@ -1,11 +1,15 @@
 //! `cargo xtask bench`: builds, gets the models, and lets a driver of tests/bench/ measure, in a browser or natively. In: whose
 //! models they are, and options for the driver, which knows them. Out: tables, and what the driver writes.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use crate::{
     Result, model,
-    process::{cargo, command, run, target},
+    process::{cargo, command, io, run, target},
     setup, wasm,
 };
 
@@ -22,7 +26,21 @@ pub fn bench(native: bool, named: Option<&str>, peer: Option<&str>, options: &[S
         setup::npm_ci("tests/bench")?;
     }
     wasm::build()?;
-    pages(&browser, &model, peer.as_deref(), options)
+    let packed = in_bytes(&model)?;
+    let packed = packed.to_str().ok_or("the path of target/ is no UTF-8")?;
+    pages(&browser, &model, peer.as_deref(), &[&["--packed-model".into(), packed.into()], options].concat())
+}
+
+/// The model as somebody serves it who wants integers, like the one that a peer calls q8.
+fn in_bytes(model: &Path) -> Result<PathBuf> {
+    let packed = target().join("bench-model-q8");
+    if packed.exists() {
+        fs::remove_dir_all(&packed).map_err(io("remove", &packed))?;
+    }
+    let mut pack = cargo();
+    pack.args(["run", "--release", "--package", "embedlet", "--", "pack", "--dtype", "q8", "--model"]).arg(model);
+    run(pack.arg("--out").arg(&packed).stdout(Stdio::null()))?;
+    Ok(packed)
 }
 
 /// Measures the search of a collection, in a browser.
