@@ -179,9 +179,12 @@ impl Memory {
 
 impl Sink for Memory {
     fn start(&mut self, _stored: safetensors::Dtype) -> Result<()> {
+        // For every file: what has come of others stays where it is.
         for (stored, elements) in self.weights.iter_mut().zip(&self.elements) {
             if let Stored::Floats { values, .. } = stored {
-                values.try_reserve_exact(*elements).map_err(|_| out_of_memory("loading the weights"))?;
+                values
+                    .try_reserve_exact(elements.saturating_sub(values.len()))
+                    .map_err(|_| out_of_memory("loading the weights"))?;
             }
         }
         Ok(())

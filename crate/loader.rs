@@ -77,7 +77,8 @@ impl Loader {
         }
     }
 
-    /// Starts a weight file; see [`Plan::begin`].
+    /// Starts a weight file; see [`Reader::begin`](crate::reader::Reader::begin). The hash that a packed folder has of it must be right,
+    /// unless it is `checked`: the caller sees to it that it is the same file that was right before.
     pub fn begin(&mut self, path: &str, sha256: Option<&str>, checked: bool) -> Result<()> {
         match &mut self.stage {
             Stage::Planned(plan) => plan.begin(path, sha256, checked),

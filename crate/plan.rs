@@ -115,8 +115,7 @@ impl Plan {
         self.reader.files()
     }
 
-    /// Starts a weight file; see [`Reader::begin`]. The hash that a packed folder has of it must be right, unless it is `checked`: the
-    /// caller sees to it that it is the same file that was right before.
+    /// Starts a weight file; see [`Loader::begin`](crate::loader::Loader::begin).
     pub fn begin(&mut self, path: &str, sha256: Option<&str>, checked: bool) -> Result<()> {
         let known = self.packed.as_ref().filter(|_| !checked).and_then(|packed| packed.files.get(path));
         self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))

@@ -39,7 +39,7 @@ interface KeptFile {
 const VERSION_OF_CACHE = 2;
 const MANIFEST = "?manifest";
 
-/** Bytes of a file that come before the store is waited for, which takes its time to open one: small files never wait. */
+/** The first bytes of a file, and as many of all files, come before the store is waited for, which takes its time to open one. */
 const AHEAD = 8 << 20;
 
 const folderOf = (source: string) => `${encodeURIComponent(source)}/`;
@@ -105,6 +105,8 @@ export class KeptSource implements Source {
   readonly #files: Map<string, KeptFile | null>;
   /** Names in the store that were written to, and when that is done. */
   readonly #written = new Map<string, Promise<void>>();
+  /** Bytes that the store has not taken yet. */
+  #waiting = 0;
   #changed = false;
   /** When the manifest that it wrote says it was kept. */
   #saving: string | undefined;
@@ -140,10 +142,14 @@ export class KeptSource implements Source {
   async open(path: string, signal: AbortSignal | undefined): Promise<OpenFile | undefined> {
     const kept = this.#files.get(path);
     if (kept === null) return undefined;
-    if (kept && this.#manifest) {
+    const written = kept && this.#written.get(nameOf(this.address, this.#commit, path));
+    if (kept && this.#manifest && !written) {
       this.used = true;
       return { size: kept.bytes, isKept: true, chunks: this.#read(path, kept) };
     }
+    // Who gave the GPU up reads what has come again, for the CPU.
+    await written;
+    if (kept && written && this.failure === undefined) return { size: kept.bytes, chunks: this.#read(path, kept) };
     if (!this.remote) {
       throw new EmbedletError("network", `${this.address} is not in the browser's cache as a whole, and \`allowRemote\` is false: load it once with the network.`);
     }
@@ -242,7 +248,7 @@ export class KeptSource implements Source {
       if (!dropped) this.failure ??= textOf(error);
     };
     const name = nameOf(this.address, this.#commit, path);
-    // Who gave the GPU up comes again, for the CPU, and must not find the file taken.
+    // What was cut short is there no longer when it comes again.
     const before = this.#written.get(name);
     const written = Promise.resolve(before).then(() => this.store.write(name, readable)).catch(fail);
     this.#written.set(name, written);
@@ -253,8 +259,10 @@ export class KeptSource implements Source {
         sum.add(chunk);
         // A store that has given up takes nothing any more, and need not say so to the stream.
         if (this.failure === undefined) {
-          const isAhead = sum.bytes <= AHEAD;
+          const isAhead = Math.max(sum.bytes, this.#waiting + chunk.length) <= AHEAD;
+          this.#waiting += chunk.length;
           const taken = writer.write(isAhead ? chunk.slice() : chunk).catch(() => {}); // the store says why
+          void Promise.race([taken, written]).then(() => (this.#waiting -= chunk.length));
           if (!isAhead) await Promise.race([taken, written]);
         }
         yield chunk;

@@ -317,7 +317,9 @@ export async function open<E>(
       loading = connection.host.load({ ...request, wasm, device: cpu ? "wasm" : device }, call);
       const { model, info } = await abortable(loading, signal);
       const pool = threads > 1 && connection.worker && info.device === "wasm";
-      const engine = pool ? pooled(connection, threads - 1, () => connect(options), { ...request, wasm, device: "wasm" }) : connection;
+      const compiled = wasm instanceof WebAssembly.Module ? { wasmModule: wasm } : {};
+      const another = () => connect({ ...options, ...compiled });
+      const engine = pool ? pooled(connection, threads - 1, another, { ...request, wasm, device: "wasm" }) : connection;
       const { supervised } = connection;
       return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, supervised, end: (reason) => engine.end(reason, model) };
     } catch (error) {

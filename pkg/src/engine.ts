@@ -179,6 +179,7 @@ export class Engine implements Host {
       return await load(new Map());
     } finally {
       this.#loading.delete(loading);
+      if (this.#untuned) this.#idle.answered();
     }
   }
 

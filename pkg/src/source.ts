@@ -249,7 +249,7 @@ function readerOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): Pick<ReadableS
     return body.getReader(); // one that knows of no bytes
   }
   let buffer = new ArrayBuffer(CHUNK);
-  // As many bytes as come in a moment, and never much more than before: progress goes on where the network is slow.
+  // As many bytes as come in a moment, and never much more than before: progress goes on where the network is slow, or becomes so.
   let min = 1;
   return {
     async read() {
@@ -258,7 +258,7 @@ function readerOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): Pick<ReadableS
       if (value) {
         buffer = value.buffer;
         const rate = value.length / (performance.now() - asked);
-        min = Math.max(1, Math.floor(Math.min(2 * value.length, rate * MOMENT, CHUNK)));
+        min = Math.max(1, Math.floor(Math.min(2 * value.length, rate * MOMENT, CHUNK / 4)));
       }
       return { done, value };
     },

@@ -56,9 +56,18 @@ export function cacheStore(kind: string, version: number): Store | undefined {
       return response?.body ? { size: undefined, chunks: chunksOf(response.body) } : undefined;
     },
     async write(name, body) {
-      // The browser reads on when it has taken a chunk, which need not be when it has copied it.
-      const copies = new TransformStream<Uint8Array, Uint8Array>({ transform: (chunk, out) => out.enqueue(chunk.slice()) });
-      await (await opened).put(ROOT + name, new Response(body.pipeThrough(copies)));
+      const chunks = chunksOf(body as ReadableStream<Uint8Array<ArrayBuffer>>);
+      // The browser reads on when it has taken a chunk, which need not be when it has copied it. Nothing is taken before it is asked for:
+      // a chunk that waited would be written over.
+      const copies = new ReadableStream<Uint8Array>({
+        async pull(controller) {
+          const { done, value } = await chunks.next();
+          if (done) controller.close();
+          else controller.enqueue(value.slice());
+        },
+        cancel: async () => void (await chunks.return(undefined)),
+      }, { highWaterMark: 0 });
+      await (await opened).put(ROOT + name, new Response(copies));
     },
     async delete(name) {
       await (await opened).delete(ROOT + name);

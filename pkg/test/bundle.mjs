@@ -11,7 +11,7 @@ await build({
   stdin: {
     contents: ["cache", "connect", "xxh32", "engine", "tuning", "rpc", "encoder", "arguments", "source", "errors", "embeddings", "instance", "supervisor", "cluster", "multi", "extension/channel",
       "extension/client", "extension/host", "extension/offscreen", "search/search-index", "search/storage", "search/store", "search/write", "search/segment", "search/file", "search/map",
-      "search/shards"].map((name) => `export * from "./${name}.js";`).join("\n"),
+      "search/shards", "stores"].map((name) => `export * from "./${name}.js";`).join("\n"),
     resolveDir: fileURLToPath(new URL("../src", import.meta.url)),
   },
   bundle: true,

@@ -7,7 +7,7 @@ import { after, before, mock, test } from "node:test";
 import { sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { Engine, forget, has, list, readSource, Xxh32 } = sources;
+const { cacheStore, Engine, forget, has, list, readSource, Xxh32 } = sources;
 const WEIGHTS = 300_000;
 const content = files({ small: ["1_Pooling/config.json"], weights: { "model.safetensors": WEIGHTS } });
 const sharded = files({ weights: { "a.safetensors": 1000, "b.safetensors": 2000 } });
@@ -438,6 +438,15 @@ test("a load does not wait for a store that takes its time, until the model work
   store.write = async (...file) => (await working, write(...file));
   assert.equal((await load(store, { crate })).used, "written");
   assert.equal((await load(store, { allowRemote: false })).used, "read");
+  // Nothing counts as kept before all of it is there.
+  store.write = async (name, body) => {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await write(name, body);
+    if (name.endsWith(".safetensors")) throw new DOMException("there is no room", "QuotaExceededError");
+  };
+  await forget(store, address);
+  assert.deepEqual(await load(store), { used: "none", reason: "there is no room" });
+  assert.equal(await has(store, address), false);
 });
 
 test("only a file that was kept, and is whole, is not hashed again", async () => {
@@ -447,6 +456,48 @@ test("only a file that was kept, and is whole, is not hashed again", async () =>
   await load(store, { crate });
   await load(undefined, { crate });
   assert.deepEqual(crate.begun.map(({ checked }) => checked), [false, true, false]);
+});
+
+test("a GPU that is given up when all has come downloads nothing twice", async () => {
+  const store = memory();
+  const { write } = store;
+  store.write = async (...file) => (await new Promise((resolve) => setTimeout(resolve, 50)), write(...file));
+  const crate = fakeCrate();
+  crate.onFinish = () => {
+    crate.onFinish = () => {};
+    throw crateError("self-check-failed");
+  };
+  assert.equal((await load(store, { crate })).used, "written");
+  assert.deepEqual(crate.created.map(({ device }) => device), ["auto", "wasm"]);
+  assert.equal(asked.filter((path) => path === "model.safetensors").length, 1);
+  assert.deepEqual(crate.begun.map(({ checked }) => checked), [false, false], "it may have been given up before it was checked");
+  assert.equal((await load(store, { allowRemote: false })).used, "read");
+});
+
+test("chunks that are written over when they were taken: the Cache API has them as they were", async (t) => {
+  const put = new Map();
+  const cache = {
+    async put(name, { body }) {
+      const parts = [];
+      for await (const part of body) {
+        parts.push(part);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      put.set(name, new Uint8Array(await new Blob(parts).arrayBuffer()));
+    },
+  };
+  const before = Object.getOwnPropertyDescriptor(globalThis, "caches");
+  Object.defineProperty(globalThis, "caches", { value: { keys: async () => [], open: async () => cache }, configurable: true });
+  t.after(() => (before ? Object.defineProperty(globalThis, "caches", before) : delete globalThis.caches));
+  const { readable, writable } = new TransformStream();
+  const written = cacheStore("kind ", 1).write("a/b", readable);
+  const writer = writable.getWriter();
+  const chunk = new Uint8Array(1000);
+  for (let i = 0; i < 20; i++) await writer.write(chunk.fill(i));
+  await writer.close();
+  await written;
+  const [bytes] = put.values();
+  assert.deepEqual(bytes, Uint8Array.from({ length: 20_000 }, (_, at) => Math.floor(at / 1000)));
 });
 
 test("what the store keeps the browser does not keep a second time", async (t) => {

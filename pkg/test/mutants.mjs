@@ -1,5 +1,5 @@
 // Whether the tests of the faults can fail: each line takes the handling of one out, and the test that is named must then fail, or end
-// in no time. `node test/mutants.mjs [part of a name]`; a part of `cargo xtask test --all`, since it runs them forty times.
+// in no time. `node test/mutants.mjs [part of a name]`; a part of `cargo xtask test --all`, since it runs them fifty times.
 
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -41,7 +41,12 @@ const MUTANTS = [
   ["an error ends tuning", "tuning", "engine.ts", "catch {\n      entry.tuning = undefined;", "catch {"],
   ["a choice of any length is not read", "tuning", "tuning.ts", "> MOST_BYTES) return undefined;", "> MOST_BYTES) bytes = 0;"],
   ["a store that fails gives no choice", "tuning", "tuning.ts", "} catch {\n    return undefined;", "} catch (error) {\n    throw error;"],
-  ["a store that fails does not hold a load up", "cache", "cache.ts", "this.store.write(name, readable).catch(fail);", "this.store.write(name, readable);"],
+  ["a store that fails does not hold a load up", "cache", "cache.ts", "this.store.write(name, readable)).catch(fail);", "this.store.write(name, readable));"],
+  ["a store that is slow does not hold a load up", "cache", "cache.ts", "if (!isAhead) await Promise.race", "await Promise.race"],
+  ["what is kept is whole before it counts", "cache", "cache.ts", "await Promise.all(this.#written.values());\n    try {", "try {"],
+  ["what has come is not fetched for the CPU again", "cache", "cache.ts", "if (kept && written && this.failure === undefined)", "if (false)"],
+  ["what has come is whole before it is read again", "cache", "cache.ts", "await written;\n    if (kept", "if (kept"],
+  ["what is kept on a page is as it came", "cache", "stores.ts", "controller.enqueue(value.slice());", "controller.enqueue(value);"],
   ["what could not be kept whole is not kept", "cache", "cache.ts", "if (this.failure !== undefined) throw this.failure;", ""],
   ["the length of what is kept is looked at", "cache", "cache.ts", "if (sum.bytes !== kept.bytes)", "if (false)"],
   ["the checksum of what is kept is looked at", "cache", "cache.ts", "if (sum.digest() !== kept.xxh32)", "if (false)"],

@@ -194,14 +194,18 @@ test("a file that was damaged on disk is fetched again", async () => {
   }
 });
 
-test("what a page keeps on its own thread a worker finds, and both delete it", async () => {
+test("what a page keeps on its own thread, also of large files, a worker finds, and both delete it", async () => {
   const page = await open();
-  assert.equal((await load(page, { worker: false })).cache.used, "written");
-  const { files, cached } = await kept(page);
-  assert.ok(files.length === 0 && cached.some((url) => url.endsWith("model.safetensors")), "a page has no handles");
-  assert.equal((await load(page)).cache.used, "read");
-  assert.equal(await page.evaluate((model) => embedlet.Encoder.cache.delete(new URL(model, location.href)), MODEL), true);
-  assert.deepEqual(await kept(page), { files: [], cached: [] });
+  for (const model of [MODEL, "/model"]) {
+    const first = await load(page, { worker: false }, model);
+    assert.deepEqual(first.cache, { used: "written", reason: null });
+    const { files, cached } = await kept(page);
+    assert.ok(files.length === 0 && cached.some((url) => url.endsWith("model.safetensors")), "a page has no handles");
+    const second = await load(page, {}, model);
+    assert.deepEqual([second.cache.used, second.vector], ["read", first.vector]);
+    assert.equal(await page.evaluate((model) => embedlet.Encoder.cache.delete(new URL(model, location.href)), model), true);
+    assert.deepEqual(await kept(page), { files: [], cached: [] });
+  }
 });
 
 test("an address may be longer than the names of files are", async () => {
