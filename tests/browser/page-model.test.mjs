@@ -57,7 +57,7 @@ test("an address that has no model says so; what is stored of another stays; the
   assert.equal(modelBytes(), statSync(join(model, "model.safetensors")).size, "it was downloaded once");
 });
 
-test("a precision is taken, and shown; one that this device has not is refused with a way out", async () => {
+test("a precision is taken, and shown; a model that has no kernel for it is refused with a way out", async () => {
   const whole = (await report(page)).topHits[0].score;
   const rounded = await loads(() => page.getByLabel("Precision").selectOption("int8"));
   assert.deepEqual([rounded.error, rounded.info.precision], [null, "int8"]);
@@ -65,11 +65,16 @@ test("a precision is taken, and shown; one that this device has not is refused w
   assert.notEqual(rounded.topHits[0].score, whole);
   assert.ok(Math.abs(rounded.topHits[0].score - whole) < 0.05);
 
-  const refused = await loads(() => page.getByRole("button", { name: "WebGPU" }).click());
+  const onGpu = await loads(() => page.getByRole("button", { name: "WebGPU" }).click());
+  assert.deepEqual([onGpu.error, onGpu.info.device, onGpu.info.precision], [null, "webgpu", "int8"]);
+  assert.ok(Math.abs(onGpu.topHits[0].score - whole) < 0.05);
+  const refused = await loads(() => page.locator("#model-folder").setInputFiles(join(GOLDEN, "architectures/nomic-moe-1")));
   assert.equal(refused.error.code, "unsupported-option");
   assert.match(await page.locator("#error-advice").textContent(), /another model or precision under Model/);
-  await loads(() => page.getByRole("button", { name: "WebAssembly" }).click());
-  const exact = await loads(() => page.getByLabel("Precision").selectOption("auto"));
+  assert.equal((await loads(() => page.getByRole("button", { name: "WebAssembly" }).click())).error, null);
+  await loads(() => page.getByLabel("Precision").selectOption("auto"));
+  await name().fill("./model/");
+  const exact = await loads(() => page.getByRole("button", { name: "Load", exact: true }).click());
   assert.equal(exact.topHits[0].score, whole);
 });
 
