@@ -147,9 +147,7 @@ fn device_within(name: &str, limits: Limits) -> Result<Device, String> {
     Ok(match (name, pollster::block_on(Gpu::open_within(limits))) {
         ("gpu", gpu) => Device::Gpu(gpu.map_err(|error| error.to_string())?),
         (_, Err(error)) => Device::Cpu(Some(error.to_string())),
-        (_, Ok(gpu)) if gpu.adapter().software => {
-            Device::Cpu(Some(format!("the only adapter is software ({})", gpu.adapter().description)))
-        }
+        (_, Ok(gpu)) if gpu.adapter().software => Device::Cpu(Some(gpu.adapter().no_hardware())),
         (_, Ok(gpu)) => Device::Gpu(gpu),
     })
 }

@@ -130,9 +130,7 @@ impl Loader {
             DeviceOption::Wasm => Device::Cpu(options.reason),
             DeviceOption::Webgpu => Device::Gpu(open().await.map_err(thrown)?),
             DeviceOption::Auto => match open().await {
-                Ok(gpu) if gpu.adapter().software => {
-                    Device::Cpu(Some(format!("the only adapter is software ({})", gpu.adapter().architecture)))
-                }
+                Ok(gpu) if gpu.adapter().software => Device::Cpu(Some(gpu.adapter().no_hardware())),
                 Ok(gpu) => Device::Gpu(gpu),
                 Err(error) => Device::Cpu(Some(error.to_string())),
             },

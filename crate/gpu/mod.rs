@@ -53,6 +53,14 @@ pub struct Adapter {
     pub software: bool,
 }
 
+impl Adapter {
+    /// Why a software adapter is not taken, with its name where the browser tells one.
+    pub fn no_hardware(&self) -> String {
+        let name = [&self.description, &self.architecture].into_iter().find(|name| !name.is_empty());
+        format!("the only adapter is software{}", name.map(|name| format!(" ({name})")).unwrap_or_default())
+    }
+}
+
 /// A pipeline that the browser compiled ahead, and its text.
 #[cfg(target_arch = "wasm32")]
 type Prepared = web::Prepared;
@@ -330,7 +338,10 @@ impl Gpu {
             return Err(Error::DeviceLost { reason: error.to_string() });
         }
         #[cfg(target_arch = "wasm32")]
-        let _ = submit;
+        let mapped = {
+            let _ = submit;
+            web::woken(mapped, &self.queue)
+        };
         let slice = buffer.slice(..bytes);
         let mapped = mapped.await.map_err(|_| Error::DeviceLost { reason: "the map was dropped".into() })?;
         self.trouble()?;

@@ -1,8 +1,10 @@
 //! What wgpu does not do in a browser: compiling pipelines without blocking, and the adapter's names.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
-use js_sys::{Array, Object, Promise, Reflect};
+use js_sys::{Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -30,6 +32,9 @@ extern "C" {
     /// `Date` has whole milliseconds only.
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
     pub fn clock_ms() -> f64;
+
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(call: &Function, ms: f64);
 
     #[wasm_bindgen(method, js_name = createComputePipelineAsync)]
     fn create_compute_pipeline_async(this: &RawDevice, descriptor: &Object) -> Promise;
@@ -79,6 +84,29 @@ pub fn adapter_names(device: &wgpu::Device) -> (String, String) {
         return Default::default();
     }
     (text(&info, "vendor"), text(&info, "architecture"))
+}
+
+/// Milliseconds between two looks at what a device has done.
+const LOOK_MS: f64 = 1.0;
+
+/// Waits for what the device completes. Firefox looks whether it has once in 100 ms (its bug 1870699) and whenever something is submitted,
+/// so nothing is submitted there until it has.
+pub async fn woken<T>(mut future: impl Future<Output = T> + Unpin, queue: &wgpu::Queue) -> T {
+    if !runtime().contains("Firefox/") {
+        return future.await;
+    }
+    loop {
+        let timeout = Promise::new(&mut |resolve, _| set_timeout(&resolve, LOOK_MS));
+        let mut timeout = pin!(JsFuture::from(timeout));
+        let found = poll_fn(|context| match Pin::new(&mut future).poll(context) {
+            Poll::Ready(found) => Poll::Ready(Some(found)),
+            Poll::Pending => timeout.as_mut().poll(context).map(|_| None),
+        });
+        if let Some(found) = found.await {
+            return found;
+        }
+        queue.submit([]);
+    }
 }
 
 /// A pipeline that the browser has compiled, by its text.

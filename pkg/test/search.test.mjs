@@ -344,6 +344,7 @@ test("open migrates an index of another model, which need not be there, across a
   const other = { encoder: fakeEncoder({ dimensions: 24, seed: 9 }), storage };
   await assert.rejects(open(other), refused("index-mismatch"));
   await assert.rejects(open({ ...other, migrate: 1 }), refused("invalid-argument"));
+  for (const encoder of [undefined, null, {}]) await assert.rejects(open({ encoder }), refused("invalid-argument"));
 
   commits.passages = 8;
   try {
@@ -382,6 +383,7 @@ test("a migration that is gone on with embeds nothing twice", async (t) => {
   assert.equal(other.embedded.length, index.stats().passages + 2, "two probes");
   await index.add({ id: "mine", vector: new Float32Array(16) });
   await assert.rejects(index.migrate(fakeEncoder()), refused("invalid-argument"));
+  await assert.rejects(index.migrate({}), refused("invalid-argument"));
   assert.equal(index.stats().documents, 81);
 });
 

@@ -176,6 +176,15 @@ export function tensors(path) {
 
 export const golden = (path) => JSON.parse(readFileSync(join(GOLDEN, path), "utf8"));
 
+/** The mean of the rows of a matrix. */
+export function mean({ shape: [rows, columns], data }) {
+  return Array.from({ length: columns }, (_, column) => {
+    let sum = 0;
+    for (let row = 0; row < rows; row++) sum += data[row * columns + column];
+    return sum / rows;
+  });
+}
+
 /** The largest difference and the smallest cosine, row by row. */
 export function compare(found, expected, dimensions) {
   if (found.length !== expected.length) throw new Error(`${found.length} numbers, expected ${expected.length}`);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
-import { DEVICES, GOLDEN, SLOW, browser, compare, golden, open, served, start, tensors, whole } from "./harness.mjs";
+import { DEVICES, GOLDEN, SLOW, browser, compare, golden, mean, open, served, start, tensors, whole } from "./harness.mjs";
 
 start();
 
@@ -95,12 +95,3 @@ test("a packed folder has the same vectors from its integers as from floats", SL
   assert.ok(compare(integers.data, floats.data, floats.dimensions).minCosine > 0.99999);
   await page.close();
 });
-
-/** The mean of the rows of a matrix. */
-function mean({ shape: [rows, columns], data }) {
-  return Array.from({ length: columns }, (_, column) => {
-    let sum = 0;
-    for (let row = 0; row < rows; row++) sum += data[row * columns + column];
-    return sum / rows;
-  });
-}

@@ -55,6 +55,7 @@ export class SearchIndex {
     checkNames("SearchIndex.open", options, [...INDEX_OPTIONS, ...names]);
     const { name, encoder, storage = "opfs", memory, chunk = {}, lexical, migrate: migration = false, signal } = options;
     checkIndexOptions(options);
+    checkEncoder(encoder);
     if (memory !== undefined && !isCount(memory)) throw invalid("`memory` must be a positive whole number of bytes.");
     if (lexical !== undefined && typeof lexical !== "function") throw invalid("`lexical` must be a function that makes a full-text engine.");
     if (typeof migration !== "boolean" && (typeof migration !== "object" || migration === null)) {
@@ -234,6 +235,7 @@ export class SearchIndex {
   async migrate(encoder: SearchEncoder, options: MigrateOptions = {}): Promise<MapQuality | undefined> {
     checkNames("migrate", options, [...INDEX_OPTIONS, "map", "signal", "onProgress"]);
     checkIndexOptions(options);
+    checkEncoder(encoder);
     checkMap(options.map);
     return migrate(this.#writable(), encoder, options, this.#chunk);
   }
@@ -302,6 +304,11 @@ function checkVectors(vectors: unknown): boolean {
 
 function checkName(name: unknown): asserts name is string {
   if (typeof name !== "string" || name.length === 0) throw invalid("`name` must be a string, and not empty.");
+}
+
+/** By what it can do: an extension's encoder is of another class. */
+function checkEncoder(encoder: SearchEncoder): void {
+  if (typeof encoder?.embedQuery !== "function") throw invalid("An index needs an `encoder`, as `Encoder.load` gives it.");
 }
 
 function checkIndexOptions({ model, precision, dimensions, rescore }: IndexOptions): void {
