@@ -1,5 +1,6 @@
-// WebGPU in Firefox, whose compiler of WGSL is another than Chromium's: every architecture against the reference, with the kernels of
-// software and those of hardware. On Linux a preference switches it on, and without a GPU the system's Vulkan in software plays one.
+// The package in Firefox: every architecture on WebGPU against the reference, with the kernels of software and those of hardware, since
+// Firefox has a compiler of WGSL and limits of its own; and what keeps files. On Linux WebGPU is behind a preference, and without a GPU the
+// system's Vulkan in software plays one.
 
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
@@ -27,6 +28,28 @@ after(async () => {
 function prepare() {
   const { searchParams } = new URL(location.href);
   if (searchParams.has("hardware")) Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { get: () => false });
+  /** Of each device: its name, what became of the model's files, how an aborted call ends, and how many hits there are in an index that was opened again. */
+  window.visit = async () => {
+    const [{ Encoder }, { SearchIndex }] = await Promise.all([import("/pkg/index.js"), import("/pkg/search.js")]);
+    const found = [];
+    for (const device of ["wasm", "webgpu"]) {
+      const encoder = await Encoder.load(new URL("/golden/models/bert-mean", location.href), { device });
+      const open = () => SearchIndex.open({ name: device, encoder });
+      let index = await open();
+      await index.add([{ id: "a", text: "a text" }, { id: "b", text: "another one" }]);
+      index.close();
+      index = await open();
+      const hits = await index.search("another one");
+      index.close();
+      const controller = new AbortController();
+      const texts = Array.from({ length: 5000 }, (_, i) => `text ${i}`);
+      const onProgress = () => controller.abort();
+      const ended = await encoder.embed(texts, { signal: controller.signal, onProgress }).then(() => "done", ({ name }) => name);
+      found.push([encoder.info.device, encoder.info.cache.used, ended, hits.length]);
+      encoder.dispose();
+    }
+    return JSON.stringify(found);
+  };
   window.vectors = async (name, precision, texts, options) => {
     const { Encoder } = await import("/pkg/index.js");
     const encoder = await Encoder.load(new URL(`/golden/${name}`, location.href), { device: "webgpu", precision, worker: false, tune: false });
@@ -78,4 +101,15 @@ test("matrices in halves and in integers", { timeout: 300_000 }, async () => {
     const { minCosine } = compare(found.data, floats.data, floats.dimensions);
     assert.ok(minCosine > least, `${precision}: cosine ${minCosine}`);
   }
+});
+
+test("a model and an index that stay, on both devices", { timeout: 300_000 }, async () => {
+  const visit = () => browser.evaluate(() => window.visit());
+  await browser.goto(new URL("/page", served.url).href);
+  assert.deepEqual(JSON.parse(await visit()), [
+    ["wasm", "written", "AbortError", 2],
+    ["webgpu", "read", "AbortError", 2],
+  ]);
+  await browser.goto(new URL("/page?again", served.url).href);
+  assert.deepEqual(JSON.parse(await visit()).map(([, used]) => used), ["read", "read"]);
 });
