@@ -15,6 +15,8 @@ const PREFERENCES = {
   "app.update.enabled": false,
   "browser.shell.checkDefaultBrowser": false,
 };
+/** Preferences that switch WebGPU on, also in workers and on what is no hardware. */
+export const WEBGPU = { "dom.webgpu.enabled": true, "dom.webgpu.workers.enabled": true, "gfx.webgpu.ignore-blocklist": true };
 const START_MS = 60_000;
 
 function executable() {

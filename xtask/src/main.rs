@@ -31,10 +31,10 @@ Usage: cargo xtask <verb> [options]
               --check     run the page in headless Chromium, print what it did and measured,
                           and fail if anything is off
   test      Set up what the tests need and run all of them.
-              --all       also install the package into fresh projects and build them, the package, the page and the extension in
-                          Firefox, files in an object store, all texts, models and loads on a software GPU, thousands of embeds with
-                          aborts and reloads, a large index whose browser is killed again and again, a thousand texts on four
-                          devices, and a short benchmark
+              --all       also install the package into fresh projects and build them, the package and the page in Firefox and
+                          WebKitGTK, the extension in Firefox, files in an object store, all texts, models and loads on a
+                          software GPU, thousands of embeds with aborts and reloads, a large index whose browser is killed again
+                          and again, a thousand texts on four devices, and a short benchmark
   bench     Build, then measure embedlet beside transformers.js in one headless Chromium; docs/benchmarks.md explains it.
               --model M        as above
               --peer-model M   a folder or Hugging Face id with the ONNX files of the same model (else EMBEDLET_PEER_MODEL);

@@ -126,6 +126,16 @@ pub fn firefox() -> Result<PathBuf> {
     find().ok_or_else(|| "Firefox is missing: install it, or set FIREFOX to an installed one".into())
 }
 
+/// The driver of WebKitGTK and a display, where they can be had. Its tests are left out where they are not.
+pub fn webkit() -> Result<()> {
+    const PROGRAMS: [&str; 2] = ["WebKitWebDriver", "Xvfb"];
+    let is_there = |name: &&str| on_path(&[name]).any(|path| path.is_file());
+    if PROGRAMS.iter().all(is_there) || !can_apt() {
+        return Ok(());
+    }
+    apt_install(&["webkit2gtk-driver", "xvfb"])
+}
+
 /// The browser that a variable names.
 fn named(variable: &str) -> Option<Result<PathBuf>> {
     let named = PathBuf::from(std::env::var_os(variable)?);

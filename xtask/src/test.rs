@@ -19,7 +19,10 @@ pub fn test(all: bool) -> Result<()> {
         setup::wasm_target()?;
         setup::npm_ci("pkg")?;
         browser = setup::browser()?;
-        firefox = all.then(setup::firefox).transpose()?;
+        if all {
+            firefox = Some(setup::firefox()?);
+            setup::webkit()?;
+        }
         gpu = setup::software_gpu()?;
         model = model::obtain(None)?.folder;
         Ok(())

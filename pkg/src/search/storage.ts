@@ -72,7 +72,7 @@ function folderOf(name: string): string {
 async function rootFolder(): Promise<FileSystemDirectoryHandle> {
   const { storage } = globalThis.navigator ?? {};
   if (!storage?.getDirectory) {
-    const advice = "it needs https. Or open the index with `storage: \"memory\"`.";
+    const advice = "it needs https, and a browser that has one. Or open the index with `storage: \"memory\"`.";
     throw new EmbedletError("storage-failed", `This context has no private file system: ${advice}`);
   }
   return guarded("open", storage.getDirectory().then((root) => root.getDirectoryHandle(ROOT, { create: true })));
