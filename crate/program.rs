@@ -357,12 +357,7 @@ impl Program {
     /// for reading and for writing, even in disjoint parts. No step of a batch takes the memory of what the set-up left,
     /// because none has as many rows.
     pub fn plan(&self) -> Plan {
-        // Of all kernels, as it is not known which of them are taken.
-        let all = |op: &dyn Op| {
-            let forms = [op.forms(), op.int8_forms()].into_iter().flatten().map(|form| form.kernel);
-            std::iter::once(op.kernel()).chain(forms).flat_map(|kernel| kernel.activations()).collect()
-        };
-        let activations = |ops: &[Box<dyn Op>]| ops.iter().map(|op| all(op.as_ref())).collect::<Vec<Vec<Buf>>>();
+        let activations = |ops: &[Box<dyn Op>]| ops.iter().map(|op| activations(op.as_ref())).collect::<Vec<_>>();
         let tails: Vec<Vec<Vec<Buf>>> = self.tails.iter().map(|tail| activations(&tail.ops)).collect();
         let used = |tail: usize, id: usize| {
             let result = matches!(self.tails[tail].result, Outcome::Rows(buf) if buf.id == id);
@@ -397,6 +392,17 @@ impl Program {
         }
         Plan { slots: slots.slots, slot_of: slots.slot_of }
     }
+}
+
+/// What an operation reads and writes, whatever its form.
+fn activations(op: &dyn Op) -> Vec<Buf> {
+    let mut bufs = op.kernel().activations();
+    for form in op.forms() {
+        if form.makes.is_some() {
+            bufs.extend(form.kernel.activations());
+        }
+    }
+    bufs
 }
 
 /// Slots while they are given out.

@@ -31,10 +31,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var high2 = vec4<f32>(0.0);
   var high3 = vec4<f32>(0.0);
   for (var k4 = slice * SLICE4; k4 < min((slice + 1u) * SLICE4, K4); k4++) {
-    let x0 = row_four(row0, k4);
-    let x1 = row_four(row1, k4);
-    let x2 = row_four(row2, k4);
-    let x3 = row_four(row3, k4);
+    let columns = columns_of(k4);
+    let x0 = row_four(row0, k4, columns);
+    let x1 = row_four(row1, k4, columns);
+    let x2 = row_four(row2, k4, columns);
+    let x3 = row_four(row3, k4, columns);
+    row_keep(row0, k4, x0);
+    row_keep(row1, k4, x1);
+    row_keep(row2, k4, x2);
+    row_keep(row3, k4, x3);
     let block = weight_block(panel, k4);
     var low = weight_quad(block, 0u);
     var high = weight_quad(block, 1u);

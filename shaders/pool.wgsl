@@ -80,4 +80,4 @@ fn pool(mode: u32, text: u32, column4: u32) -> vec4<f32> {
   return sum / select(total, sqrt(total), mode == 3u); // mean, mean_sqrt_len_tokens
 }
 
-fn four_of(row: u32, column4: u32) -> vec4<f32> { return row_four(row_of(row, 0u), column4); }
+fn four_of(row: u32, column4: u32) -> vec4<f32> { return row_four(row_of(row, 0u), column4, columns_of(column4)); }

@@ -294,13 +294,15 @@ impl Drop for Case {
 
 /// As many of these tokens as a batch may have.
 fn within(lengths: &[u32], most: usize) -> Vec<u32> {
-    let mut left = u32::try_from(most).unwrap_or(u32::MAX);
-    let cut = |length: &u32| {
-        let own = left.min(*length);
+    let (mut cut, mut left) = (Vec::new(), most);
+    for length in lengths {
+        let own = left.min(*length as usize);
         left -= own;
-        own
-    };
-    lengths.iter().map(cut).filter(|length| *length > 0).collect()
+        if own > 0 {
+            cut.push(own as u32);
+        }
+    }
+    cut
 }
 
 /// Texts of these lengths, a third of each left out of the pooling. In every other text the first third is seen by all; in

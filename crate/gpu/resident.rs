@@ -222,18 +222,20 @@ impl Resident {
     /// Dispatches of a batch of so many tokens.
     pub fn dispatches(&self, tail: TailId, tokens: usize) -> usize {
         let batch = Batch::of_rows(&[0, tokens], 0);
-        let forms = self.running(tail, &batch).into_iter().filter_map(|index| self.steps[index].form(&batch));
-        forms.map(|form| form.dispatches.len()).sum()
+        let dispatches = |step: &usize| self.steps[*step].form(&batch).map_or(0, |form| form.dispatches.len());
+        self.running(tail, &batch).iter().map(dispatches).sum()
     }
 
     /// The steps that lead to a tail's result for a batch, by their places in [`Program::all_ops`]: all but those whose result the step behind
     /// makes too.
     pub fn running(&self, tail: TailId, batch: &Batch) -> Vec<usize> {
-        let mut steps: Vec<usize> = self.program.step_indices(tail).collect();
-        let makes = |step: &usize| self.steps[*step].form(batch).is_some_and(|form| form.makes.is_some());
-        let made: Vec<bool> = steps.iter().skip(1).map(makes).chain([false]).collect();
-        let mut made = made.into_iter();
-        steps.retain(|_| made.next() != Some(true));
+        let mut steps = Vec::new();
+        for step in self.program.step_indices(tail) {
+            if self.steps[step].form(batch).is_some_and(|form| form.makes.is_some()) {
+                steps.pop();
+            }
+            steps.push(step);
+        }
         steps
     }
 

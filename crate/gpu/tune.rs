@@ -114,8 +114,14 @@ impl Site {
     }
 }
 
-/// Forms of steps that run in turn, each behind its step.
-type Forms = [(usize, usize)];
+/// What is timed: a form of a step, perhaps with the step in front of it, and how often.
+struct Work<'a> {
+    before: Option<usize>,
+    step: usize,
+    form: usize,
+    batch: &'a Batch,
+    count: u32,
+}
 
 /// The steps on tokens that have several forms, none where software plays the GPU. `kernels` are those of each step.
 pub(super) fn sites(gpu: &Gpu, kernels: &[Vec<Variants>]) -> Vec<Site> {
@@ -162,13 +168,10 @@ impl Resident {
         }
     }
 
-    /// What there is to run where two forms of a step are compared, each with its step: before a form that leaves to another step what the
-    /// other form makes, that step.
-    fn compared(&self, step: usize, forms: [usize; 2]) -> [Vec<(usize, usize)>; 2] {
-        let makes = forms.map(|form| self.steps[step].0[form].makes);
-        let maker = makes.into_iter().flatten().next().and_then(|made| self.program.maker(made));
-        let before = |form: usize| maker.filter(|_| self.steps[step].0[form].makes.is_none());
-        forms.map(|form| before(form).map(|maker| (maker, 0)).into_iter().chain([(step, form)]).collect())
+    /// The step in front of a step, where one of its two forms leaves to that what the other makes.
+    fn before(&self, step: usize, [form, other]: [usize; 2]) -> Option<usize> {
+        let forms = &self.steps[step].0;
+        self.program.maker(forms[form].makes.filter(|_| forms[other].makes.is_none())?)
     }
 
     /// What is chosen by measurements, now or before.
@@ -280,14 +283,22 @@ impl Tuner {
             return self.set_out(resident).await;
         }
         let Some((step, forms, rows)) = self.next(resident) else { return Ok(false) };
-        let work = resident.compared(step, forms);
+        let maker = resident.before(step, forms);
         let batch = Batch::of_rows(&[0, rows], 0);
         let flops = resident.costs[step].flops(&batch);
         let first = (LEAST_MS / (self.pace * flops)).min(FIRST_DISPATCHES) as u32;
-        let (mut ms, mut counts) = ([f64::INFINITY; 2], [first.max(1); 2]);
+        let count = first.max(1);
+        let mut works = [(forms[0], None), (forms[1], maker)].map(|(form, before)| Work {
+            before,
+            step,
+            form,
+            batch: &batch,
+            count,
+        });
+        let mut ms = [f64::INFINITY; 2];
         for _ in 0..ROUNDS {
-            for (work, (ms, count)) in work.iter().zip(ms.iter_mut().zip(&mut counts)) {
-                *ms = ms.min(self.time(resident, work, &batch, count).await?);
+            for (work, ms) in works.iter_mut().zip(&mut ms) {
+                *ms = ms.min(self.time(resident, work).await?);
                 self.pace = *ms / flops;
             }
         }
@@ -312,7 +323,8 @@ impl Tuner {
         }
         let Some(site) = resident.sites.iter().find(|site| !site.tuned.get()) else { return Ok(false) };
         let batch = Batch::of_rows(&[0, ROWS[0].min(resident.tokens())], 0);
-        let ms = self.time(resident, &[(site.steps[0], 0)], &batch, &mut 1).await?;
+        let mut work = Work { before: None, step: site.steps[0], form: 0, batch: &batch, count: 1 };
+        let ms = self.time(resident, &mut work).await?;
         self.pace = ms / resident.costs[site.steps[0]].flops(&batch);
         Ok(self.next(resident).is_some())
     }
@@ -347,26 +359,30 @@ impl Tuner {
         None
     }
 
-    /// Milliseconds of forms of steps in turn, out of a run of `count` or, where that is over too soon, more.
-    async fn time(&mut self, resident: &Resident, work: &Forms, batch: &Batch, count: &mut u32) -> Result<f64> {
+    /// Milliseconds of a form, out of a run of as many as it counts or, where that is over too soon, more.
+    async fn time(&mut self, resident: &Resident, work: &mut Work<'_>) -> Result<f64> {
         loop {
-            let ms = self.run(resident, Some((work, batch, *count))).await?;
-            if ms >= LEAST_MS || *count >= MOST_DISPATCHES {
-                return Ok(ms.max(0.0) / f64::from(*count));
+            let ms = self.run(resident, Some(work)).await?;
+            if ms >= LEAST_MS || work.count >= MOST_DISPATCHES {
+                return Ok(ms.max(0.0) / f64::from(work.count));
             }
-            *count = (*count * (LEAST_MS / ms).ceil().clamp(2.0, 4.0) as u32).min(MOST_DISPATCHES);
+            work.count = (work.count * (LEAST_MS / ms).ceil().clamp(2.0, 4.0) as u32).min(MOST_DISPATCHES);
         }
     }
 
-    /// Milliseconds of forms of steps in turn, so many times, less the trip where it is known.
-    async fn run(&mut self, resident: &Resident, work: Option<(&Forms, &Batch, u32)>) -> Result<f64> {
+    /// Milliseconds of as many runs of a form as it counts, less the trip where it is known.
+    async fn run(&mut self, resident: &Resident, work: Option<&Work<'_>>) -> Result<f64> {
         let start = clock_ms();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        if let Some((forms, batch, count)) = work {
+        if let Some(Work { before, step, form, batch, count }) = work {
             self.gpu.queue.write_buffer(&resident.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            let all = (0..count).flat_map(|_| forms);
-            all.for_each(|(step, form)| resident.steps[*step].0[*form].run(&mut pass, batch));
+            for _ in 0..*count {
+                if let Some(before) = before {
+                    resident.steps[*before].run(&mut pass, batch);
+                }
+                resident.steps[*step].0[*form].run(&mut pass, batch);
+            }
         }
         encoder.copy_buffer_to_buffer(&resident.activations.output, 0, &self.staging, 0, 4);
         self.gpu.queue.submit([encoder.finish()]);

@@ -59,11 +59,19 @@ impl Norm {
 
     /// What `lib/normed_rows.wgsl` wants to know for `rows` rows, of which `team` invocations share one, with the weight, the bias and the result
     /// at these bindings.
-    fn rows_consts(&self, rows: usize, team: usize, [gain, bias, out]: [usize; 3]) -> Vec<(&'static str, Const)> {
-        let bindings = [("GAIN_BINDING", gain), ("BIAS_BINDING", bias), ("NORMED_BINDING", out)];
-        let counts = bindings.into_iter().chain([("NORMED_ROWS", rows), ("TEAM", team)]);
-        let affine = ("AFFINE", Const::Flag(self.kind == NormKind::Affine));
-        counts.map(|(name, count)| (name, Const::Count(count))).chain(self.consts()).chain([affine]).collect()
+    fn rows_consts(&self, rows: usize, team: usize, [gain, bias, out]: [usize; 3]) -> [(&'static str, Const); 9] {
+        let [eps, rms, plus] = self.consts();
+        [
+            ("GAIN_BINDING", Const::Count(gain)),
+            ("BIAS_BINDING", Const::Count(bias)),
+            ("NORMED_BINDING", Const::Count(out)),
+            ("NORMED_ROWS", Const::Count(rows)),
+            ("TEAM", Const::Count(team)),
+            ("AFFINE", Const::Flag(self.kind == NormKind::Affine)),
+            eps,
+            rms,
+            plus,
+        ]
     }
 }
 
@@ -90,14 +98,18 @@ impl Normed {
     pub(super) fn fused(self, name: &'static str, mut kernel: Kernel, rows: usize) -> Form {
         let Self { x, out, norm } = self;
         kernel.name = name;
-        for operand in kernel.operands.iter_mut().filter(|operand| **operand == Operand::Read(out)) {
-            *operand = Operand::Read(x);
+        for operand in &mut kernel.operands {
+            if *operand == Operand::Read(out) {
+                *operand = Operand::Read(x);
+            }
         }
         let next = kernel.operands.len() + 1;
         kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias), Operand::Write(out)]);
         kernel.consts.extend(norm.rows_consts(rows, 4, [next, next + 1, next + 2]));
-        for fragment in kernel.fragments.iter_mut().filter(|fragment| **fragment == fragment!("lib/plain_rows.wgsl")) {
-            *fragment = fragment!("lib/normed_rows.wgsl");
+        for fragment in &mut kernel.fragments {
+            if *fragment == fragment!("lib/plain_rows.wgsl") {
+                *fragment = fragment!("lib/normed_rows.wgsl");
+            }
         }
         Form { makes: Some(out), ..Form::new(kernel, FEW_ROWS) }
     }
@@ -127,19 +139,18 @@ impl Program {
 
 impl Op for LayerNorm {
     fn kernel(&self) -> Kernel {
+        let mut consts = vec![
+            ("WIDTH", Const::Count(self.x.width)),
+            ("K4", Const::Count(self.x.stride / 4)),
+            ("ROWS", Const::Count(self.x.rows.kind())),
+            ("FIXED_ROWS", Const::Count(self.x.rows.fixed())),
+            ("RESIDUAL", Const::Flag(self.residual.is_some())),
+        ];
+        consts.extend(self.norm.rows_consts(GROUP_ROWS, 64 / GROUP_ROWS, [3, 4, 2]));
         Kernel {
             name: "layer_norm",
             fragments: vec![fragment!("layer_norm.wgsl"), fragment!("lib/normed_rows.wgsl")],
-            consts: [
-                ("WIDTH", Const::Count(self.x.width)),
-                ("K4", Const::Count(self.x.stride / 4)),
-                ("ROWS", Const::Count(self.x.rows.kind())),
-                ("FIXED_ROWS", Const::Count(self.x.rows.fixed())),
-                ("RESIDUAL", Const::Flag(self.residual.is_some())),
-            ]
-            .into_iter()
-            .chain(self.norm.rows_consts(GROUP_ROWS, 64 / GROUP_ROWS, [3, 4, 2]))
-            .collect(),
+            consts,
             operands: vec![
                 Operand::Read(self.x),
                 Operand::Write(self.out),

@@ -168,8 +168,12 @@ impl Op for Linear {
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
         split.fragments.push(fragment!("lib/plain_rows.wgsl"));
-        let normed = self.normed.map(|normed| normed.fused("linear_split_normed", split.clone(), SPLIT_ROWS));
-        normed.into_iter().chain(self.by_rows(split, tiled, GROUPS)).collect()
+        let mut forms = Vec::new();
+        if let Some(normed) = self.normed {
+            forms.push(normed.fused("linear_split_normed", split.clone(), SPLIT_ROWS));
+        }
+        forms.extend(self.by_rows(split, tiled, GROUPS));
+        forms
     }
 
     fn int8_forms(&self) -> Vec<Form> {

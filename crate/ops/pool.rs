@@ -62,11 +62,13 @@ impl Op for Pool {
     }
 
     fn forms(&self) -> Vec<Form> {
-        let plain = Form::new(self.kernel(), usize::MAX);
-        // A workgroup looks at all rows of its text, and has room for so many.
-        let normed = self.normed.map(|normed| normed.fused("pool_normed", self.kernel(), FEW_ROWS));
-        let normed = normed.map(|form| Form { most_rows: usize::MAX, most_tokens: FEW_ROWS, ..form });
-        normed.into_iter().chain([plain]).collect()
+        let mut forms = vec![Form::new(self.kernel(), usize::MAX)];
+        if let Some(normed) = self.normed {
+            // A workgroup looks at all rows of its text, and has room for so many.
+            let form = normed.fused("pool_normed", self.kernel(), FEW_ROWS);
+            forms.insert(0, Form { most_rows: usize::MAX, most_tokens: FEW_ROWS, ..form });
+        }
+        forms
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {

@@ -12,6 +12,7 @@
 @group(0) @binding(NORMED_BINDING) var<storage, read_write> normed: array<vec4<f32>>;    // [rows, K4]
 
 const SHARE = 1.0 / f32(WIDTH);
+const STEPS = (K4 + 15u) / 16u;
 
 var<workgroup> row_parts: array<vec4<f32>, 1024u / TEAM>;  // [64 / TEAM rows, 16]
 // Of a row, at its number modulo NORMED_ROWS.
@@ -23,6 +24,11 @@ struct Row {
   sum: f32,
   scale: f32,
   kept: bool,
+}
+
+struct Columns {
+  gain: vec4<f32>,
+  shift: vec4<f32>,
 }
 
 // Looks at rows from `first` on, up to `end` and as many more as its invocations have; no more than NORMED_ROWS.
@@ -37,8 +43,11 @@ fn rows_begin(first: u32, end: u32, index: u32) {
     if !RMS {
       for (var i = index % TEAM; i < 16u; i += TEAM) {
         var sum = vec4<f32>(0.0);
-        for (var k4 = i; k4 < K4; k4 += 16u) {
-          sum += x[row * K4 + k4]; // Columns past WIDTH are zero.
+        for (var step = 0u; step < STEPS; step++) {
+          let k4 = i + 16u * step;
+          if K4 % 16u == 0u || k4 < K4 {
+            sum += x[row * K4 + k4]; // Columns past WIDTH are zero.
+          }
         }
         row_parts[16u * own + i] = sum;
       }
@@ -51,9 +60,12 @@ fn rows_begin(first: u32, end: u32, index: u32) {
     let sum = row_sums[place];
     for (var i = index % TEAM; i < 16u; i += TEAM) {
       var squares = vec4<f32>(0.0);
-      for (var k4 = i; k4 < K4; k4 += 16u) {
-        let four = centred(x[row * K4 + k4], sum, k4);
-        squares = fma(four, four, squares);
+      for (var step = 0u; step < STEPS; step++) {
+        let k4 = i + 16u * step;
+        if K4 % 16u == 0u || k4 < K4 {
+          let four = centred(x[row * K4 + k4], sum, k4);
+          squares = fma(four, four, squares);
+        }
       }
       row_parts[16u * own + i] = squares;
     }
@@ -69,8 +81,12 @@ fn centred(four: vec4<f32>, sum: f32, k4: u32) -> vec4<f32> {
   if RMS {
     return four;
   }
+  let less = fma(vec4<f32>(sum), vec4<f32>(-SHARE), four);
+  if WIDTH % 4u == 0u {
+    return less;
+  }
   let column = vec4<u32>(4u * k4) + vec4<u32>(0u, 1u, 2u, 3u);
-  return select(vec4<f32>(0.0), fma(vec4<f32>(sum), vec4<f32>(-SHARE), four), column < vec4<u32>(WIDTH));
+  return select(vec4<f32>(0.0), less, column < vec4<u32>(WIDTH));
 }
 
 fn sum_of_parts(own: u32) -> f32 {
@@ -81,26 +97,31 @@ fn sum_of_parts(own: u32) -> f32 {
   return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
-// A row that was looked at. What is fetched of it is kept, for others to read, where it stands before row `kept`.
+// A row that was looked at, of which others can read what is kept where it stands before row `kept`.
 fn row_of(row: u32, kept: u32) -> Row {
   return Row(row * K4, row_sums[row % NORMED_ROWS], row_scales[row % NORMED_ROWS], row < kept);
 }
 
-fn row_four(row: Row, k4: u32) -> vec4<f32> {
+// What all rows share.
+fn columns_of(k4: u32) -> Columns { return Columns(GAIN + gain[k4], shift[k4]); }
+
+fn row_four(row: Row, k4: u32, columns: Columns) -> vec4<f32> {
   var four = x[row.at + k4];
   if !AFFINE {
     four = centred(four, row.sum, k4) * row.scale;
   }
-  four = fma(four, GAIN + gain[k4], shift[k4]);
+  return fma(four, columns.gain, columns.shift);
+}
+
+fn row_keep(row: Row, k4: u32, four: vec4<f32>) {
   if row.kept {
     normed[row.at + k4] = four;
   }
-  return four;
 }
 
 // Keeps all of these rows.
 fn rows_keep(first: u32, end: u32, index: u32) {
-  for (var i = index; i < (end - first) * K4; i += 64u) {
-    _ = row_four(row_of(first + i / K4, end), i % K4);
+  for (var at = first * K4 + index; at < end * K4; at += 64u) {
+    normed[at] = row_four(row_of(at / K4, 0u), at % K4, columns_of(at % K4));
   }
 }
