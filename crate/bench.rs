@@ -181,14 +181,14 @@ fn tune(model: &Model) -> Result<Vec<Tuned>> {
     let Some(mut tuner) = Tuner::new(resident, Budget::NONE) else { return Ok(Vec::new()) };
     while pollster::block_on(tuner.slice(resident))? {}
     let told = |compared: &Compared| {
-        let Compared { step, form, rows, ms } = *compared;
+        let Compared { step, forms: [form, other], rows, ms } = *compared;
         let forms = resident.forms(step);
         let chosen = resident.kernel(step, &Batch::of_rows(&[0, rows], 0));
         let named = |kernel: &Kernel| kernel.name;
         Some(Tuned {
             shape: columns(forms.get(form)?),
             rows,
-            ms: [(named(forms.get(form)?), ms[0]), (named(forms.get(form + 1)?), ms[1])],
+            ms: [(named(forms.get(form)?), ms[0]), (named(forms.get(other)?), ms[1])],
             chosen: named(&chosen?),
         })
     };
@@ -236,7 +236,12 @@ fn measure(model: &Model, name: String, texts: &[String], rounds: usize) -> Resu
 /// Where the time of a batch goes: of every step the median of its times.
 fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
     let program = &model.parts.program;
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); program.steps(tail).count()];
+    let steps = match model.resident() {
+        Some(resident) => resident.running(tail, batch),
+        None => program.step_indices(tail).collect(),
+    };
+    let ops: Vec<&dyn Op> = program.all_ops().collect();
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); steps.len()];
     for _ in 0..PROFILES {
         let round = match &model.runner {
             Runner::Gpu(resident) => pollster::block_on(resident.times(tail, batch))?,
@@ -246,9 +251,9 @@ fn profile(model: &Model, tail: TailId, batch: &Batch) -> Result<Vec<Kernels>> {
         times.iter_mut().zip(round).for_each(|(times, time)| times.push(time));
     }
     let mut all: Vec<Kernels> = Vec::new();
-    for ((step, index), times) in program.steps(tail).zip(program.step_indices(tail)).zip(&times) {
+    for (index, times) in steps.into_iter().zip(&times) {
         let of_device = model.resident().and_then(|resident| resident.kernel(index, batch));
-        let kernel = of_device.unwrap_or_else(|| step.kernel());
+        let kernel = of_device.unwrap_or_else(|| ops[index].kernel());
         let (name, ms) = (named(&kernel), median(times));
         let flops = Cost::of(&kernel, program).flops(batch);
         let bytes = bytes_of(&kernel, program, stored(model), batch);

@@ -250,7 +250,8 @@ impl Spec {
     /// far and the layer's output, `[tokens, hidden]`, to record what leaves the encoder there.
     ///
     /// Seven dispatches a layer and one before: every bias, activation and residual sum is in a product's epilogue,
-    /// rotations and biases by distance are in the attention. Normalised heads are an eighth.
+    /// rotations and biases by distance are in the attention. Normalised heads are an eighth. Of few rows two less: see
+    /// [`Form::makes`](crate::program::Form::makes).
     pub fn record(&self, program: &mut Program, file: &str, after: &mut dyn FnMut(&mut Declare, usize, Buf)) {
         let mut declare =
             Declare { program, file, eps: self.eps, norm_kind: self.norm_kind, norm_bias: self.names.bias.norm };

@@ -24,6 +24,9 @@ use crate::tails::{Tails, TaskHead, pooling};
 use crate::task::{HeadStep, Task};
 use crate::tokens::{Encoding, Tokens};
 
+/// Tokens of a short text.
+const SHORT: usize = 16;
+
 /// What loader and model share.
 pub(crate) struct Parts {
     pub(crate) architecture: String,
@@ -72,7 +75,8 @@ pub struct Info {
     pub precision: &'static str,
     /// Bytes of the parameters on the device.
     pub weight_bytes: u64,
-    /// Kernels launched a batch of vectors; none on the CPU.
+    /// Kernels launched for the vector of one short text; none on the CPU. On a GPU that is hardware a batch of many tokens takes two more a
+    /// layer.
     pub dispatches: usize,
     /// What it was loaded for beside vectors.
     pub task: Task,
@@ -202,7 +206,7 @@ impl Model {
         let precision = self.precision();
         let (device, adapter, reason, self_check, dispatches) = match &self.runner {
             Runner::Gpu(gpu) => {
-                let dispatches = gpu.dispatches(self.parts.vectors());
+                let dispatches = gpu.dispatches(self.parts.vectors(), SHORT);
                 ("gpu", Some(gpu.gpu().adapter().clone()), None, Some(gpu.self_check()), dispatches)
             }
             Runner::Cpu(_, reason) => ("cpu", None, reason.clone(), None, 0),

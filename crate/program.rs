@@ -10,6 +10,7 @@
 use crate::batch::{Batch, MAX_PICKS, MAX_TEXTS};
 use crate::cpu::Memory;
 use crate::integers::Integers;
+use crate::ops::Normed;
 use crate::shader::{Fragment, Kernel};
 use crate::weights::Weight;
 
@@ -38,6 +39,11 @@ impl Rows {
             Self::Picks => 2,
             Self::Fixed(_) => 3,
         }
+    }
+
+    /// How many there are whatever the batch, else 0.
+    pub fn fixed(self) -> usize {
+        if let Self::Fixed(rows) = self { rows } else { 0 }
     }
 
     /// How many a batch has.
@@ -130,20 +136,35 @@ pub struct Form {
     pub kernel: Kernel,
     /// Of what its grid counts.
     pub most_rows: usize,
+    /// Tokens of a batch beyond which it cannot be taken.
+    pub most_tokens: usize,
+    /// What it makes beside the operation's result. The step before makes nothing else, and is left out.
+    pub makes: Option<Buf>,
+}
+
+impl Form {
+    /// Of an operation's result alone, for any number of tokens.
+    pub fn new(kernel: Kernel, most_rows: usize) -> Self {
+        Self { kernel, most_rows, most_tokens: usize::MAX, makes: None }
+    }
 }
 
 /// One step, written twice: for the GPU and, as reference and fallback, for the CPU.
 pub trait Op: Send + Sync {
     /// The kernel: source, constants, operands in binding order, and the grid.
     fn kernel(&self) -> Kernel;
-    /// What hardware takes in its place, where that is another: kernels with the same operands, the one for the fewest rows first, the last
+    /// What hardware takes in its place, where that is another: kernels with the same parameters, the one for the fewest rows first, the last
     /// one for any number.
     fn forms(&self) -> Vec<Form> {
-        vec![Form { kernel: self.kernel(), most_rows: usize::MAX }]
+        vec![Form::new(self.kernel(), usize::MAX)]
     }
     /// The same for a matrix in [`Precision::Int8`], whatever the device; none: there are no such kernels.
     fn int8_forms(&self) -> Vec<Form> {
         Vec::new()
+    }
+    /// What it makes, where it does nothing but normalise.
+    fn normed(&self) -> Option<Normed> {
+        None
     }
     /// The same mathematics on the host.
     fn run(&self, batch: &Batch, memory: &mut Memory);
@@ -164,6 +185,8 @@ pub struct Program {
     pub weights: Vec<Weight>,
     /// The vectors that come out of the tail that is being recorded.
     pub output: Output,
+    /// What the last step normalised, in a tail that has none yet the trunk's.
+    normed: Option<Normed>,
 }
 
 /// A way out of the trunk.
@@ -221,8 +244,16 @@ impl Program {
     pub fn push(&mut self, op: impl Op + 'static) {
         match op.kernel().grid.rows {
             Rows::Fixed(_) => self.setup.push(Box::new(op)),
-            Rows::Tokens | Rows::Texts | Rows::Picks => self.ops.push(Box::new(op)),
+            Rows::Tokens | Rows::Texts | Rows::Picks => {
+                self.normed = op.normed();
+                self.ops.push(Box::new(op));
+            }
         }
+    }
+
+    /// How an activation was normalised, where the last step did that and no more.
+    pub(crate) fn normed(&self, x: Buf) -> Option<Normed> {
+        self.normed.filter(|normed| normed.out == x)
     }
 
     /// Begins a tail that leaves the trunk here: what is pushed from now on is the tail's. Returns the trunk.
@@ -234,6 +265,7 @@ impl Program {
     /// Ends a tail. `rows` are read back; where there are none, the vectors.
     pub fn end_tail(&mut self, trunk: Vec<Box<dyn Op>>, rows: Option<Buf>) -> TailId {
         let ops = std::mem::replace(&mut self.ops, trunk);
+        self.normed = self.ops.last().and_then(|op| op.normed());
         let result = rows.map_or(Outcome::Vectors(self.output), Outcome::Rows);
         self.tails.push(Tail { after: self.ops.len(), ops, result });
         TailId(self.tails.len() - 1)
@@ -258,6 +290,11 @@ impl Program {
     pub fn all_ops(&self) -> impl Iterator<Item = &dyn Op> {
         let tails = self.tails.iter().flat_map(|tail| &tail.ops);
         self.setup.iter().chain(&self.ops).chain(tails).map(Box::as_ref)
+    }
+
+    /// The step that makes an activation, by its place in [`Program::all_ops`].
+    pub fn maker(&self, buf: Buf) -> Option<usize> {
+        self.all_ops().position(|op| op.kernel().operands.contains(&Operand::Write(buf)))
     }
 
     /// What its vectors can be, whatever the tail.
@@ -320,7 +357,7 @@ impl Program {
     /// for reading and for writing, even in disjoint parts. No step of a batch takes the memory of what the set-up left,
     /// because none has as many rows.
     pub fn plan(&self) -> Plan {
-        let activations = |ops: &[Box<dyn Op>]| ops.iter().map(|op| op.kernel().activations()).collect::<Vec<_>>();
+        let activations = |ops: &[Box<dyn Op>]| ops.iter().map(|op| activations(op.as_ref())).collect::<Vec<_>>();
         let tails: Vec<Vec<Vec<Buf>>> = self.tails.iter().map(|tail| activations(&tail.ops)).collect();
         let used = |tail: usize, id: usize| {
             let result = matches!(self.tails[tail].result, Outcome::Rows(buf) if buf.id == id);
@@ -355,6 +392,17 @@ impl Program {
         }
         Plan { slots: slots.slots, slot_of: slots.slot_of }
     }
+}
+
+/// What an operation reads and writes, whatever its form.
+fn activations(op: &dyn Op) -> Vec<Buf> {
+    let mut bufs = op.kernel().activations();
+    for form in op.forms() {
+        if form.makes.is_some() {
+            bufs.extend(form.kernel.activations());
+        }
+    }
+    bufs
 }
 
 /// Slots while they are given out.

@@ -2,7 +2,7 @@
 //
 // A workgroup of 64 makes 16 rows x one panel of 8 columns. Its invocations share the inputs, a slice to each of 16; for each slice four
 // invocations have 4 rows each. The sums of the slices are added in their order, so that the bits are those of linear_tiled.wgsl. Rows
-// past the batch are computed from whatever lies there and not written.
+// past the batch are computed from whatever lies there and not written. A fragment says whether they are normalised first.
 
 // Slices that an invocation could have, and one more, so that the values of a row begin in other banks.
 const STRIDE = 17u;
@@ -15,6 +15,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let rows = index / 16u * 4u;
   let row = group.x * 16u + rows;
   let panel = group.y * 8u + group.z;
+  rows_begin(group.x * 16u, group.x * 16u + 16u, index);
+  // Whoever has the first panel keeps them.
+  let kept = select(0u, product_rows(), FIRST * 8u + panel == 0u);
+  let row0 = row_of(row, kept);
+  let row1 = row_of(row + 1u, kept);
+  let row2 = row_of(row + 2u, kept);
+  let row3 = row_of(row + 3u, kept);
   var low0 = vec4<f32>(0.0);
   var low1 = vec4<f32>(0.0);
   var low2 = vec4<f32>(0.0);
@@ -24,10 +31,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var high2 = vec4<f32>(0.0);
   var high3 = vec4<f32>(0.0);
   for (var k4 = slice * SLICE4; k4 < min((slice + 1u) * SLICE4, K4); k4++) {
-    let x0 = x[row * K4 + k4];
-    let x1 = x[(row + 1u) * K4 + k4];
-    let x2 = x[(row + 2u) * K4 + k4];
-    let x3 = x[(row + 3u) * K4 + k4];
+    let columns = columns_of(k4);
+    let x0 = row_four(row0, k4, columns);
+    let x1 = row_four(row1, k4, columns);
+    let x2 = row_four(row2, k4, columns);
+    let x3 = row_four(row3, k4, columns);
+    row_keep(row0, k4, x0);
+    row_keep(row1, k4, x1);
+    row_keep(row2, k4, x2);
+    row_keep(row3, k4, x3);
     let block = weight_block(panel, k4);
     var low = weight_quad(block, 0u);
     var high = weight_quad(block, 1u);

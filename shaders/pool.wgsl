@@ -1,22 +1,23 @@
 // One vector a text from its token rows: the poolings of sentence-transformers, concatenated, and where this
-// is the last step (LAST) their L2 norm and the cut to the dimensions asked for. One workgroup a text.
-@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [tokens, STRIDE4]
+// is the last step (LAST) their L2 norm and the cut to the dimensions asked for. One workgroup a text. A fragment says
+// whether rows are normalised first.
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;       // [tokens, K4]
 @group(0) @binding(2) var<storage, read_write> out: array<f32>;     // [texts, dimensions or OUT_STRIDE]
-
-const STRIDE4 = (WIDTH + 3u) / 4u;
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let text = group.x;
+  rows_begin(frame_start(text), frame_start(text + 1u), lane);
+  rows_keep(frame_start(text), frame_start(text + 1u), lane);
   let modes = min(frame_modes(), MODES);
   let dimensions = select(modes * WIDTH, frame_dimensions(), LAST);
   let stride = select(OUT_STRIDE, dimensions, LAST);
   let norm_dimensions = select(0u, frame_norm_dimensions(), LAST);
   var squares = 0.0;
-  for (var i = lane; i < modes * STRIDE4; i += GROUP) {
-    let mode = i / STRIDE4;
-    let column = 4u * (i % STRIDE4);
-    let pooled = pool(frame_mode(mode), text, i % STRIDE4);
+  for (var i = lane; i < modes * K4; i += GROUP) {
+    let mode = i / K4;
+    let column = 4u * (i % K4);
+    let pooled = pool(frame_mode(mode), text, i % K4);
     for (var c = 0u; c < min(4u, WIDTH - column); c++) {
       let at = mode * WIDTH + column + c;
       if at < norm_dimensions {
@@ -37,10 +38,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   // Each lane scales what it wrote itself.
-  for (var i = lane; i < modes * STRIDE4; i += GROUP) {
-    let column = 4u * (i % STRIDE4);
+  for (var i = lane; i < modes * K4; i += GROUP) {
+    let column = 4u * (i % K4);
     for (var c = 0u; c < min(4u, WIDTH - column); c++) {
-      let at = (i / STRIDE4) * WIDTH + column + c;
+      let at = (i / K4) * WIDTH + column + c;
       if at < dimensions {
         out[text * stride + at] *= scale;
       }
@@ -55,21 +56,21 @@ fn pool(mode: u32, text: u32, column4: u32) -> vec4<f32> {
   let end = frame_start(text + 1u);
   let counted = start + frame_pool_from(text);
   if mode == 0u { // cls
-    return x[select(start, counted, counted < end) * STRIDE4 + column4];
+    return four_of(select(start, counted, counted < end), column4);
   }
   if counted >= end {
     return vec4<f32>(0.0);
   }
   if mode == 5u { // lasttoken
-    return x[(end - 1u) * STRIDE4 + column4];
+    return four_of(end - 1u, column4);
   }
   var sum = vec4<f32>(0.0);
-  var highest = x[counted * STRIDE4 + column4];
+  var highest = four_of(counted, column4);
   var total = 0.0;
   for (var row = counted; row < end; row++) {
-    let value = x[row * STRIDE4 + column4];
+    let value = four_of(row, column4);
     let weight = select(1.0, f32(row - start + 1u), mode == 4u); // weightedmean
-    sum += weight * value;
+    sum = fma(vec4<f32>(weight), value, sum);
     total += weight;
     highest = max(highest, value);
   }
@@ -78,3 +79,5 @@ fn pool(mode: u32, text: u32, column4: u32) -> vec4<f32> {
   }
   return sum / select(total, sqrt(total), mode == 3u); // mean, mean_sqrt_len_tokens
 }
+
+fn four_of(row: u32, column4: u32) -> vec4<f32> { return row_four(row_of(row, 0u), column4, columns_of(column4)); }

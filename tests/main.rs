@@ -9,6 +9,7 @@ mod cli;
 mod faults;
 mod golden;
 mod index;
+mod normed;
 #[cfg(feature = "object-store")]
 mod object_store;
 mod ops;

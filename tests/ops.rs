@@ -9,7 +9,7 @@ use embedlet::ops::{
     RelativePositions, Rotations, Routes, ScanWeights, Sees, Taps,
 };
 use embedlet::packed::{BITS, Packing};
-use embedlet::program::{Precision, Program, Rows};
+use embedlet::program::{Buf, Precision, Program, Rows};
 use embedlet::sparsity::Sparsity;
 use embedlet::weights::{Axis, Layout, Order, Part, Rounding, Weight};
 
@@ -69,6 +69,93 @@ fn layer_norm() {
         p.layer_norm_onto(x, Norm { kind: NormKind::OnePlusRms, ..norm }, Some(residual));
         check(&format!("width {width}"), &p);
     }
+}
+
+/// Steps that normalise what they read themselves, each behind the step that does it for them.
+fn behind_norms(p: &mut Program, width: usize, outputs: usize, rows: Rows) {
+    for kind in [NormKind::Layer, NormKind::Rms, NormKind::OnePlusRms] {
+        let norm = Norm { kind, ..norm(p, width, 1e-5) };
+        let x = p.buf(rows, width);
+        for axis in [Axis::plain(outputs), Axis::gated(outputs, 0)] {
+            let w = weight(p, Layout::Linear { inputs: Axis::plain(width), outputs: axis });
+            let bias = weight(p, Layout::Vector { axis });
+            let normed = p.layer_norm(x, norm);
+            match axis.order {
+                Order::Gated(_) => p.gated_linear(normed, w, bias, outputs, Activation::Silu),
+                _ => p.linear(normed, w, bias, outputs, Epilogue::None),
+            };
+        }
+    }
+}
+
+/// How many forms of a program's steps normalise what they read.
+fn normalising(p: &Program) -> usize {
+    p.all_ops().flat_map(|op| op.forms()).filter(|form| form.makes.is_some()).count()
+}
+
+#[test]
+fn steps_that_normalise_what_they_read() {
+    let check = |name: &str, p: &Program| check_as(name, p, &hardware(), &PRECISIONS);
+    for (width, outputs) in [(1, 1), (5, 31), (63, 33), (256, 64), (1030, 45)] {
+        let mut p = Program::default();
+        let kinds = if width == 63 { &[Rows::Tokens, Rows::Texts, Rows::Picks][..] } else { &[Rows::Tokens] };
+        kinds.iter().for_each(|rows| behind_norms(&mut p, width, outputs, *rows));
+        let x = p.buf(Rows::Tokens, width);
+        for kind in [NormKind::Layer, NormKind::Rms] {
+            let norm = Norm { kind, ..norm(&mut p, width, 1e-12) };
+            let normed = p.layer_norm(x, norm);
+            p.pool(normed, 2);
+        }
+        assert_eq!(normalising(&p), kinds.len() * 3 * 2 + 2);
+        check(&format!("{width} to {outputs}"), &p);
+        let mut p = Program::default();
+        let (x, norm) = (p.buf(Rows::Tokens, width), norm(&mut p, width, 1e-12));
+        let normed = p.layer_norm(x, norm);
+        p.pool_and_normalize(normed);
+        assert_eq!(normalising(&p), 1);
+        check(&format!("width {width}, last"), &p);
+    }
+}
+
+#[test]
+fn only_the_step_right_behind_normalises() {
+    let (mut p, width) = (Program::default(), 8);
+    let norm = norm(&mut p, width, 1e-12);
+    let (x, residual) = (p.buf(Rows::Tokens, width), p.buf(Rows::Tokens, width));
+    let (w, bias) = (weight(&mut p, square(width)), vector(&mut p, width));
+    let mut behind = |record: &dyn Fn(&mut Program) -> Buf, epilogue| {
+        let before = normalising(&p);
+        let normed = record(&mut p);
+        p.linear(normed, w, bias, width, epilogue);
+        // A second one finds the first in front of it.
+        p.linear(normed, w, bias, width, Epilogue::None);
+        normalising(&p) - before
+    };
+    assert_eq!(behind(&|p| p.layer_norm(x, norm), Epilogue::None), 1);
+    assert_eq!(behind(&|p| p.layer_norm(x, norm), Epilogue::Residual(residual)), 0, "no binding is left");
+    assert_eq!(behind(&|p| p.layer_norm_onto(x, norm, Some(residual)), Epilogue::None), 0);
+    assert_eq!(behind(&|p| p.layer_norm(x, Norm { kind: NormKind::Affine, ..norm }), Epilogue::None), 0);
+    let another = |p: &mut Program| {
+        p.layer_norm(x, norm);
+        residual
+    };
+    assert_eq!(behind(&another, Epilogue::None), 0);
+    let fixed = p.buf(Rows::Fixed(9), width);
+    let normed = p.layer_norm(fixed, norm);
+    p.linear(normed, w, bias, width, Epilogue::None);
+    // What is set up in between is no step of a batch.
+    let normed = p.layer_norm(x, norm);
+    let fixed = p.layer_norm(fixed, norm);
+    p.linear(fixed, w, bias, width, Epilogue::None);
+    let before = normalising(&p);
+    // The trunk's last step is in front of every tail's first, and of the trunk's next.
+    for _ in 0..2 {
+        let trunk = p.begin_tail();
+        p.pool(normed, 1);
+        p.end_tail(trunk, None);
+    }
+    p.linear(normed, w, bias, width, Epilogue::None);
+    assert_eq!(normalising(&p) - before, 3);
 }
 
 #[test]
@@ -201,9 +288,10 @@ fn integers() {
             let mut p = Program::default();
             products(&mut p, columns, outputs);
             lookups(&mut p, columns, true);
+            behind_norms(&mut p, columns, outputs, Rows::Tokens);
             packed(&mut p, bits, group, columns);
             let held = p.weights.iter().filter(|weight| weight.held.is_some()).count();
-            assert_eq!(held, 4, "three matrices and the table of tokens, not that of positions");
+            assert_eq!(held, 10, "all matrices and the table of tokens, not that of positions");
             for gpu in [gpu(), hardware()] {
                 let name = format!("{bits} bits in groups of {group}, {columns} to {outputs}");
                 check_as(&name, &p, &gpu, &[(Precision::Packed, TOLERANCE)]);
@@ -216,6 +304,7 @@ fn integers() {
 fn pieces() {
     let (mut matrices, mut tables) = (Program::default(), Program::default());
     products(&mut matrices, 96, 150);
+    behind_norms(&mut matrices, 96, 150, Rows::Tokens);
     // Only the tokens' own table can be in pieces.
     lookups(&mut tables, 96, false);
     let open = |binding: u64, forms: bool| {

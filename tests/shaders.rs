@@ -74,6 +74,10 @@ fn every_operation(width: usize) -> Program {
             let w = weight(&mut p, Layout::Linear { inputs: axis, outputs: gated });
             let bias = weight(&mut p, Layout::Vector { axis: gated });
             p.gated_linear(normed, w, bias, width, activation);
+            for kind in [NormKind::Layer, NormKind::OnePlusRms] {
+                let normed = p.layer_norm(x, Norm { kind, ..norm });
+                p.gated_linear(normed, w, bias, width, activation);
+            }
         }
     }
     for head_dim in [10, 16, 32, 64, 128, 256] {
@@ -142,6 +146,10 @@ fn every_operation(width: usize) -> Program {
     let pooled = p.pool(x, 2);
     p.normalize(pooled);
     p.pool_and_normalize(x);
+    let normed = p.layer_norm(x, norm);
+    p.linear(normed, w, bias, width, Epilogue::None);
+    let normed = p.layer_norm(x, norm);
+    p.pool_and_normalize(normed);
     p
 }
 

@@ -58,18 +58,20 @@ fn same_bits(precision: Option<Precision>, [split, tiled]: [&str; 2]) {
     let model = load(&fixtures().join("models/bert-mean"), On::Hardware, precision);
     let before = bits(&model);
     assert_eq!(taking(&model, &Entries::new()), Entries::new());
-    // A budget that lets every product be compared: those of queries, keys and values, behind attention, and the two of a block.
+    // A budget that lets every product be compared: those of queries, keys and values, behind attention, and the two of a block. In f32
+    // there are three kernels of one behind a norm, and the first layer's queries are behind none.
     let chosen = tune(model.resident().unwrap(), Budget::NONE);
-    assert_eq!(chosen.len(), 4);
-    assert!(chosen.values().all(|rows| rows.len() == 1));
+    let edges = |count: usize| chosen.values().filter(|rows| rows.len() == count).count();
+    assert_eq!([edges(1), edges(2), chosen.len()], if precision.is_none() { [3, 2, 5] } else { [4, 0, 4] });
     assert_eq!(bits(&model), before);
     assert!(Tuner::new(model.resident().unwrap(), Budget::default()).is_none(), "everything is chosen");
 
     let next = load(&fixtures().join("models/bert-mean"), On::Hardware, precision);
     assert_eq!(taking(&next, &chosen), chosen);
     assert!(Tuner::new(next.resident().unwrap(), Budget::default()).is_none(), "everything was chosen before");
-    for (rows, taken, other) in [(0, tiled, split), (u32::MAX, split, tiled)] {
-        let forced = chosen.keys().map(|key| (key.clone(), vec![rows])).collect();
+    for (edges, taken, other) in [([0, 0], tiled, split), ([0, u32::MAX], split, tiled), ([u32::MAX; 2], split, tiled)]
+    {
+        let forced = chosen.iter().map(|(key, rows)| (key.clone(), edges[2 - rows.len()..].to_vec())).collect();
         assert_eq!(taking(&next, &forced), forced);
         assert_eq!(bits(&next), before, "{taken} everywhere");
         let report = bench::run(&next, 0.0, Some(&["one short".into()]), 1).unwrap();
@@ -101,7 +103,7 @@ fn what_is_no_tuning_of_these_kernels_changes_nothing() {
     let model = load(&fixtures().join("models/bert-mean"), On::Hardware, None);
     let unknown = |rows: &[u32]| chosen.keys().map(|key| (format!("{key}0"), rows.to_vec())).collect::<Entries>();
     let known = |rows: &[u32]| chosen.keys().map(|key| (key.clone(), rows.to_vec())).collect::<Entries>();
-    for entries in [unknown(&[0]), known(&[]), known(&[0, 0])] {
+    for entries in [unknown(&[0]), unknown(&[0, 0]), known(&[]), known(&[0, 0, 0])] {
         assert_eq!(taking(&model, &entries), Entries::new());
     }
     for text in ["", "a", "a b", "\u{0}", "{\"a\":[1]}"] {

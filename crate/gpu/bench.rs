@@ -23,13 +23,13 @@ const GROUPS: u32 = 4096;
 const LEAST_MS: f64 = 50.0;
 
 impl Resident {
-    /// Milliseconds of each step that leads to a tail's result, by the device's clock; none where it has no clock.
+    /// Milliseconds of each step that [runs](Resident::running), by the device's clock; none where it has no clock.
     pub async fn times(&self, tail: TailId, batch: &Batch) -> Result<Option<Vec<f64>>> {
         let device = &self.gpu.device;
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Ok(None);
         }
-        let steps: Vec<_> = self.program.step_indices(tail).map(|index| &self.steps[index]).collect();
+        let steps: Vec<_> = self.running(tail, batch).into_iter().map(|index| &self.steps[index]).collect();
         let count = 2 * steps.len() as u32;
         let (ty, label) = (wgpu::QueryType::Timestamp, Some("times"));
         let queries = device.create_query_set(&wgpu::QuerySetDescriptor { label, ty, count });
@@ -65,7 +65,7 @@ impl Resident {
 
     /// The kernel that a batch takes of a step, by its place in [`Program::all_ops`](crate::program::Program::all_ops).
     pub fn kernel(&self, step: usize, batch: &Batch) -> Option<Kernel> {
-        let form = self.steps[step].form(batch)?;
+        let form = self.steps[step].0.iter().position(|form| form.fits(batch))?;
         Some(self.forms(step).swap_remove(form))
     }
 

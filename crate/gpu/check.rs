@@ -12,7 +12,7 @@ use crate::computed::Computed;
 use crate::cpu::Memory;
 use crate::error::{Error, Result};
 use crate::integers::{Integers, Runs};
-use crate::program::{Form, Large, Op, Operand, Precision, Program, Rows};
+use crate::program::{Buf, Form, Large, Op, Operand, Precision, Program, Rows};
 use crate::weights::{Layout, Weight};
 
 /// Largest error accepted, relative to the largest magnitude of the result. The CPU side and a right driver
@@ -104,8 +104,11 @@ async fn compare(
     let mut at = 0;
     for case in &cases {
         run_steps(&mut encoder, [&case.step], &case.batch);
-        encoder.copy_buffer_to_buffer(&case.buffers[case.written][0], 0, &staging, at, case.bytes());
-        at += case.bytes();
+        for Written { binding, elements, .. } in &case.written {
+            let bytes = 4 * *elements as u64;
+            encoder.copy_buffer_to_buffer(&case.buffers[*binding][0], 0, &staging, at, bytes);
+            at += bytes;
+        }
     }
     gpu.queue.submit([encoder.finish()]);
     let found = gpu.read(&staging, at).await;
@@ -114,11 +117,13 @@ async fn compare(
     let mut rest = found.as_slice();
     let mut errors = Vec::with_capacity(cases.len());
     for case in &cases {
-        let (found, next) = rest.split_at(case.elements);
-        rest = next;
-        let (found, guard) = found.split_at(case.expected.len());
-        let untouched = guard.iter().all(|value| value.to_bits() == GUARD);
-        errors.push((case.name, if untouched { relative_error(found, &case.expected) } else { f32::INFINITY }));
+        for Written { elements, expected, .. } in &case.written {
+            let (found, next) = rest.split_at(*elements);
+            rest = next;
+            let (found, guard) = found.split_at(expected.len());
+            let untouched = guard.iter().all(|value| value.to_bits() == GUARD);
+            errors.push((case.name, if untouched { relative_error(found, expected) } else { f32::INFINITY }));
+        }
     }
     Ok(errors)
 }
@@ -140,9 +145,17 @@ struct Case {
     batch: Batch,
     /// By binding.
     buffers: Vec<Vec<wgpu::Buffer>>,
-    /// Index of the buffer that is read back, and its elements.
-    written: usize,
+    written: Vec<Written>,
+}
+
+/// What a kernel writes.
+struct Written {
+    /// Index of its buffer, and elements of that.
+    binding: usize,
     elements: usize,
+    /// None for the vectors.
+    buf: Option<Buf>,
+    /// Of the rows of the batch.
     expected: Vec<f32>,
 }
 
@@ -151,12 +164,15 @@ impl Case {
         gpu: &Gpu,
         program: &Program,
         op: &dyn Op,
-        Form { kernel, .. }: Form,
+        form: Form,
         precision: Precision,
         large: &[bool],
         lengths: &[u32],
     ) -> Result<Self> {
-        let batch = batch(program, lengths);
+        let batch = batch(program, &within(lengths, form.most_tokens));
+        // Of what it makes beside, the step before is the host's side.
+        let before = form.makes.and_then(|made| program.all_ops().nth(program.maker(made)?));
+        let kernel = &form.kernel;
         let name = kernel.name;
         let longest = lengths.iter().copied().max().unwrap_or(0) as usize;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -183,7 +199,7 @@ impl Case {
         gpu.queue.write_buffer(&frame, 0, bytemuck::cast_slice(&batch.frame()));
         // By binding; only a large parameter can be in several.
         let mut buffers: Vec<Vec<wgpu::Buffer>> = vec![vec![frame]];
-        let mut written = None;
+        let mut written = Vec::new();
         for (index, operand) in kernel.operands.iter().enumerate() {
             // One activation or parameter may be bound twice.
             if let Some(earlier) = kernel.operands[..index].iter().position(|earlier| earlier == operand) {
@@ -230,41 +246,43 @@ impl Case {
                 }
                 Operand::Write(buf) => {
                     let elements = whole_tiles(buf.rows.of(&batch)) as usize * buf.stride;
-                    written = Some((index + 1, elements, Some(*buf)));
+                    written.push(Written { binding: index + 1, elements, buf: Some(*buf), expected: Vec::new() });
                     memory.set(*buf, vec![0.0; elements]);
                     vec![upload(bytemuck::cast_slice(&vec![GUARD; elements]))]
                 }
                 Operand::Output => {
                     let elements = (batch.texts() + 1) * batch.pooling.dimensions as usize;
-                    written = Some((index + 1, elements, None));
+                    written.push(Written { binding: index + 1, elements, buf: None, expected: Vec::new() });
                     vec![upload(bytemuck::cast_slice(&vec![GUARD; elements]))]
                 }
             };
             buffers.push(pieces);
         }
-        let Some((written, elements, buf)) = written else {
-            return Err(Error::Shader { kernel: kernel.name.into(), reason: "it writes nothing".into() });
-        };
-        op.run(&batch, &mut memory);
-        let expected = match buf {
-            Some(buf) => memory.read(buf)[..buf.rows.of(&batch) * buf.stride].to_vec(),
-            None => memory.take_output(),
-        };
-        // Whatever the rows that it is for.
-        let most_rows = usize::MAX;
+        if written.is_empty() {
+            return Err(Error::Shader { kernel: name.into(), reason: "it writes nothing".into() });
+        }
+        before.into_iter().chain([op]).for_each(|op| op.run(&batch, &mut memory));
+        for Written { buf, expected, .. } in &mut written {
+            *expected = match buf {
+                Some(buf) => memory.read(*buf)[..buf.rows.of(&batch) * buf.stride].to_vec(),
+                None => memory.take_output(),
+            };
+        }
+        let Variants { most_tokens, makes, pieces, .. } = holding.variants(form)?;
         let mut dispatches = Vec::new();
-        for (piece, (kernel, text)) in holding.variants(Form { kernel, most_rows })?.pieces.iter().enumerate() {
+        for (piece, (kernel, text)) in pieces.iter().enumerate() {
             let pipeline = gpu.pipeline(kernel, text, &[]).await?;
             let bound: Vec<_> = buffers.iter().map(|pieces| pieces.get(piece).unwrap_or(&pieces[0])).collect();
             let group = gpu.bind(kernel, &pipeline, &bound);
             dispatches.push(Dispatch { pipeline, group, grid: kernel.grid });
         }
-        let step = Step(vec![Bound { most_rows: most_rows.into(), dispatches }]);
-        Ok(Self { name, step, batch, buffers, written, elements, expected })
+        // Whatever the rows that it is for.
+        let step = Step(vec![Bound { most_rows: usize::MAX.into(), most_tokens, makes, dispatches }]);
+        Ok(Self { name, step, batch, buffers, written })
     }
 
     fn bytes(&self) -> u64 {
-        4 * self.elements as u64
+        self.written.iter().map(|written| 4 * written.elements as u64).sum()
     }
 }
 
@@ -272,6 +290,19 @@ impl Drop for Case {
     fn drop(&mut self) {
         self.buffers.iter().flatten().for_each(wgpu::Buffer::destroy);
     }
+}
+
+/// As many of these tokens as a batch may have.
+fn within(lengths: &[u32], most: usize) -> Vec<u32> {
+    let (mut cut, mut left) = (Vec::new(), most);
+    for length in lengths {
+        let own = left.min(*length as usize);
+        left -= own;
+        if own > 0 {
+            cut.push(own as u32);
+        }
+    }
+    cut
 }
 
 /// Texts of these lengths, a third of each left out of the pooling. In every other text the first third is seen by all; in

@@ -2,16 +2,18 @@
 //! from it.
 
 use crate::error::{Error, Result};
-use crate::program::{Form, Large, Operand, Precision, WeightId};
+use crate::program::{Buf, Form, Large, Operand, Precision, WeightId};
 use crate::shader::{Held, Kernel, Piece};
 use crate::weights::Weight;
 
 /// A kernel with its text for what it is bound to.
 pub type Variant = (Kernel, String);
 
-/// A kernel for each piece of what it reads, and for how many rows at most they are the ones to take.
+/// A kernel for each piece of what it reads, and of their form the rest.
 pub struct Variants {
     pub most_rows: usize,
+    pub most_tokens: usize,
+    pub makes: Option<Buf>,
     pub pieces: Vec<Variant>,
 }
 
@@ -44,13 +46,14 @@ impl Holding<'_> {
     }
 
     /// The kernels of a form.
-    pub fn variants(&self, Form { kernel, most_rows }: Form) -> Result<Variants> {
+    pub fn variants(&self, form: Form) -> Result<Variants> {
+        let Form { kernel, most_rows, most_tokens, makes } = form;
         let stored = |id: WeightId| self.weights[id.0].stored(self.precision);
         let halves = kernel.operands.iter().filter_map(Operand::weight).any(|id| stored(id) == Precision::F16);
         let whole = Held { halves, ..Held::VALUES };
         let Some((Large { weight: id, .. }, _)) = kernel.large() else {
             let text = kernel.wgsl(&whole);
-            return Ok(Variants { most_rows, pieces: vec![(kernel, text)] });
+            return Ok(Variants { most_rows, most_tokens, makes, pieces: vec![(kernel, text)] });
         };
         let weight = &self.weights[id.0];
         let integers = weight.held.filter(|_| stored(id) == Precision::Packed);
@@ -64,7 +67,7 @@ impl Holding<'_> {
             let text = kernel.wgsl(&Held { integers, piece, ..whole });
             (kernel, text)
         };
-        Ok(Variants { most_rows, pieces: pieces.into_iter().map(variant).collect() })
+        Ok(Variants { most_rows, most_tokens, makes, pieces: pieces.into_iter().map(variant).collect() })
     }
 }
 

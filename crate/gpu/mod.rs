@@ -193,7 +193,7 @@ impl Gpu {
         if self.is_hardware() {
             return op.forms();
         }
-        vec![Form { kernel: op.kernel(), most_rows: usize::MAX }]
+        vec![Form::new(op.kernel(), usize::MAX)]
     }
 
     /// Refuses a program of which it cannot multiply all matrices in integers.

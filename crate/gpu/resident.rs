@@ -39,9 +39,11 @@ impl Dispatch {
     }
 }
 
-/// A form of an operation: for so many rows at most, and with a dispatch for each piece of its large parameter.
+/// A form of an operation, see [`Form`](crate::program::Form), with a dispatch for each piece of its large parameter.
 pub(super) struct Bound {
     pub most_rows: Cell<usize>,
+    pub most_tokens: usize,
+    pub makes: Option<Buf>,
     pub dispatches: Vec<Dispatch>,
 }
 
@@ -50,8 +52,9 @@ impl Bound {
         self.dispatches.iter().for_each(|dispatch| dispatch.run(pass, batch));
     }
 
-    fn fits(&self, batch: &Batch) -> bool {
-        self.dispatches.first().is_none_or(|dispatch| dispatch.grid.rows.of(batch) <= self.most_rows.get())
+    pub fn fits(&self, batch: &Batch) -> bool {
+        batch.tokens() <= self.most_tokens
+            && self.dispatches.first().is_none_or(|dispatch| dispatch.grid.rows.of(batch) <= self.most_rows.get())
     }
 }
 
@@ -60,20 +63,14 @@ pub(super) struct Step(pub Vec<Bound>);
 
 impl Step {
     pub fn run(&self, pass: &mut wgpu::ComputePass, batch: &Batch) {
-        if let Some(form) = self.0.iter().find(|form| form.fits(batch)) {
+        if let Some(form) = self.form(batch) {
             form.run(pass, batch);
         }
     }
 
-    /// Which of its forms a batch takes.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn form(&self, batch: &Batch) -> Option<usize> {
-        self.0.iter().position(|form| form.fits(batch))
-    }
-
-    /// How many it takes, whatever the form.
-    fn dispatches(&self) -> usize {
-        self.0.first().map_or(0, |form| form.dispatches.len())
+    /// The form that a batch takes.
+    pub fn form(&self, batch: &Batch) -> Option<&Bound> {
+        self.0.iter().find(|form| form.fits(batch))
     }
 }
 
@@ -197,9 +194,10 @@ impl Resident {
                 let group = gpu.bind(kernel, &pipeline, &bound);
                 Some(Dispatch { pipeline, group, grid: kernel.grid })
             };
-            let form = |Variants { most_rows, pieces }: &Variants| {
-                let dispatches = pieces.iter().enumerate().filter_map(&mut bind).collect();
-                Bound { most_rows: Cell::new(*most_rows), dispatches }
+            let form = |form: &Variants| {
+                let Variants { most_rows, most_tokens, makes, .. } = *form;
+                let dispatches = form.pieces.iter().enumerate().filter_map(&mut bind).collect();
+                Bound { most_rows: Cell::new(most_rows), most_tokens, makes, dispatches }
             };
             steps.push(Step(forms.iter().map(form).collect()));
         }
@@ -221,9 +219,24 @@ impl Resident {
         self.gpu.queue.write_buffer(&self.activations.slots[self.slot_of[buf.id]], 0, bytemuck::cast_slice(values));
     }
 
-    /// Dispatches of a batch.
-    pub fn dispatches(&self, tail: TailId) -> usize {
-        self.program.step_indices(tail).map(|index| self.steps[index].dispatches()).sum()
+    /// Dispatches of a batch of so many tokens.
+    pub fn dispatches(&self, tail: TailId, tokens: usize) -> usize {
+        let batch = Batch::of_rows(&[0, tokens], 0);
+        let dispatches = |step: &usize| self.steps[*step].form(&batch).map_or(0, |form| form.dispatches.len());
+        self.running(tail, &batch).iter().map(dispatches).sum()
+    }
+
+    /// The steps that lead to a tail's result for a batch, by their places in [`Program::all_ops`]: all but those whose result the step behind
+    /// makes too.
+    pub fn running(&self, tail: TailId, batch: &Batch) -> Vec<usize> {
+        let mut steps = Vec::new();
+        for step in self.program.step_indices(tail) {
+            if self.steps[step].form(batch).is_some_and(|form| form.makes.is_some()) {
+                steps.pop();
+            }
+            steps.push(step);
+        }
+        steps
     }
 
     /// Most tokens of a batch.
@@ -263,7 +276,7 @@ impl Resident {
             }
         };
         self.gpu.queue.write_buffer(&self.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
-        let steps: Vec<usize> = self.program.step_indices(tail).collect();
+        let steps = self.running(tail, batch);
         let flops: Vec<f64> = steps.iter().map(|index| self.costs[*index].flops(batch)).collect();
         let mut submit = None;
         for part in submits(&flops, self.gpu.limits.submit_flops) {

@@ -2,8 +2,8 @@
 //! is chosen, by this device or by a text that somebody damaged, is right; at worst it is slow.
 //!
 //! Browsers have no clock that is fine enough for one dispatch, so a form runs in one pass until that takes milliseconds, less what the
-//! way to the device and back takes. A form is compared with the next at row counts that go away from the rule's edge between them, as long
-//! as the rule is clearly wrong: where it is right that is two comparisons.
+//! way to the device and back takes. A form is compared with the one that would be taken in its place, at row counts that go away from the
+//! rule's edge between them, as long as the rule is clearly wrong: where it is right that is two comparisons.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
@@ -114,6 +114,15 @@ impl Site {
     }
 }
 
+/// What is timed: a form of a step, perhaps with the step in front of it, and how often.
+struct Work<'a> {
+    before: Option<usize>,
+    step: usize,
+    form: usize,
+    batch: &'a Batch,
+    count: u32,
+}
+
 /// The steps on tokens that have several forms, none where software plays the GPU. `kernels` are those of each step.
 pub(super) fn sites(gpu: &Gpu, kernels: &[Vec<Variants>]) -> Vec<Site> {
     if !gpu.is_hardware() {
@@ -159,6 +168,12 @@ impl Resident {
         }
     }
 
+    /// The step in front of a step, where one of its two forms leaves to that what the other makes.
+    fn before(&self, step: usize, [form, other]: [usize; 2]) -> Option<usize> {
+        let forms = &self.steps[step].0;
+        self.program.maker(forms[form].makes.filter(|_| forms[other].makes.is_none())?)
+    }
+
     /// What is chosen by measurements, now or before.
     pub fn tuning(&self) -> Tuning {
         let rows = |site: &Site| {
@@ -175,8 +190,8 @@ impl Resident {
 pub struct Compared {
     /// By its place in [`Program::all_ops`](crate::program::Program::all_ops).
     pub step: usize,
-    /// The first of the two forms; the other is the next.
-    pub form: usize,
+    /// The two forms, the one for fewer rows first. Where that makes what the step before makes, the other's time is that of both steps.
+    pub forms: [usize; 2],
     /// Of the batch.
     pub rows: usize,
     /// Milliseconds of each.
@@ -267,18 +282,27 @@ impl Tuner {
         if self.trip.is_none() {
             return self.set_out(resident).await;
         }
-        let Some((step, form, rows)) = self.next(resident) else { return Ok(false) };
+        let Some((step, forms, rows)) = self.next(resident) else { return Ok(false) };
+        let maker = resident.before(step, forms);
         let batch = Batch::of_rows(&[0, rows], 0);
         let flops = resident.costs[step].flops(&batch);
         let first = (LEAST_MS / (self.pace * flops)).min(FIRST_DISPATCHES) as u32;
-        let (mut ms, mut counts) = ([f64::INFINITY; 2], [first.max(1); 2]);
+        let count = first.max(1);
+        let mut works = [(forms[0], None), (forms[1], maker)].map(|(form, before)| Work {
+            before,
+            step,
+            form,
+            batch: &batch,
+            count,
+        });
+        let mut ms = [f64::INFINITY; 2];
         for _ in 0..ROUNDS {
-            for (other, (ms, count)) in ms.iter_mut().zip(&mut counts).enumerate() {
-                *ms = ms.min(self.time(resident, (step, form + other), &batch, count).await?);
+            for (work, ms) in works.iter_mut().zip(&mut ms) {
+                *ms = ms.min(self.time(resident, work).await?);
                 self.pace = *ms / flops;
             }
         }
-        self.compared.push(Compared { step, form, rows, ms });
+        self.compared.push(Compared { step, forms, rows, ms });
         // What follows from it is chosen at once.
         Ok(self.next(resident).is_some())
     }
@@ -299,60 +323,66 @@ impl Tuner {
         }
         let Some(site) = resident.sites.iter().find(|site| !site.tuned.get()) else { return Ok(false) };
         let batch = Batch::of_rows(&[0, ROWS[0].min(resident.tokens())], 0);
-        let ms = self.time(resident, (site.steps[0], 0), &batch, &mut 1).await?;
+        let mut work = Work { before: None, step: site.steps[0], form: 0, batch: &batch, count: 1 };
+        let ms = self.time(resident, &mut work).await?;
         self.pace = ms / resident.costs[site.steps[0]].flops(&batch);
         Ok(self.next(resident).is_some())
     }
 
-    /// The step, form and rows to be measured next. Sites that have nothing left to be measured are done.
-    fn next(&self, resident: &Resident) -> Option<(usize, usize, usize)> {
+    /// The step, its two forms and the rows to be measured next. Sites that have nothing left to be measured are done.
+    fn next(&self, resident: &Resident) -> Option<(usize, [usize; 2], usize)> {
         for site in resident.sites.iter().filter(|site| !site.tuned.get()) {
             let step = site.steps[0];
             let forms = &resident.steps[step].0;
-            let mut most_rows = Vec::with_capacity(forms.len());
-            for (form, rule) in forms[..forms.len() - 1].iter().map(|form| form.most_rows.get()).enumerate() {
+            let mut most_rows = vec![u32::MAX; forms.len()];
+            // From the last on, as it depends on those behind a form what it stands in the place of.
+            for (form, rule) in forms.iter().map(|form| form.most_rows.get()).enumerate().rev().skip(1) {
+                let pair = |rows: usize| {
+                    let behind = most_rows[form + 1..].iter().position(|most| rows <= *most as usize);
+                    [form, form + 1 + behind.unwrap_or(0)]
+                };
                 let winner = |rows: usize| {
-                    let known = |known: &&Compared| (known.step, known.form, known.rows) == (step, form, rows);
+                    let known = |known: &&Compared| (known.step, known.forms, known.rows) == (step, pair(rows), rows);
                     let flops = || resident.costs[step].flops(&Batch::of_rows(&[0, rows], 0));
                     let too_long = || 2.0 * ROUNDS as f64 * self.pace * flops() > self.budget.slice;
                     let known = self.compared.iter().find(known).map(Compared::winner);
                     known.or_else(|| (self.budget.all > 0.0 && too_long()).then_some(Ordering::Equal))
                 };
                 match edge(rule, resident.tokens(), winner) {
-                    Edge::Open(rows) => return (self.budget.all > 0.0).then_some((step, form, rows)),
-                    Edge::Above(rows) => most_rows.push(stored(rows)),
+                    Edge::Open(rows) => return (self.budget.all > 0.0).then_some((step, pair(rows), rows)),
+                    Edge::Above(rows) => most_rows[form] = stored(rows),
                 }
             }
+            most_rows.pop();
             site.take(&resident.steps, &most_rows);
         }
         None
     }
 
-    /// Milliseconds of one dispatch of a form, out of a run of `count` or, where that is over too soon, more.
-    async fn time(
-        &mut self,
-        resident: &Resident,
-        (step, form): (usize, usize),
-        batch: &Batch,
-        count: &mut u32,
-    ) -> Result<f64> {
+    /// Milliseconds of a form, out of a run of as many as it counts or, where that is over too soon, more.
+    async fn time(&mut self, resident: &Resident, work: &mut Work<'_>) -> Result<f64> {
         loop {
-            let ms = self.run(resident, Some((step, form, batch, *count))).await?;
-            if ms >= LEAST_MS || *count >= MOST_DISPATCHES {
-                return Ok(ms.max(0.0) / f64::from(*count));
+            let ms = self.run(resident, Some(work)).await?;
+            if ms >= LEAST_MS || work.count >= MOST_DISPATCHES {
+                return Ok(ms.max(0.0) / f64::from(work.count));
             }
-            *count = (*count * (LEAST_MS / ms).ceil().clamp(2.0, 4.0) as u32).min(MOST_DISPATCHES);
+            work.count = (work.count * (LEAST_MS / ms).ceil().clamp(2.0, 4.0) as u32).min(MOST_DISPATCHES);
         }
     }
 
-    /// Milliseconds of so many dispatches of a form of a step, less the trip where it is known.
-    async fn run(&mut self, resident: &Resident, work: Option<(usize, usize, &Batch, u32)>) -> Result<f64> {
+    /// Milliseconds of as many runs of a form as it counts, less the trip where it is known.
+    async fn run(&mut self, resident: &Resident, work: Option<&Work<'_>>) -> Result<f64> {
         let start = clock_ms();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        if let Some((step, form, batch, count)) = work {
+        if let Some(Work { before, step, form, batch, count }) = work {
             self.gpu.queue.write_buffer(&resident.activations.frame, 0, bytemuck::cast_slice(&batch.frame()));
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            (0..count).for_each(|_| resident.steps[step].0[form].run(&mut pass, batch));
+            for _ in 0..*count {
+                if let Some(before) = before {
+                    resident.steps[*before].run(&mut pass, batch);
+                }
+                resident.steps[*step].0[*form].run(&mut pass, batch);
+            }
         }
         encoder.copy_buffer_to_buffer(&resident.activations.output, 0, &self.staging, 0, 4);
         self.gpu.queue.submit([encoder.finish()]);
@@ -375,7 +405,7 @@ mod tests {
         loop {
             let winner = |rows: usize| {
                 let ms = [rows as f64, fast];
-                measured.contains(&rows).then(|| Compared { step: 0, form: 0, rows, ms }.winner())
+                measured.contains(&rows).then(|| Compared { step: 0, forms: [0, 1], rows, ms }.winner())
             };
             match edge(rule, most, winner) {
                 Edge::Above(rows) => return (rows, measured),

@@ -3,12 +3,15 @@
 
 use embedlet_host::{add_scaled, layer_norm, rms_norm, zip};
 
-use super::GROUP;
+use super::FEW_ROWS;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Op, Operand, Program, WeightId};
+use crate::program::{Buf, Form, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
+
+/// Rows of a workgroup of `layer_norm.wgsl`.
+const GROUP_ROWS: usize = 4;
 
 /// Parameters of a layer normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,7 +40,7 @@ pub enum NormKind {
 }
 
 impl Norm {
-    /// The fragments that make it.
+    /// The fragments that make it of a row that a workgroup holds.
     pub(super) fn fragments(&self) -> Vec<Fragment> {
         match self.kind {
             NormKind::Affine => vec![fragment!("lib/affine.wgsl")],
@@ -45,12 +48,29 @@ impl Norm {
         }
     }
 
-    /// What `lib/layer_norm.wgsl` wants to know.
+    /// What they want to know.
     pub(super) fn consts(&self) -> [(&'static str, Const); 3] {
         [
             ("EPS", Const::Number(self.eps)),
             ("RMS", Const::Flag(self.kind != NormKind::Layer)),
             ("GAIN", Const::Number(self.kind.gain())),
+        ]
+    }
+
+    /// What `lib/normed_rows.wgsl` wants to know for `rows` rows, of which `team` invocations share one, with the weight, the bias and the result
+    /// at these bindings.
+    fn rows_consts(&self, rows: usize, team: usize, [gain, bias, out]: [usize; 3]) -> [(&'static str, Const); 9] {
+        let [eps, rms, plus] = self.consts();
+        [
+            ("GAIN_BINDING", Const::Count(gain)),
+            ("BIAS_BINDING", Const::Count(bias)),
+            ("NORMED_BINDING", Const::Count(out)),
+            ("NORMED_ROWS", Const::Count(rows)),
+            ("TEAM", Const::Count(team)),
+            ("AFFINE", Const::Flag(self.kind == NormKind::Affine)),
+            eps,
+            rms,
+            plus,
         ]
     }
 }
@@ -59,6 +79,39 @@ impl NormKind {
     /// What the weight is added to.
     pub(super) fn gain(self) -> f32 {
         if self == Self::OnePlusRms { 1.0 } else { 0.0 }
+    }
+}
+
+/// What a step makes that does nothing but normalise: `out` of `x`, both `[rows, width]`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normed {
+    /// What is normalised.
+    pub x: Buf,
+    /// What comes out.
+    pub out: Buf,
+    /// How.
+    pub norm: Norm,
+}
+
+impl Normed {
+    /// The same with a kernel that reads `out` through `lib/plain_rows.wgsl`, a workgroup at most `rows` rows: it reads `x` and makes `out` too.
+    pub(super) fn fused(self, name: &'static str, mut kernel: Kernel, rows: usize) -> Form {
+        let Self { x, out, norm } = self;
+        kernel.name = name;
+        for operand in &mut kernel.operands {
+            if *operand == Operand::Read(out) {
+                *operand = Operand::Read(x);
+            }
+        }
+        let next = kernel.operands.len() + 1;
+        kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias), Operand::Write(out)]);
+        kernel.consts.extend(norm.rows_consts(rows, 4, [next, next + 1, next + 2]));
+        for fragment in &mut kernel.fragments {
+            if *fragment == fragment!("lib/plain_rows.wgsl") {
+                *fragment = fragment!("lib/normed_rows.wgsl");
+            }
+        }
+        Form { makes: Some(out), ..Form::new(kernel, FEW_ROWS) }
     }
 }
 
@@ -86,17 +139,18 @@ impl Program {
 
 impl Op for LayerNorm {
     fn kernel(&self) -> Kernel {
+        let mut consts = vec![
+            ("WIDTH", Const::Count(self.x.width)),
+            ("K4", Const::Count(self.x.stride / 4)),
+            ("ROWS", Const::Count(self.x.rows.kind())),
+            ("FIXED_ROWS", Const::Count(self.x.rows.fixed())),
+            ("RESIDUAL", Const::Flag(self.residual.is_some())),
+        ];
+        consts.extend(self.norm.rows_consts(GROUP_ROWS, 64 / GROUP_ROWS, [3, 4, 2]));
         Kernel {
             name: "layer_norm",
-            fragments: [fragment!("layer_norm.wgsl")].into_iter().chain(self.norm.fragments()).collect(),
-            consts: [
-                ("GROUP", Const::Count(GROUP)),
-                ("WIDTH", Const::Count(self.x.width)),
-                ("RESIDUAL", Const::Flag(self.residual.is_some())),
-            ]
-            .into_iter()
-            .chain(self.norm.consts())
-            .collect(),
+            fragments: vec![fragment!("layer_norm.wgsl"), fragment!("lib/normed_rows.wgsl")],
+            consts,
             operands: vec![
                 Operand::Read(self.x),
                 Operand::Write(self.out),
@@ -105,8 +159,13 @@ impl Op for LayerNorm {
                 // Bound all the same where there is none, and not read.
                 Operand::Read(self.residual.unwrap_or(self.x)),
             ],
-            grid: Grid { rows: self.x.rows, per_group: 1, y: 1, z: 1 },
+            grid: Grid { rows: self.x.rows, per_group: GROUP_ROWS as u32, y: 1, z: 1 },
         }
+    }
+
+    fn normed(&self) -> Option<Normed> {
+        let Self { x, out, norm, residual } = *self;
+        (residual.is_none() && norm.kind != NormKind::Affine).then_some(Normed { x, out, norm })
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {

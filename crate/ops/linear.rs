@@ -3,16 +3,19 @@
 
 use embedlet_host::{Matrix, PANEL, add_scaled, product, zip};
 
+use super::Normed;
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Form, Large, Op, Operand, Program, Rows, WeightId};
+use crate::program::{Buf, Form, Large, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
 use crate::weights::TILE;
 
 /// Rows that go through a product and its epilogue together: as many as amortise reading the weights, and still fit a cache.
 const BLOCK: usize = 32;
 
+/// Rows of a workgroup of `linear_split.wgsl`.
+const SPLIT_ROWS: usize = 16;
 /// Rows of a tile of `linear_tiled.wgsl`.
 const ROWS: usize = 64;
 /// Tiles that a GPU should have to work on. Where rows make fewer, its cores share the inputs of a product rather than wait.
@@ -84,6 +87,8 @@ impl Epilogue {
 /// See the module.
 pub struct Linear {
     x: Buf,
+    /// What `x` is, where the step before makes nothing else.
+    normed: Option<Normed>,
     weight: WeightId,
     bias: WeightId,
     epilogue: Epilogue,
@@ -96,7 +101,8 @@ impl Program {
     /// bias: `[width]` to `[rows, width]`. Where they have more columns, the first are taken.
     pub fn linear(&mut self, x: Buf, weight: WeightId, bias: WeightId, width: usize, epilogue: Epilogue) -> Buf {
         let out = self.buf(x.rows, width);
-        self.push(Linear { x, weight, bias, epilogue, gated: false, out });
+        let normed = self.normed(x).filter(|_| epilogue.other().is_none());
+        self.push(Linear { x, normed, weight, bias, epilogue, gated: false, out });
         out
     }
 
@@ -104,7 +110,8 @@ impl Program {
     /// half, to `[rows, width]`
     pub fn gated_linear(&mut self, x: Buf, weight: WeightId, bias: WeightId, width: usize, act: Activation) -> Buf {
         let out = self.buf(x.rows, width);
-        self.push(Linear { x, weight, bias, epilogue: Epilogue::Activation(act), gated: true, out });
+        let (normed, epilogue) = (self.normed(x), Epilogue::Activation(act));
+        self.push(Linear { x, normed, weight, bias, epilogue, gated: true, out });
         out
     }
 }
@@ -127,10 +134,11 @@ impl Linear {
             name,
             fragments: vec![own, fragment!("lib/product.wgsl"), self.epilogue.fragment()],
             consts: vec![
+                ("WIDTH", Const::Count(self.x.width)),
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("N4", Const::Count(self.out.stride / 4)),
                 ("ROWS", Const::Count(self.x.rows.kind())),
-                ("FIXED_ROWS", Const::Count(if let Rows::Fixed(rows) = self.x.rows { rows } else { 0 })),
+                ("FIXED_ROWS", Const::Count(self.x.rows.fixed())),
                 ("GATED", Const::Flag(self.gated)),
             ],
             operands,
@@ -150,7 +158,7 @@ impl Op for Linear {
     }
 
     fn forms(&self) -> Vec<Form> {
-        let mut split = self.kernel_of("linear_split", fragment!("linear_split.wgsl"), (16, TILE / PANEL));
+        let mut split = self.kernel_of("linear_split", fragment!("linear_split.wgsl"), (SPLIT_ROWS, TILE / PANEL));
         let mut tiled = self.kernel_of("linear_tiled", fragment!("linear_tiled.wgsl"), (ROWS, 1));
         // Sixteen slices at most, each of whole fetches of a tile.
         let k4 = self.x.stride / 4;
@@ -159,11 +167,17 @@ impl Op for Linear {
             let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
-        self.by_rows(split, tiled, GROUPS)
+        split.fragments.push(fragment!("lib/plain_rows.wgsl"));
+        let mut forms = Vec::new();
+        if let Some(normed) = self.normed {
+            forms.push(normed.fused("linear_split_normed", split.clone(), SPLIT_ROWS));
+        }
+        forms.extend(self.by_rows(split, tiled, GROUPS));
+        forms
     }
 
     fn int8_forms(&self) -> Vec<Form> {
-        let split = ("linear_int8_split", fragment!("linear_int8_split.wgsl"), (16, TILE / PANEL));
+        let split = ("linear_int8_split", fragment!("linear_int8_split.wgsl"), (SPLIT_ROWS, TILE / PANEL));
         let tiled = ("linear_int8", fragment!("linear_int8.wgsl"), (ROWS, 1));
         let [split, tiled] = [split, tiled].map(|(name, own, groups)| {
             let mut kernel = self.kernel_of(name, own, groups);
@@ -176,7 +190,7 @@ impl Op for Linear {
             }
             kernel
         });
-        self.by_rows(split, tiled, INT8_GROUPS)
+        self.by_rows(split, tiled, INT8_GROUPS).into()
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
@@ -204,9 +218,9 @@ impl Op for Linear {
 
 impl Linear {
     /// The one for as few rows as make no more tiles than `groups`, else the other.
-    fn by_rows(&self, split: Kernel, tiled: Kernel, groups: usize) -> Vec<Form> {
+    fn by_rows(&self, split: Kernel, tiled: Kernel, groups: usize) -> [Form; 2] {
         let most_rows = ROWS * (groups / self.columns().div_ceil(TILE)).max(1);
-        vec![Form { kernel: split, most_rows }, Form { kernel: tiled, most_rows: usize::MAX }]
+        [Form::new(split, most_rows), Form::new(tiled, usize::MAX)]
     }
 
     /// Columns of the product.

@@ -35,7 +35,7 @@ pub use fourier::Fourier;
 pub use gather::Gather;
 pub use head_norm::HeadNorm;
 pub use join::{Join, Parts};
-pub use layer_norm::{LayerNorm, Norm, NormKind};
+pub use layer_norm::{LayerNorm, Norm, NormKind, Normed};
 pub use lexical_pool::{Lexical, LexicalPool};
 pub use linear::{Activation, Epilogue, Linear};
 pub use lora::{Adapters, Down, Lora};
@@ -49,3 +49,6 @@ pub use selective_scan::{ScanWeights, SelectiveScan};
 
 /// Invocations of a workgroup that handles one row. A power of two.
 const GROUP: usize = 64;
+/// Of so few rows a step normalises what it reads rather than wait for a step that does nothing else. For more, every workgroup that did so
+/// again would take longer than that.
+const FEW_ROWS: usize = 32;

@@ -2,18 +2,20 @@
 
 use embedlet_host::{F32x8, add_scaled, map, zip};
 
-use super::GROUP;
 use super::normalize::cut;
+use super::{FEW_ROWS, GROUP, Normed};
 use crate::batch::Batch;
 use crate::cpu::Memory;
 use crate::fragment;
 use crate::head::Pooling;
-use crate::program::{Buf, Op, Operand, Output, Program, Rows};
+use crate::program::{Buf, Form, Op, Operand, Output, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
 
 /// See the module.
 pub struct Pool {
     x: Buf,
+    /// What `x` is, where the step before makes nothing else.
+    normed: Option<Normed>,
     /// Most poolings that can be asked for.
     modes: usize,
     /// Where projections follow; else the vectors themselves are written, normalised and cut.
@@ -25,14 +27,14 @@ impl Program {
     pub fn pool(&mut self, x: Buf, modes: usize) -> Buf {
         let out = self.buf(Rows::Texts, modes * x.width);
         self.output.modes = modes;
-        self.push(Pool { x, modes, out: Some(out) });
+        self.push(Pool { x, normed: self.normed(x), modes, out: Some(out) });
         out
     }
 
     /// x: `[tokens, width]` to the vectors that are read back, as the batch's pooling asks
     pub fn pool_and_normalize(&mut self, x: Buf) {
         self.output = Output { width: Pooling::COUNT * x.width, modes: Pooling::COUNT };
-        self.push(Pool { x, modes: Pooling::COUNT, out: None });
+        self.push(Pool { x, normed: self.normed(x), modes: Pooling::COUNT, out: None });
     }
 }
 
@@ -40,10 +42,16 @@ impl Op for Pool {
     fn kernel(&self) -> Kernel {
         Kernel {
             name: "pool",
-            fragments: vec![fragment!("pool.wgsl"), fragment!("lib/normalize.wgsl"), fragment!("lib/reduce.wgsl")],
+            fragments: vec![
+                fragment!("pool.wgsl"),
+                fragment!("lib/plain_rows.wgsl"),
+                fragment!("lib/normalize.wgsl"),
+                fragment!("lib/reduce.wgsl"),
+            ],
             consts: vec![
                 ("GROUP", Const::Count(GROUP)),
                 ("WIDTH", Const::Count(self.x.width)),
+                ("K4", Const::Count(self.x.stride / 4)),
                 ("MODES", Const::Count(self.modes)),
                 ("LAST", Const::Flag(self.out.is_none())),
                 ("OUT_STRIDE", Const::Count(self.out.map_or(0, |out| out.stride))),
@@ -51,6 +59,16 @@ impl Op for Pool {
             operands: vec![Operand::Read(self.x), self.out.map_or(Operand::Output, Operand::Write)],
             grid: Grid { rows: Rows::Texts, per_group: 1, y: 1, z: 1 },
         }
+    }
+
+    fn forms(&self) -> Vec<Form> {
+        let mut forms = vec![Form::new(self.kernel(), usize::MAX)];
+        if let Some(normed) = self.normed {
+            // A workgroup looks at all rows of its text, and has room for so many.
+            let form = normed.fused("pool_normed", self.kernel(), FEW_ROWS);
+            forms.insert(0, Form { most_rows: usize::MAX, most_tokens: FEW_ROWS, ..form });
+        }
+        forms
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {

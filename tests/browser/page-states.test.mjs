@@ -71,7 +71,7 @@ const text = (page, id) => page.locator(`#${id}`).textContent();
 test("the device card tells what the encoder found", () => visit({}, async (page) => {
   const rows = await page.locator("#device > div").evaluateAll((all) => all.map((row) => [...row.children].map((cell) => cell.textContent).join(": ")));
   assert.deepEqual(rows, ["Runs on: WebGPU", "Adapter: acme roadrunner-2", "Kind: hardware", "Precision: f16 stored, f32 summed",
-    "Dispatches: 44 per batch", "Weights: 45.0 MB", "Self-check: 9 kernels agree with the processor, to 3.1e-6",
+    "Dispatches: 44 for a short text", "Weights: 45.0 MB", "Self-check: 9 kernels agree with the processor, to 3.1e-6",
     "Model: bert, 6 layers, 384 dimensions, 256 tokens"]);
   assert.match(await text(page, "load-bytes"), /^1,000,003 bytes$/);
 

@@ -35,7 +35,7 @@ export function deviceCard(choose: (device: Device) => void) {
           row("Kind", adapter.software ? "software, run by the processor" : "hardware"),
         ]),
         row("Precision", info.precision === "f16" ? "f16 stored, f32 summed" : info.precision),
-        ...(info.device === "wasm" ? [] : [row("Dispatches", `${count(info.dispatches)} per batch`)]),
+        ...(info.device === "wasm" ? [] : [row("Dispatches", `${count(info.dispatches)} for a short text`)]),
         row("Weights", megabytes(info.weightBytes)),
         row("Self-check", selfCheck === null ? (info.device === "wasm" ? "for WebGPU only" : "not run")
           : `${plural(selfCheck.kernels, "kernel")} ${selfCheck.passed ? "agree" : "do not agree"} with the processor, to ${selfCheck.maxError.toExponential(1)}`),
