@@ -118,6 +118,8 @@ pub struct Tables {
     pub tasks: usize,
     /// Tokens that the position table can number.
     pub positions: usize,
+    /// Whether no text can have more tokens, be there a table of positions or not.
+    pub limited: bool,
     /// Row of the first position.
     pub first_position: u32,
     /// A token that is not numbered: it has the row before the first position wherever it stands.
@@ -352,6 +354,7 @@ mod tests {
         untyped: false,
         tasks: 0,
         positions: 40,
+        limited: false,
         first_position: 2,
         unnumbered: None,
         leading: Leading::None,

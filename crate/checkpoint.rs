@@ -206,6 +206,9 @@ pub(crate) fn targets(
                 check(&name, info, &[packing.stored_rows(), packing.row_bytes()], &[Dtype::U8])?;
             }
         }
+        if part.rows == 0 {
+            return Err(Error::file(path, format!("{name} would have no rows")));
+        }
         let (bytes, fill) = (place(info), (WeightId(id), part.at));
         if let Some(target) = targets.iter_mut().find(|target| target.bytes == bytes) {
             // Shared by several parameters.
@@ -268,7 +271,7 @@ fn check(name: &str, info: &TensorInfo, expected: &[usize], dtypes: &[Dtype]) ->
 /// Whether a tensor has the expected shape. Dimensions of one do not count: a convolution of one row is a matrix. The rows of
 /// several matrices, those of adapters, may be a dimension each matrix.
 fn fits(found: &[usize], expected: &[usize]) -> bool {
-    let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size > 1).collect::<Vec<_>>();
+    let counted = |shape: &[usize]| shape.iter().copied().filter(|size| *size != 1).collect::<Vec<_>>();
     let stacked = match (found, expected) {
         ([count, rows, columns], [all, width]) => count.saturating_mul(*rows) == *all && columns == width,
         _ => false,

@@ -151,6 +151,11 @@ impl Config {
         }
     }
 
+    /// The keys that have a value.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key.as_str())
+    }
+
     /// A list of strings, or nothing where the key is absent.
     #[inline(never)]
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>> {

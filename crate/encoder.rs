@@ -246,6 +246,12 @@ impl Bias {
 }
 
 impl Spec {
+    /// Whether no text can have more tokens than `tables.positions`, or would be another with more, whatever a folder says.
+    pub fn is_limited(&self) -> bool {
+        let dynamic = |layer: &Layer| layer.rotation.as_ref().is_some_and(|rotation| rotation.dynamic);
+        self.names.positions.is_some() || self.tables.limited || self.layers.iter().any(dynamic)
+    }
+
     /// Records the encoder, whose weights are in `file`. `after` is called behind every layer with the number of layers so
     /// far and the layer's output, `[tokens, hidden]`, to record what leaves the encoder there.
     ///

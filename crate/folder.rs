@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::head::{Dense, End, Head, OwnVectors, Pooling};
 use crate::ops::Lexical;
 use crate::packed::{self, Packed};
+use crate::sentence::{self, Sentence};
 use crate::shards::Shards;
 use crate::task::{MultiVector, Task};
 use crate::tokens::{Beside, classes};
@@ -26,35 +27,6 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 #[derive(Debug, Clone, Default)]
 pub struct Folder {
     files: BTreeMap<String, Option<Vec<u8>>>,
-}
-
-/// What follows the encoder and how texts are prepared, as sentence-transformers writes it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sentence {
-    /// Pooling, projections, normalisation.
-    pub head: Head,
-    /// `max_seq_length`, special tokens included.
-    pub max_seq_length: Option<usize>,
-    /// Lowercase texts before they are tokenized.
-    pub lowercase: bool,
-    /// Texts put in front of the input, by name.
-    pub prompts: BTreeMap<String, String>,
-    /// The prompt used where the caller names none.
-    pub default_prompt_name: Option<String>,
-    /// `cosine`, `dot`, `euclidean` or `manhattan`; `maxsim` where a text has a vector a token.
-    pub similarity: String,
-    /// Whether it is a `CrossEncoder` of sentence-transformers, which puts prompts in front of the query.
-    pub cross_encoder: bool,
-    /// Most terms of a sparse vector where the caller does not say.
-    pub max_active_dims: Option<usize>,
-    /// Columns that vectors are cut to where the caller does not say.
-    pub truncate_dim: Option<usize>,
-    /// How token scores become term weights.
-    pub lexical: Lexical,
-    /// How a vector is made of every token, where the folder does that.
-    pub multi: Option<MultiVector>,
-    /// Which token's state becomes the vector, where the class makes vectors itself.
-    pub end: Option<End>,
 }
 
 /// What sentence-transformers would load a folder as.
@@ -105,12 +77,20 @@ impl Folder {
             return Ok(first);
         }
         let modules = self.modules()?;
+        let of_encoder = |name: &&str| join(&modules[0].path, name);
         let mut second: Vec<String> =
-            ["config.json", "tokenizer.json", "tokenizer_config.json", "sentence_bert_config.json", INDEX]
-                .map(|name| join(&modules[0].path, name))
-                .into();
+            ["config.json", "tokenizer.json", "tokenizer_config.json", INDEX].iter().map(of_encoder).collect();
+        let described = self.has_modules() && modules[0].kind.ends_with("Transformer");
+        if described {
+            second.push(of_encoder(&sentence::NAMES[0]));
+        }
         second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
-        Ok(missing(second))
+        let second = missing(second);
+        // Where the name of today is not there, one of those before may be.
+        if second.is_empty() && described && self.transformer()?.is_none() {
+            return Ok(missing(sentence::NAMES.iter().map(of_encoder).collect()));
+        }
+        Ok(second)
     }
 
     /// Bytes of a file that must be there.
@@ -205,6 +185,12 @@ impl Folder {
         Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
     }
 
+    /// The length at which `tokenizer.json` cuts texts, which counts where sentence-transformers leaves that to it: in front of a table.
+    pub fn truncation(&self) -> Result<Option<usize>> {
+        let truncation = Config::parse("tokenizer.json", self.tokenizer()?)?.object("truncation")?;
+        truncation.map(|truncation| truncation.size("max_length", limit::SEQUENCE)).transpose()
+    }
+
     /// `mask_token` or `pad_token` of `tokenizer_config.json`.
     pub fn special_token(&self, name: &str) -> Result<Option<String>> {
         let Some(config) = self.tokenizer_config()? else { return Ok(None) };
@@ -246,9 +232,7 @@ impl Folder {
             Kind::CrossEncoder => return Ok(Task::Classify),
             Kind::SparseEncoder => return Ok(Task::Sparse),
             Kind::MultiVectorEncoder => return Ok(Task::Multi),
-            Kind::SentenceTransformer if self.files.get(MODULES).is_some_and(Option::is_some) => {
-                return Ok(Task::Embed);
-            }
+            Kind::SentenceTransformer if self.has_modules() => return Ok(Task::Embed),
             Kind::SentenceTransformer => {}
         }
         let config = self.config()?;
@@ -257,9 +241,9 @@ impl Folder {
         Ok(known.map(|(_, task)| *task).filter(|task| *task != Task::Fill).unwrap_or(Task::Embed))
     }
 
-    /// `config_sentence_transformers.json`, where the folder has one.
+    /// `config_sentence_transformers.json`, where the folder has one that counts: sentence-transformers reads it beside modules.
     pub fn sentence_config(&self) -> Result<Option<Config>> {
-        self.optional(SENTENCE)
+        if self.has_modules() { self.optional(SENTENCE) } else { Ok(None) }
     }
 
     /// What `tokenizer_config.json` says beside `tokenizer.json`; `lowercase` puts a lowercasing in front.
@@ -322,8 +306,9 @@ impl Folder {
     /// Everything around the encoder, for an encoder of `hidden` columns.
     pub fn sentence(&self, hidden: usize) -> Result<Sentence> {
         let modules = self.modules()?;
+        let pooling = if self.has_modules() { Pooling::Mean } else { self.usual_pooling()? };
         let mut sentence = Sentence {
-            head: Head { pooling: vec![Pooling::Mean], include_prompt: true, dense: Vec::new(), normalize: false },
+            head: Head { pooling: vec![pooling], include_prompt: true, dense: Vec::new(), normalize: false },
             max_seq_length: None,
             lowercase: false,
             prompts: BTreeMap::new(),
@@ -342,16 +327,16 @@ impl Folder {
                 Some(module) => return Err(Error::option("modules.json module", &module.kind)),
                 None => {
                     sentence.cross_encoder = true;
-                    return self.finish_sentence(&modules, sentence);
+                    return self.finish_sentence(sentence);
                 }
             },
             Kind::SparseEncoder => {
                 sentence.lexical = self.lexical(&modules)?;
-                return self.finish_sentence(&modules, sentence);
+                return self.finish_sentence(sentence);
             }
             Kind::MultiVectorEncoder => {
                 sentence.multi = Some(self.multi(&modules, hidden)?);
-                return self.finish_sentence(&modules, sentence);
+                return self.finish_sentence(sentence);
             }
         }
         // Transformer, Pooling, any Dense, perhaps Normalize: the order in which these can be recorded.
@@ -360,7 +345,8 @@ impl Folder {
         // A table's vectors are pooled as they are looked up.
         let mut last = usize::from(modules[0].kind == "StaticEmbedding");
         let mut width = hidden;
-        for module in &modules[1..] {
+        // Dropout is for training.
+        for module in modules[1..].iter().filter(|module| module.kind != "Dropout") {
             let place = order(&module.kind).filter(|&place| place > last || (place == last && module.kind == "Dense"));
             let skipped_pooling = last == 0 && module.kind != "Pooling";
             let Some(place) = place.filter(|_| !skipped_pooling) else {
@@ -394,30 +380,58 @@ impl Folder {
                 }
             }
         }
-        self.finish_sentence(&modules, sentence)
+        self.finish_sentence(sentence)
     }
 
-    /// Reads how texts are prepared, which does not depend on the modules.
-    fn finish_sentence(&self, modules: &[Module], mut sentence: Sentence) -> Result<Sentence> {
-        if let Some(config) = self.optional(&join(&modules[0].path, "sentence_bert_config.json"))? {
-            if config.get("max_seq_length").is_some() {
-                sentence.max_seq_length = Some(config.size("max_seq_length", limit::POSITIONS)?);
-            }
-            sentence.lowercase = config.flag_or("do_lower_case", false)?;
-            match &mut sentence.multi {
-                Some(multi) => multi.read_lengths(&config)?,
-                None => {
-                    for key in ["query_length", "document_length", "query_expansion"] {
-                        config.require_empty(key)?;
-                    }
-                }
-            }
-            config.require_empty("processing_kwargs")?;
+    /// Reads how texts are prepared, which does not depend on the modules. A folder without a list of them says nothing of it:
+    /// sentence-transformers makes modules of its own for one.
+    fn finish_sentence(&self, mut sentence: Sentence) -> Result<Sentence> {
+        if let Some(config) = self.transformer()? {
+            sentence.read_transformer(&config)?;
         }
-        if let Some(config) = self.optional(SENTENCE)? {
+        if let Some(config) = self.sentence_config()? {
             sentence.read_prompts(&config)?;
         }
         Ok(sentence)
+    }
+
+    fn has_modules(&self) -> bool {
+        self.files.get(MODULES).is_some_and(Option::is_some)
+    }
+
+    /// The configuration of the first module, where it is listed.
+    fn transformer(&self) -> Result<Option<Config>> {
+        if !self.has_modules() {
+            return Ok(None);
+        }
+        let folder = &self.modules()?[0].path;
+        let found = sentence::NAMES.iter().find_map(|name| self.optional(&join(folder, name)).transpose());
+        found.transpose()
+    }
+
+    /// Refuses an encoder of which the modules do not take the last states of its tokens.
+    pub fn require_states(&self) -> Result<()> {
+        if matches!(self.kind()?, Kind::CrossEncoder | Kind::SparseEncoder) {
+            return Ok(());
+        }
+        if let Some(config) = self.transformer()? {
+            config.require("transformer_task", &"feature-extraction".into())?;
+            config.require("module_output_name", &"token_embeddings".into())?;
+            if let Some(all) = config.object("modality_config")? {
+                let text = all.object("text")?.ok_or_else(|| config.unsupported("modality_config"))?;
+                text.require("method", &"forward".into())?;
+                text.require("method_output_name", &"last_hidden_state".into())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How a plain folder is pooled: as a causal language model, unless its configuration says that it is none.
+    fn usual_pooling(&self) -> Result<Pooling> {
+        let Some(config) = self.optional("config.json")? else { return Ok(Pooling::Mean) };
+        let classes = config.texts("architectures")?.unwrap_or_default();
+        let is_causal = classes.first().is_some_and(|class| class.ends_with("ForCausalLM"));
+        Ok(if is_causal && config.flag_or("is_causal", true)? { Pooling::LastToken } else { Pooling::Mean })
     }
 
     /// The `SpladePooling` of a sparse encoder.
@@ -474,51 +488,6 @@ impl Folder {
     }
 }
 
-impl Sentence {
-    fn read_prompts(&mut self, config: &Config) -> Result<()> {
-        if config.get("truncate_dim").is_some() {
-            self.truncate_dim = Some(config.size("truncate_dim", limit::INNER)?);
-        }
-        if config.get("max_active_dims").is_some() {
-            self.max_active_dims = Some(config.size("max_active_dims", limit::VOCAB)?);
-        }
-        if let Some(prompts) = config.get("prompts") {
-            let prompts = prompts.as_object().ok_or_else(|| config.unsupported("prompts"))?;
-            for (name, prompt) in prompts.iter().filter(|(_, prompt)| !prompt.is_null()) {
-                let prompt = prompt.as_str().ok_or_else(|| config.unsupported("prompts"))?;
-                self.prompts.insert(name.clone(), prompt.into());
-            }
-        }
-        // PyLate puts these in front of the prompts.
-        for (key, name) in [("query_prefix", "query"), ("document_prefix", "document")] {
-            if config.get(key).is_some() {
-                let prefix = config.text_or(key, "")?;
-                let prompt = self.prompts.entry(name.into()).or_default();
-                if !prompt.starts_with(prefix) {
-                    prompt.insert_str(0, prefix);
-                }
-            }
-        }
-        if config.get("default_prompt_name").is_some() {
-            let name = config.text_or("default_prompt_name", "")?;
-            if !self.prompts.contains_key(name) {
-                return Err(config.unsupported("default_prompt_name"));
-            }
-            self.default_prompt_name = Some(name.into());
-        }
-        // PyLate writes it so.
-        let similarity = match config.text_or("similarity_fn_name", "cosine")? {
-            "MaxSim" => "maxsim",
-            other => other,
-        };
-        if !["cosine", "dot", "euclidean", "manhattan", "maxsim"].contains(&similarity) {
-            return Err(config.unsupported("similarity_fn_name"));
-        }
-        self.similarity = similarity.into();
-        Ok(())
-    }
-}
-
 /// Whether a path from a file stays inside the folder.
 pub(crate) fn inside(path: &str) -> bool {
     !path.starts_with('/') && !path.split('/').any(|part| part == "..") && !path.contains(['\\', ':', '?', '#'])
@@ -529,90 +498,4 @@ pub(crate) fn join(folder: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(files: &[(&str, &str)]) -> Folder {
-        let mut folder = Folder::new();
-        for (path, text) in files {
-            folder.put(path, Some(text.as_bytes().to_vec())).unwrap();
-        }
-        loop {
-            let wanted = folder.wanted().unwrap();
-            if wanted.is_empty() {
-                return folder;
-            }
-            wanted.iter().for_each(|path| folder.put(path, None).unwrap());
-        }
-    }
-
-    const OLD: &str = r#"[
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
-
-    #[test]
-    fn asks_for_what_modules_name() {
-        let mut folder = Folder::new();
-        assert_eq!(folder.wanted().unwrap(), [MODULES, SENTENCE, packed::FILE]);
-        folder.put(MODULES, Some(OLD.replace("\"path\": \"\"", "\"path\": \"0_Transformer\"").into())).unwrap();
-        folder.put(SENTENCE, None).unwrap();
-        folder.put(packed::FILE, None).unwrap();
-        let expected =
-            ["0_Transformer/config.json", "0_Transformer/tokenizer.json", "0_Transformer/tokenizer_config.json"];
-        let wanted = folder.wanted().unwrap();
-        assert_eq!(wanted[..3], expected);
-        let rest = [
-            "0_Transformer/sentence_bert_config.json",
-            "0_Transformer/model.safetensors.index.json",
-            "1_Pooling/config.json",
-            "2_Normalize/config.json",
-        ];
-        assert_eq!(wanted[3..], rest);
-    }
-
-    #[test]
-    fn reads_a_sentence_transformers_folder() {
-        let sentence = folder(&[
-            (MODULES, OLD),
-            (SENTENCE, r#"{"prompts": {"query": "q: "}, "default_prompt_name": "query", "similarity_fn_name": "dot"}"#),
-            (
-                "1_Pooling/config.json",
-                r#"{"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true, "include_prompt": false}"#,
-            ),
-            ("sentence_bert_config.json", r#"{"max_seq_length": 256, "do_lower_case": true}"#),
-        ])
-        .sentence(8)
-        .unwrap();
-        assert_eq!(sentence.head.pooling, [Pooling::Cls, Pooling::Max]);
-        assert!(sentence.head.normalize && !sentence.head.include_prompt && sentence.lowercase);
-        assert_eq!((sentence.max_seq_length, sentence.similarity.as_str()), (Some(256), "dot"));
-        assert_eq!(sentence.default_prompt_name.as_deref(), Some("query"));
-    }
-
-    #[test]
-    fn a_plain_folder_has_mean_pooling() {
-        let sentence = folder(&[]).sentence(8).unwrap();
-        assert_eq!(sentence.head.pooling, [Pooling::Mean]);
-        assert!(!sentence.head.normalize);
-    }
-
-    #[test]
-    fn names_what_it_does_not_understand() {
-        let with =
-            |modules: String| folder(&[(MODULES, &modules), ("1_Pooling/config.json", "{}")]).sentence(8).unwrap_err();
-        for (old, new) in [("Normalize\"", "LayerNorm\""), ("models.Pooling", "models.WeightedLayerPooling")] {
-            assert_eq!(with(OLD.replace(old, new)).code(), "unsupported-option", "{new}");
-        }
-        let folder = |path: &str| {
-            let mut folder = Folder::new();
-            folder.put(MODULES, Some(OLD.replace("1_Pooling", path).into())).unwrap();
-            folder.put(SENTENCE, None).unwrap();
-            folder.put(packed::FILE, None).unwrap();
-            folder.wanted().unwrap_err().code()
-        };
-        for path in ["../secret", "/etc", "https://elsewhere"] {
-            assert_eq!(folder(path), "unsupported-option", "{path}");
-        }
-    }
-}
+mod tests;

@@ -53,6 +53,7 @@ pub mod reader;
 pub mod rotation;
 mod runner;
 pub mod search;
+pub mod sentence;
 pub mod shader;
 pub mod shards;
 mod sort;

@@ -3,7 +3,6 @@
 
 use crate::arch;
 use crate::checkpoint::table_shape;
-use crate::config::Config;
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -51,20 +50,15 @@ impl Loader {
                     task,
                 )?))
             }
-            true => {
-                // Here sentence-transformers lets the tokenizer cut texts as its file says.
-                let tokenizer = Config::parse("tokenizer.json", folder.tokenizer()?)?;
-                tokenizer.require_empty("truncation")?;
-                Stage::Waiting(Box::new(Waiting {
-                    folder: folder.clone(),
-                    device: Some(device),
-                    precision,
-                    task,
-                    begun: None,
-                    files: vec![folder.weights()?],
-                    header: Vec::new(),
-                }))
-            }
+            true => Stage::Waiting(Box::new(Waiting {
+                folder: folder.clone(),
+                device: Some(device),
+                precision,
+                task,
+                begun: None,
+                files: vec![folder.weights()?],
+                header: Vec::new(),
+            })),
         };
         Ok(Self { stage })
     }

@@ -178,7 +178,7 @@ fn load_within(
     loaded.map_err(|error| error.to_string())
 }
 
-/// A line of input: JSON where it is an object or a string, else the text itself.
+/// A line of input: JSON where it is an object or a string, else the text itself, unless it begins as an object does.
 #[derive(Deserialize)]
 struct Line {
     #[serde(alias = "query", alias = "question")]
@@ -196,6 +196,10 @@ impl Line {
                 serde_json::from_value(object).map_err(|error| format!("not an object with a \"text\": {error}"))
             }
             Ok(Value::String(text)) => bare(text),
+            // Half an object, or one with half a character, as other languages write them, is nobody's text.
+            Err(error) if line.trim_start().starts_with("{\"") => {
+                Err(format!("not the JSON that it looks like: {error}; text is put as a JSON string"))
+            }
             _ => bare(line.to_owned()),
         }
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::encoder::Spec;
 use crate::error::{Error, Result};
-use crate::folder::{Folder, Sentence};
+use crate::folder::Folder;
 use crate::model::{Device, Model, Parts};
 use crate::ops::Sees;
 use crate::packed::Packed;
 use crate::program::{Precision, Program};
 use crate::reader::Reader;
 use crate::runner::{Runner, Target};
+use crate::sentence::Sentence;
 use crate::tails::{Tails, TaskHead};
 use crate::task::{Function, Labels, Task};
 use crate::tokens::Tokens;
@@ -45,14 +46,19 @@ impl Plan {
     ) -> Result<Self> {
         let architecture = architecture.to_owned();
         let mut sentence = folder.sentence(spec.hidden)?;
-        if let Some(own) = spec.steps.own_vectors() {
-            folder.leave_vectors(own, &mut sentence)?;
+        match spec.steps.own_vectors() {
+            Some(own) => folder.leave_vectors(own, &mut sentence)?,
+            None => folder.require_states()?,
         }
         // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
         let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
-        // sentence-transformers' own limit replaces that of the tokenizer.
-        let said = sentence.max_seq_length.or(folder.model_max_length()?);
-        let limits = [said, Some(spec.tables.positions), ours];
+        // sentence-transformers' own limit replaces that of the tokenizer, and of the model's where that is a mere number.
+        let said = match folder.is_table()? {
+            true => folder.truncation()?,
+            false => sentence.max_seq_length.or(folder.model_max_length()?),
+        };
+        let own = (sentence.max_seq_length.is_none() || spec.is_limited()).then_some(spec.tables.positions);
+        let limits = [said, own, ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         let head = head(folder, &spec, &sentence, task)?;
         let task = head.as_ref().map_or(Task::Embed, |head| head.task);
@@ -172,12 +178,13 @@ fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -
     if wanted == Task::Answer && labels.count() != 2 {
         return Err(Error::option("number of labels of an extractive head", labels.count()));
     }
-    let function = match wanted {
+    let function = |ranks| match wanted {
         // Candidates compete: the loss that it was trained with is over them.
-        Task::UniEncoder => Function::Softmax,
-        Task::Multi => Function::None,
-        _ => Function::read(&config, folder.sentence_config()?.as_ref(), &labels)?,
+        Task::UniEncoder => Ok(Function::Softmax),
+        Task::Multi => Ok(Function::None),
+        _ => Function::read(&config, folder.sentence_config()?.as_ref(), &labels, ranks),
     };
+    let (function, ranking) = (function(sentence.cross_encoder)?, function(true)?);
     let multi = sentence.multi.clone().unwrap_or_default();
-    Ok(Some(TaskHead { task: wanted, labels, function, lexical: sentence.lexical, multi }))
+    Ok(Some(TaskHead { task: wanted, labels, function, ranking, lexical: sentence.lexical, multi }))
 }

@@ -139,7 +139,7 @@ impl Reader {
             // Skip what no parameter wants, then take bytes of this tensor.
             let Range { start, end } = target.bytes;
             let skip = start.saturating_sub(file.received).min(rest.len() as u64) as usize;
-            let take = (end - file.received.max(start)).min((rest.len() - skip) as u64) as usize;
+            let take = end.saturating_sub(file.received.max(start)).min((rest.len() - skip) as u64) as usize;
             pending.extend_from_slice(&rest[skip..skip + take]);
             file.received += (skip + take) as u64;
             rest = &rest[skip + take..];

@@ -54,6 +54,8 @@ pub struct Rotation {
     pub scale: f32,
     /// Texts of more tokens than this are turned by these frequencies.
     pub beyond: Option<(usize, Vec<f32>)>,
+    /// Whether texts that are longer than `max_position_embeddings` would be turned otherwise.
+    pub dynamic: bool,
     /// Tensors of which a checkpoint may have one, with other frequencies.
     pub tensors: &'static [&'static str],
 }
@@ -62,7 +64,7 @@ impl Rotation {
     /// Turns every column.
     pub fn new(frequencies: Vec<f32>) -> Self {
         let head_dim = 2 * frequencies.len();
-        Self { head_dim, frequencies, pairs: Pairs::Halves, scale: 1.0, beyond: None, tensors: &[] }
+        Self { head_dim, frequencies, pairs: Pairs::Halves, scale: 1.0, beyond: None, dynamic: false, tensors: &[] }
     }
 
     /// The columns that are turned.

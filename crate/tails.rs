@@ -18,6 +18,8 @@ pub struct TaskHead {
     pub labels: Labels,
     /// What makes scores of its columns.
     pub function: Function,
+    /// The same where it ranks documents.
+    pub ranking: Function,
     /// How token scores become term weights.
     pub lexical: Lexical,
     /// How a vector is made of every token.

@@ -66,18 +66,24 @@ fn pool(mode: u32, text: u32, column4: u32) -> vec4<f32> {
   }
   var sum = vec4<f32>(0.0);
   var highest = four_of(counted, column4);
-  var total = 0.0;
-  for (var row = counted; row < end; row++) {
-    let value = four_of(row, column4);
-    let weight = select(1.0, f32(row - start + 1u), mode == 4u); // weightedmean
-    sum = fma(vec4<f32>(weight), value, sum);
-    total += weight;
-    highest = max(highest, value);
+  for (var first = counted; first < end; first += RUN) {
+    var part = vec4<f32>(0.0);
+    for (var row = first; row < min(first + RUN, end); row++) {
+      let value = four_of(row, column4);
+      let weight = select(1.0, f32(row - start + 1u), mode == 4u); // weightedmean
+      part = fma(vec4<f32>(weight), value, part);
+      highest = max(highest, value);
+    }
+    sum += part;
   }
   if mode == 1u { // max
     return highest;
   }
+  let total = f32(select(end - counted, up_to(end - start) - up_to(counted - start), mode == 4u));
   return sum / select(total, sqrt(total), mode == 3u); // mean, mean_sqrt_len_tokens
 }
+
+// The sum of the weights of so many rows.
+fn up_to(rows: u32) -> u32 { return rows * (rows + 1u) / 2u; }
 
 fn four_of(row: u32, column4: u32) -> vec4<f32> { return row_four(row_of(row, 0u), column4, columns_of(column4)); }

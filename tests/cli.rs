@@ -95,6 +95,20 @@ fn bench_counts_the_work_of_every_kernel() {
     assert!(!unknown.status.success());
 }
 
+#[test]
+fn a_line_that_begins_as_an_object_is_one() {
+    let folder = fixtures().join("models/bert-mean");
+    let embed = |line: &str| run(&["embed", "--device", "cpu", "--model", folder.to_str().unwrap()], line);
+    for line in [r#"{"text": "hello \ud83d"}"#, r#"{"text": "hello""#] {
+        let output = embed(line);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty() && said.contains("not the JSON"), "{said}");
+    }
+    for line in ["{hello}", r#""{\"text\"""#, "[1, 2"] {
+        assert!(embed(line).status.success(), "{line}");
+    }
+}
+
 /// The objects of other verbs, which scripts rely on.
 #[test]
 fn every_verb_has_its_shape() {

@@ -206,6 +206,69 @@ fn the_limit_of_sentence_transformers_replaces_that_of_the_tokenizer() {
 }
 
 #[test]
+fn where_positions_are_rotations_the_limit_of_sentence_transformers_is_the_only_one() {
+    let modules = json!([
+        { "idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer" },
+        { "idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling" },
+    ]);
+    let dynamic = json!({ "rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0 });
+    for (name, rope, beyond) in [
+        ("qwen3-1", Value::Null, true),
+        ("qwen3-1", dynamic, false),
+        ("modernbert-1", Value::Null, true),
+        ("roformer-1", Value::Null, false),
+    ] {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("beyond-{name}-{}", rope.is_null()));
+        copy_folder(&fixtures().join("architectures").join(name), &target);
+        let mut config: Value = serde_json::from_slice(&std::fs::read(target.join("config.json")).unwrap()).unwrap();
+        let positions = config["max_position_embeddings"].as_u64().unwrap() as usize;
+        if !rope.is_null() {
+            config["rope_parameters"] = rope;
+        }
+        std::fs::create_dir_all(target.join("1_Pooling")).unwrap();
+        for (path, value) in [
+            ("config.json", &config),
+            ("modules.json", &modules),
+            ("1_Pooling/config.json", &json!({ "pooling_mode_mean_tokens": true })),
+            ("sentence_bert_config.json", &json!({ "max_seq_length": positions + 50 })),
+        ] {
+            std::fs::write(target.join(path), value.to_string()).unwrap();
+        }
+        let model = load(&target, On::Cpu, None);
+        assert_eq!(model.info().max_tokens, positions + if beyond { 50 } else { 0 }, "{name}");
+        let long = embed(&model, &["boat ".repeat(2000)], &EmbedOptions::default());
+        assert_eq!(long.tokens[0] as usize, model.info().max_tokens, "{name}");
+    }
+}
+
+#[test]
+fn thousands_of_tokens_are_pooled_as_exactly_as_few() {
+    for on in On::BOTH {
+        let model = load(&fixtures().join("models/static-bag"), on, None);
+        let text = ["the boat and the sea, ".repeat(1500)];
+        let rows = embed(&model, &text, &EmbedOptions { tokens: true, ..EmbedOptions::default() });
+        let width = rows.dimensions;
+        assert!(rows.data.len() > 6000 * width);
+        for (pooling, power, ends) in
+            [("mean", 0.0, 1.0), ("mean_sqrt_len_tokens", 0.0, 0.5), ("weightedmean", 1.0, 1.0)]
+        {
+            let pooling = Some(Names::One(pooling.into()));
+            let options = EmbedOptions { pooling, normalize: Some(false), ..EmbedOptions::default() };
+            let found = embed(&model, &text, &options).data;
+            let (mut sums, mut total) = (vec![0.0; width], 0.0);
+            for (at, row) in rows.data.chunks_exact(width).enumerate() {
+                let weight = ((at + 1) as f64).powf(power);
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += weight * f64::from(*x));
+                total += weight;
+            }
+            let expected: Vec<f32> = sums.iter().map(|sum| (sum / f64::powf(total, ends)) as f32).collect();
+            let largest = expected.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            assert!(max_abs(&found, &expected) < 1e-6 * largest, "{:?}", options.pooling);
+        }
+    }
+}
+
+#[test]
 fn says_how_many_columns_a_vector_has() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuts");
     for (cut, expected) in [(json!(20), 20), (json!(100), 32), (Value::Null, 32)] {

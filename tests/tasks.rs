@@ -360,6 +360,33 @@ fn ranks_documents_as_a_cross_encoder() {
     }
 }
 
+#[test]
+fn a_cross_encoder_of_one_label_ranks_by_what_sentence_transformers_takes_it_for() {
+    let (_, golden) = task_model("bert-cross", On::Cpu);
+    let documents: Vec<String> = parsed(&golden["documents"]);
+    let query = golden["query"].as_str().unwrap();
+    let config = std::fs::read(fixtures().join("tasks/bert-cross/config.json")).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        config[key] = value;
+        let folder = edited("bert-cross", &[("config.json", config)]);
+        let model = native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {}).unwrap();
+        let ranked = run(&model, model.rerank(query, &documents, &RerankOptions::default()));
+        let scores =
+            run(&model, model.classify(&[Input::pair(query, &documents[ranked[0].index])], &Default::default()));
+        (ranked[0].score, scores[0].scores[0].score, scores[0].logits[0])
+    };
+    let own = |name: &str| json!({ "activation_fn": name });
+    let best = golden["ranked"][0]["score"].clone();
+    let (ranked, classified, logit) = with("problem_type", json!("regression"));
+    close(ranked, &best, "regression");
+    assert_eq!(classified, logit, "the pipeline of transformers leaves it as it is");
+    // sentence-transformers imports nobody else's.
+    close(with("sentence_transformers", own("my.module.Identity")).0, &best, "own");
+    let (ranked, _, logit) = with("sentence_transformers", own("torch.nn.modules.linear.Identity"));
+    assert_eq!(ranked, logit);
+}
+
 /// A fixture with other files in it.
 fn edited(name: &str, files: &[(&str, Value)]) -> Scratch {
     fn copy(from: &Path, to: &Path) {

@@ -34,6 +34,9 @@ pub fn spec(config: &Config) -> Result<Spec> {
     layers.iter_mut().for_each(|layer| layer.rotation = Some(rotation.clone()));
     // Two thirds, in whole eights: as many weights as a network that is not gated would have.
     let inner = (2 * config.size_or("intermediate_size", 3072, limit::INNER)? / 3).next_multiple_of(8);
+    if inner == 0 {
+        return Err(config.unsupported("intermediate_size"));
+    }
     Ok(Spec {
         hidden,
         inner,

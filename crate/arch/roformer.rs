@@ -26,7 +26,7 @@ pub fn spec(config: &Config) -> Result<Spec> {
     let project = (embedding != spec.hidden).then_some("embeddings_project");
     let positions = config.size_or("max_position_embeddings", 1536, limit::POSITIONS)?;
     Ok(Spec {
-        tables: Tables { positions, ..spec.tables },
+        tables: Tables { positions, limited: true, ..spec.tables },
         embedding,
         names: Names { positions: None, project, ..NAMES },
         prefixes: &["", "roformer."],

@@ -89,8 +89,12 @@ impl Rope<'_> {
         let plain = frequencies(theta, columns);
         let key = if parameters.get("rope_type").is_some() { "rope_type" } else { "type" };
         rotation.frequencies = match parameters.text_or(key, "default")? {
-            // Dynamic bases only change for texts longer than `max_position_embeddings`, which are cut.
-            "default" | "dynamic" => plain,
+            "default" => plain,
+            // The base only changes for texts longer than `max_position_embeddings`, which are cut.
+            "dynamic" => {
+                rotation.dynamic = true;
+                plain
+            }
             "linear" => {
                 let factor = parameters.number_or("factor", 1.0, 1e6)?;
                 plain.iter().map(|frequency| frequency / factor).collect()

@@ -11,6 +11,9 @@ use crate::head::Pooling;
 use crate::program::{Buf, Form, Op, Operand, Output, Program, Rows};
 use crate::shader::{Const, Grid, Kernel};
 
+/// Rows that are summed before they are added to others: one sum of thousands of rows loses what a row has to add.
+const RUN: usize = 64;
+
 /// See the module.
 pub struct Pool {
     x: Buf,
@@ -53,6 +56,7 @@ impl Op for Pool {
                 ("WIDTH", Const::Count(self.x.width)),
                 ("K4", Const::Count(self.x.stride / 4)),
                 ("MODES", Const::Count(self.modes)),
+                ("RUN", Const::Count(RUN)),
                 ("LAST", Const::Flag(self.out.is_none())),
                 ("OUT_STRIDE", Const::Count(self.out.map_or(0, |out| out.stride))),
             ],
@@ -122,12 +126,18 @@ fn pool(mode: u32, batch: &Batch, text: usize, x: &[f32], stride: usize, out: &m
         }
         return;
     }
-    let mut total = 0.0;
-    for index in counted {
-        let weight = if mode == Pooling::WeightedMean as u32 { (index - rows.start + 1) as f32 } else { 1.0 };
-        add_scaled(out, weight, row(index));
-        total += weight;
+    let weighted = mode == Pooling::WeightedMean as u32;
+    let mut part = vec![0.0; width];
+    for first in counted.clone().step_by(RUN) {
+        part.fill(0.0);
+        for index in first..counted.end.min(first + RUN) {
+            let weight = if weighted { (index - rows.start + 1) as f32 } else { 1.0 };
+            add_scaled(&mut part, weight, row(index));
+        }
+        add_scaled(out, 1.0, &part);
     }
+    let up_to = |row: usize| (row - rows.start) * (row - rows.start + 1) / 2;
+    let total = if weighted { up_to(counted.end) - up_to(counted.start) } else { counted.len() } as f32;
     let divisor = F32x8::splat(if mode == Pooling::MeanSqrtLen as u32 { total.sqrt() } else { total });
     map(out, |sum| sum / divisor);
 }

@@ -31,8 +31,8 @@ pub enum Function {
 
 impl Function {
     /// As the configuration says: the activation of a cross-encoder where one is named, else by `problem_type` and the
-    /// number of labels.
-    pub fn read(config: &Config, sentence: Option<&Config>, labels: &Labels) -> Result<Self> {
+    /// number of labels. A cross-encoder of one label, which `ranks`, does not ask what the problem was.
+    pub fn read(config: &Config, sentence: Option<&Config>, labels: &Labels, ranks: bool) -> Result<Self> {
         let nested = config.object("sentence_transformers")?;
         let named = [
             nested.as_ref().map(|config| (config, "activation_fn")),
@@ -41,13 +41,15 @@ impl Function {
         ];
         let named = named.into_iter().flatten().find(|(config, key)| config.get(key).is_some());
         if let (1, Some((config, key))) = (labels.count(), named) {
-            return match config.text_or(key, "")?.rsplit('.').next().unwrap_or_default() {
-                "Sigmoid" => Ok(Self::Sigmoid),
-                "Identity" => Ok(Self::None),
+            return match config.text_or(key, "")?.strip_prefix("torch.").map(|name| name.rsplit('.').next()) {
+                // What is not torch's sentence-transformers does not import: it takes what it takes without.
+                None | Some(Some("Sigmoid")) => Ok(Self::Sigmoid),
+                Some(Some("Identity")) => Ok(Self::None),
                 _ => Err(config.unsupported(key)),
             };
         }
         Ok(match Problem::read(config)? {
+            _ if ranks && labels.count() == 1 => Self::Sigmoid,
             Some(Problem::Regression) => Self::None,
             Some(Problem::MultiLabel) => Self::Sigmoid,
             _ if labels.count() == 1 => Self::Sigmoid,

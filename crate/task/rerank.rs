@@ -43,7 +43,7 @@ impl Model {
         let task = self.task();
         let task = if matches!(task, Task::UniEncoder | Task::Multi) { task } else { Task::Classify };
         let head = self.head(task)?;
-        let (function, top_k) = (options.function.unwrap_or(head.function), options.top_k.unwrap_or(usize::MAX));
+        let (function, top_k) = (options.function.unwrap_or(head.ranking), options.top_k.unwrap_or(usize::MAX));
         let mut prepared = Prepared::default();
         let mut truncated = Vec::new();
         match task {

@@ -55,6 +55,12 @@ fn wanted(modules: &[String]) -> Vec<(String, bool)> {
             0 => &[
                 ("config.json", true),
                 ("sentence_bert_config.json", false),
+                ("sentence_roberta_config.json", false),
+                ("sentence_distilbert_config.json", false),
+                ("sentence_camembert_config.json", false),
+                ("sentence_albert_config.json", false),
+                ("sentence_xlm-roberta_config.json", false),
+                ("sentence_xlnet_config.json", false),
                 ("tokenizer_config.json", false),
                 ("tokenizer.json", true),
                 ("model.safetensors", true),
