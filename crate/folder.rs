@@ -3,6 +3,8 @@
 //! Reading is left to the caller (a directory natively, a network in the browser), so this is a set of files
 //! that knows, from those it has, which it still wants. Weights are not among them.
 
+mod multi;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -110,6 +112,9 @@ impl Folder {
                 .map(|name| join(&modules[0].path, name))
                 .into();
         second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
+        if self.is_stanford()? {
+            second.push(multi::METADATA.into());
+        }
         Ok(missing(second))
     }
 
@@ -319,8 +324,8 @@ impl Folder {
         Ok(End::Padded(fixed.size("Fixed", limit::POSITIONS)?, padding.index_or("pad_id", 0, limit::VOCAB)?))
     }
 
-    /// Everything around the encoder, for an encoder of `hidden` columns.
-    pub fn sentence(&self, hidden: usize) -> Result<Sentence> {
+    /// Everything around the encoder for a task, for an encoder of `hidden` columns.
+    pub fn sentence(&self, hidden: usize, task: Task) -> Result<Sentence> {
         let modules = self.modules()?;
         let mut sentence = Sentence {
             head: Head { pooling: vec![Pooling::Mean], include_prompt: true, dense: Vec::new(), normalize: false },
@@ -336,8 +341,12 @@ impl Folder {
             multi: None,
             end: None,
         };
-        match self.kind()? {
-            Kind::SentenceTransformer => {}
+        let kind = self.kind()?;
+        if task == Task::Multi || kind == Kind::MultiVectorEncoder {
+            return self.multi(&modules, hidden, sentence);
+        }
+        match kind {
+            Kind::SentenceTransformer | Kind::MultiVectorEncoder => {}
             Kind::CrossEncoder => match modules.get(1) {
                 Some(module) => return Err(Error::option("modules.json module", &module.kind)),
                 None => {
@@ -347,10 +356,6 @@ impl Folder {
             },
             Kind::SparseEncoder => {
                 sentence.lexical = self.lexical(&modules)?;
-                return self.finish_sentence(&modules, sentence);
-            }
-            Kind::MultiVectorEncoder => {
-                sentence.multi = Some(self.multi(&modules, hidden)?);
                 return self.finish_sentence(&modules, sentence);
             }
         }
@@ -441,36 +446,6 @@ impl Folder {
             _ => return Err(config.unsupported("activation_function")),
         };
         Ok(Lexical { sum, logs })
-    }
-
-    /// The modules of a multi-vector encoder behind the transformer.
-    fn multi(&self, modules: &[Module], hidden: usize) -> Result<MultiVector> {
-        let mut multi = MultiVector::default();
-        if let Some(config) =
-            self.optional(SENTENCE)?.filter(|config| config.get("model_type") == Some(&"ColBERT".into()))
-        {
-            multi.read_pylate(&config)?;
-        }
-        let mut width = hidden;
-        for module in &modules[1..] {
-            let path = join(&module.path, "config.json");
-            let config = || Config::parse(&path, self.bytes(&path)?);
-            match module.kind.as_str() {
-                "Dense" => {
-                    let dense = Dense::read(&config()?, &module.path, "token_embeddings")?;
-                    if dense.inputs != width {
-                        let reason = format!("in_features is {} where {width} columns come in", dense.inputs);
-                        return Err(Error::file(path, reason));
-                    }
-                    width = dense.outputs;
-                    multi.dense.push(dense);
-                }
-                "MultiVectorMask" => multi.read_mask(&config()?)?,
-                "Normalize" => multi.normalize = true,
-                _ => return Err(Error::option("modules.json module", &module.kind)),
-            }
-        }
-        Ok(multi)
     }
 }
 
@@ -582,7 +557,7 @@ mod tests {
             ),
             ("sentence_bert_config.json", r#"{"max_seq_length": 256, "do_lower_case": true}"#),
         ])
-        .sentence(8)
+        .sentence(8, Task::Embed)
         .unwrap();
         assert_eq!(sentence.head.pooling, [Pooling::Cls, Pooling::Max]);
         assert!(sentence.head.normalize && !sentence.head.include_prompt && sentence.lowercase);
@@ -592,15 +567,16 @@ mod tests {
 
     #[test]
     fn a_plain_folder_has_mean_pooling() {
-        let sentence = folder(&[]).sentence(8).unwrap();
+        let sentence = folder(&[]).sentence(8, Task::Embed).unwrap();
         assert_eq!(sentence.head.pooling, [Pooling::Mean]);
         assert!(!sentence.head.normalize);
     }
 
     #[test]
     fn names_what_it_does_not_understand() {
-        let with =
-            |modules: String| folder(&[(MODULES, &modules), ("1_Pooling/config.json", "{}")]).sentence(8).unwrap_err();
+        let with = |modules: String| {
+            folder(&[(MODULES, &modules), ("1_Pooling/config.json", "{}")]).sentence(8, Task::Embed).unwrap_err()
+        };
         for (old, new) in [("Normalize\"", "LayerNorm\""), ("models.Pooling", "models.WeightedLayerPooling")] {
             assert_eq!(with(OLD.replace(old, new)).code(), "unsupported-option", "{new}");
         }
