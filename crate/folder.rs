@@ -3,6 +3,8 @@
 //! Reading is left to the caller (a directory natively, a network in the browser), so this is a set of files
 //! that knows, from those it has, which it still wants. Weights are not among them.
 
+mod multi;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -14,7 +16,7 @@ use crate::ops::Lexical;
 use crate::packed::{self, Packed};
 use crate::sentence::{self, Sentence};
 use crate::shards::Shards;
-use crate::task::{MultiVector, Task};
+use crate::task::Task;
 use crate::tokens::{Beside, classes};
 
 const MODULES: &str = "modules.json";
@@ -85,6 +87,9 @@ impl Folder {
             second.push(of_encoder(&sentence::NAMES[0]));
         }
         second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
+        if self.is_stanford()? {
+            second.push(multi::METADATA.into());
+        }
         let second = missing(second);
         // Where the name of today is not there, one of those before may be.
         if second.is_empty() && described && self.transformer()?.is_none() {
@@ -303,8 +308,8 @@ impl Folder {
         Ok(End::Padded(fixed.size("Fixed", limit::POSITIONS)?, padding.index_or("pad_id", 0, limit::VOCAB)?))
     }
 
-    /// Everything around the encoder, for an encoder of `hidden` columns.
-    pub fn sentence(&self, hidden: usize) -> Result<Sentence> {
+    /// Everything around the encoder for a task, for an encoder of `hidden` columns.
+    pub fn sentence(&self, hidden: usize, task: Task) -> Result<Sentence> {
         let modules = self.modules()?;
         let pooling = if self.has_modules() { Pooling::Mean } else { self.usual_pooling()? };
         let mut sentence = Sentence {
@@ -321,8 +326,12 @@ impl Folder {
             multi: None,
             end: None,
         };
-        match self.kind()? {
-            Kind::SentenceTransformer => {}
+        let kind = self.kind()?;
+        if task == Task::Multi || kind == Kind::MultiVectorEncoder {
+            return self.multi(&modules, hidden, sentence);
+        }
+        match kind {
+            Kind::SentenceTransformer | Kind::MultiVectorEncoder => {}
             Kind::CrossEncoder => match modules.get(1) {
                 Some(module) => return Err(Error::option("modules.json module", &module.kind)),
                 None => {
@@ -332,10 +341,6 @@ impl Folder {
             },
             Kind::SparseEncoder => {
                 sentence.lexical = self.lexical(&modules)?;
-                return self.finish_sentence(sentence);
-            }
-            Kind::MultiVectorEncoder => {
-                sentence.multi = Some(self.multi(&modules, hidden)?);
                 return self.finish_sentence(sentence);
             }
         }
@@ -455,36 +460,6 @@ impl Folder {
             _ => return Err(config.unsupported("activation_function")),
         };
         Ok(Lexical { sum, logs })
-    }
-
-    /// The modules of a multi-vector encoder behind the transformer.
-    fn multi(&self, modules: &[Module], hidden: usize) -> Result<MultiVector> {
-        let mut multi = MultiVector::default();
-        if let Some(config) =
-            self.optional(SENTENCE)?.filter(|config| config.get("model_type") == Some(&"ColBERT".into()))
-        {
-            multi.read_pylate(&config)?;
-        }
-        let mut width = hidden;
-        for module in &modules[1..] {
-            let path = join(&module.path, "config.json");
-            let config = || Config::parse(&path, self.bytes(&path)?);
-            match module.kind.as_str() {
-                "Dense" => {
-                    let dense = Dense::read(&config()?, &module.path, "token_embeddings")?;
-                    if dense.inputs != width {
-                        let reason = format!("in_features is {} where {width} columns come in", dense.inputs);
-                        return Err(Error::file(path, reason));
-                    }
-                    width = dense.outputs;
-                    multi.dense.push(dense);
-                }
-                "MultiVectorMask" => multi.read_mask(&config()?)?,
-                "Normalize" => multi.normalize = true,
-                _ => return Err(Error::option("modules.json module", &module.kind)),
-            }
-        }
-        Ok(multi)
     }
 }
 

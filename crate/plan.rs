@@ -14,7 +14,7 @@ use crate::reader::Reader;
 use crate::runner::{Runner, Target};
 use crate::sentence::Sentence;
 use crate::tails::{Tails, TaskHead};
-use crate::task::{Function, Labels, Task};
+use crate::task::{Function, Labels, MultiVector, Task};
 use crate::tokens::Tokens;
 
 /// Tokens of the first batch, before anything was measured.
@@ -45,7 +45,8 @@ impl Plan {
         task: Option<Task>,
     ) -> Result<Self> {
         let architecture = architecture.to_owned();
-        let mut sentence = folder.sentence(spec.hidden)?;
+        let wanted = task.map_or_else(|| folder.task(), Ok)?;
+        let mut sentence = folder.sentence(spec.hidden, wanted)?;
         match spec.steps.own_vectors() {
             Some(own) => folder.leave_vectors(own, &mut sentence)?,
             None => folder.require_states()?,
@@ -60,7 +61,10 @@ impl Plan {
         let own = (sentence.max_seq_length.is_none() || spec.is_limited()).then_some(spec.tables.positions);
         let limits = [said, own, ours];
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
-        let head = head(folder, &spec, &sentence, task)?;
+        // Queries and documents may have limits of their own, beyond that of the tokenizer.
+        let own = sentence.multi.as_ref().and_then(MultiVector::longest).unwrap_or(max_tokens);
+        let longest = own.max(max_tokens).min(ours.unwrap_or(spec.tables.positions));
+        let head = head(folder, &spec, &sentence, wanted, task.is_some())?;
         let task = head.as_ref().map_or(Task::Embed, |head| head.task);
         let uni_encoder = task == Task::UniEncoder;
         let beside = folder.beside_tokenizer(sentence.lowercase)?;
@@ -81,8 +85,8 @@ impl Plan {
         if expansion.is_some_and(|expansion| !expansion.attend) && !spec.steps.computes_unattended() {
             return Err(Error::option("query_expansion attend", format!("false for {architecture}")));
         }
-        if sentence.multi.is_some() {
-            tokens.keep_whole(sentence.prompts.values().map(String::as_str))?;
+        if let Some(multi) = &sentence.multi {
+            tokens.keep_whole(multi.prefixes.iter().map(String::as_str))?;
         }
         let pad = folder.special_token("pad_token")?.and_then(|token| tokens.id(&token));
         let mask_token = folder.special_token("mask_token")?.or_else(|| {
@@ -91,7 +95,7 @@ impl Plan {
         });
         if spec.names.positions.is_none() {
             // Rotations are computed, for no more positions than a text can have.
-            spec.tables.positions = max_tokens;
+            spec.tables.positions = longest;
         }
         let mut program = Program::default();
         let tails = Tails::record(&spec, &mut program, &folder.weights()?, &sentence.head, head.as_ref());
@@ -107,9 +111,9 @@ impl Plan {
         let bytes = if on_gpu { ACTIVATION_BYTES.0 } else { ACTIVATION_BYTES.1 };
         // Always room for the longest text, and for a text with its candidates.
         let candidates = if uni_encoder { CANDIDATES * max_tokens } else { 0 };
-        let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(max_tokens);
+        let budget = (bytes / program.plan().row_bytes()).max(candidates).min(MOST_TOKENS).max(longest);
         let program = Arc::new(program);
-        let target = Target::new(device, &program, max_tokens.max(candidates)..=budget, precision)?;
+        let target = Target::new(device, &program, longest.max(candidates)..=budget, precision)?;
         let reader = Reader::new(&program.weights, spec.prefixes);
         let parts =
             Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, pad, program, tails, head, budget };
@@ -162,15 +166,14 @@ impl Plan {
     }
 }
 
-/// The head to load for a task.
-fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, task: Option<Task>) -> Result<Option<TaskHead>> {
-    let wanted = task.map_or_else(|| folder.task(), Ok)?;
+/// The head to load for a task; an architecture may lack one that nobody `asked` for.
+fn head(folder: &Folder, spec: &Spec, sentence: &Sentence, wanted: Task, asked: bool) -> Result<Option<TaskHead>> {
     let missing = || Error::option("task", format!("{} for this architecture", wanted.name()));
     match wanted {
         Task::Embed => return Ok(None),
         Task::Multi => {}
         _ if !spec.tasks.steps(wanted).is_empty() => {}
-        _ if task.is_some() => return Err(missing()),
+        _ if asked => return Err(missing()),
         _ => return Ok(None),
     }
     let config = folder.config()?;

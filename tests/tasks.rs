@@ -537,8 +537,9 @@ fn weighs_terms_as_a_sparse_encoder() {
 #[test]
 fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
     for on in On::BOTH {
-        for name in ["colbert", "colbert-min"] {
+        for name in ["colbert", "colbert-min", "colbert-stanford"] {
             let (model, golden) = task_model(name, on);
+            assert_eq!(model.info().task, Task::Multi);
             let texts: Vec<String> = parsed(&golden["texts"]);
             let vectors = |kind, pool_factor| {
                 run(&model, model.embed_multi(&texts, &MultiOptions { kind: Some(kind), pool_factor }))
@@ -579,9 +580,17 @@ fn makes_a_vector_a_token_as_a_multi_vector_encoder() {
 
 #[test]
 fn reads_what_pylate_saves() {
-    for on in On::BOTH {
-        let (model, golden) = task_model("pylate", on);
+    // Before it said what it is, by its keys: the same.
+    let mut about = json("tasks/pylate/config_sentence_transformers.json");
+    about.as_object_mut().unwrap().remove("model_type");
+    let older = edited("pylate", &[("config_sentence_transformers.json", about)]);
+    let golden = json("tasks/pylate.json");
+    let load = |on| {
+        let (model, _) = task_model("pylate", on);
         assert_eq!(model.info().task, Task::Multi);
+        [model, load_for(&older.0, on, Some(Precision::F32), Some(Task::Multi))]
+    };
+    for model in On::BOTH.into_iter().flat_map(load) {
         for (kind, texts, vectors) in
             [(Kind::Query, "queries", "query_vectors"), (Kind::Document, "documents", "document_vectors")]
         {
@@ -596,6 +605,83 @@ fn reads_what_pylate_saves() {
             }
         }
     }
+}
+
+/// What is not of tokens is left out, as the conversion of sentence-transformers does.
+#[test]
+fn projects_tokens_as_a_sentence_transformer_projects_texts() {
+    let module =
+        |(kind, path): &(&str, &str)| json!({ "type": format!("sentence_transformers.models.{kind}"), "path": path });
+    let modules = |all: &[(&str, &str)]| ("modules.json", all.iter().map(module).collect::<Value>());
+    let (transformer, dense, normalize) = (("Transformer", ""), ("Dense", "1_Dense"), ("Normalize", "2_Normalize"));
+    let about = |kind: &str| {
+        let mut about = json("tasks/colbert-min/config_sentence_transformers.json");
+        about["model_type"] = json!(kind);
+        ("config_sentence_transformers.json", about)
+    };
+    let mut of_texts = json("tasks/colbert-min/1_Dense/config.json");
+    of_texts["module_input_name"] = json!("sentence_embedding");
+    of_texts["module_output_name"] = json!("sentence_embedding");
+    let folder = edited(
+        "colbert-min",
+        &[
+            about("SentenceTransformer"),
+            modules(&[transformer, ("Pooling", "1_Pooling"), dense, normalize]),
+            ("1_Dense/config.json", of_texts),
+        ],
+    );
+    let model = load_for(&folder.0, On::Cpu, Some(Precision::F32), Some(Task::Multi));
+    let (native, golden) = task_model("colbert-min", On::Cpu);
+    let texts: Vec<String> = parsed(&golden["texts"]);
+    for kind in [Kind::Query, Kind::Document] {
+        let vectors = |model: &Model| {
+            run(model, model.embed_multi(&texts, &MultiOptions { kind: Some(kind), pool_factor: None }))
+        };
+        assert_eq!(vectors(&model), vectors(&native));
+    }
+    // Where nothing projects tokens, sentence-transformers draws random numbers.
+    let folders = [
+        edited("colbert-min", &[about("SentenceTransformer"), modules(&[transformer, normalize])]),
+        edited("colbert-min", &[about("CrossEncoder"), modules(&[transformer])]),
+        edited("splade-max", &[]),
+        edited("bert-answers", &[]),
+    ];
+    for folder in &folders {
+        let error = native::load(&folder.0, On::Cpu.device(), None, Some(Task::Multi), &mut |_, _| {}).err().unwrap();
+        assert!(error.code() == "unsupported-option" && error.to_string().contains("projection"), "{error}");
+    }
+}
+
+#[test]
+fn damaged_metadata_of_colbert_is_a_typed_error() {
+    let metadata = || json("tasks/colbert-stanford/artifact.metadata");
+    for (key, value, code) in [
+        ("dim", json!(16), "wrong-shape"),
+        ("query_maxlen", json!("16"), "invalid-file"),
+        ("doc_maxlen", json!(0), "invalid-file"),
+        ("mask_punctuation", json!(1), "invalid-file"),
+        ("query_token_id", json!(5), "invalid-file"),
+    ] {
+        let mut metadata = metadata();
+        metadata[key] = value;
+        let folder = edited("colbert-stanford", &[("artifact.metadata", metadata)]);
+        let error = native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {}).err().unwrap();
+        assert_eq!(error.code(), code, "{key}: {error}");
+    }
+    // As many tokens as no position is there for, and without markers the usual ones.
+    let texts = ["x".to_owned()];
+    let vectors = |metadata: Value| {
+        let folder = edited("colbert-stanford", &[("artifact.metadata", metadata)]);
+        let model = load_for(&folder.0, On::Cpu, None, None);
+        let call = model.embed_multi(&texts, &MultiOptions { kind: Some(Kind::Query), pool_factor: None });
+        call.and_then(|call| pollster::block_on(call.run(&model)))
+    };
+    let mut long = metadata();
+    long["query_maxlen"] = json!(41);
+    assert_eq!(vectors(long).unwrap_err().code(), "invalid-argument");
+    let mut bare = metadata();
+    bare.as_object_mut().unwrap().retain(|key, _| key == "dim" || key == "query_maxlen");
+    assert_eq!(vectors(bare).unwrap(), vectors(metadata()).unwrap());
 }
 
 /// Every document with every query, on the model's device.

@@ -54,7 +54,7 @@ fn reads_a_sentence_transformers_folder() {
         ),
         ("sentence_bert_config.json", r#"{"max_seq_length": 256, "do_lower_case": true}"#),
     ])
-    .sentence(8)
+    .sentence(8, Task::Embed)
     .unwrap();
     assert_eq!(sentence.head.pooling, [Pooling::Cls, Pooling::Max]);
     assert!(sentence.head.normalize && !sentence.head.include_prompt && sentence.lowercase);
@@ -64,7 +64,7 @@ fn reads_a_sentence_transformers_folder() {
 
 #[test]
 fn a_plain_folder_is_pooled_by_its_class() {
-    let sentence = folder(&[]).sentence(8).unwrap();
+    let sentence = folder(&[]).sentence(8, Task::Embed).unwrap();
     assert_eq!(sentence.head.pooling, [Pooling::Mean]);
     assert!(!sentence.head.normalize);
     for (config, pooling) in [
@@ -72,7 +72,11 @@ fn a_plain_folder_is_pooled_by_its_class() {
         (r#"{"architectures": ["Qwen3ForCausalLM"], "is_causal": false}"#, Pooling::Mean),
         (r#"{"architectures": ["Qwen3Model", "Qwen3ForCausalLM"]}"#, Pooling::Mean),
     ] {
-        assert_eq!(folder(&[("config.json", config)]).sentence(8).unwrap().head.pooling, [pooling], "{config}");
+        assert_eq!(
+            folder(&[("config.json", config)]).sentence(8, Task::Embed).unwrap().head.pooling,
+            [pooling],
+            "{config}"
+        );
     }
 }
 
@@ -82,11 +86,11 @@ fn what_modules_say_counts_only_where_they_are() {
         ("sentence_bert_config.json", r#"{"max_seq_length": 7, "do_lower_case": true}"#),
         (SENTENCE, r#"{"prompts": {"query": "q: "}, "truncate_dim": 4}"#),
     ];
-    let alone = folder(&files).sentence(8).unwrap();
+    let alone = folder(&files).sentence(8, Task::Embed).unwrap();
     assert_eq!((alone.max_seq_length, alone.lowercase, alone.truncate_dim), (None, false, None));
     assert!(alone.prompts.is_empty());
     let pooling = ("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens": true}"#);
-    let listed = folder(&[files[0], files[1], (MODULES, OLD), pooling]).sentence(8).unwrap();
+    let listed = folder(&[files[0], files[1], (MODULES, OLD), pooling]).sentence(8, Task::Embed).unwrap();
     assert_eq!((listed.max_seq_length, listed.lowercase, listed.truncate_dim), (Some(7), true, Some(4)));
 }
 
@@ -95,7 +99,7 @@ fn arguments_of_the_encoder_are_no_secret() {
     let read = |config: &str| {
         let pooling = ("1_Pooling/config.json", r#"{"pooling_mode_mean_tokens": true}"#);
         let folder = folder(&[(MODULES, OLD), pooling, ("sentence_bert_config.json", config)]);
-        folder.sentence(8).and_then(|sentence| folder.require_states().map(|()| sentence.max_seq_length))
+        folder.sentence(8, Task::Embed).and_then(|sentence| folder.require_states().map(|()| sentence.max_seq_length))
     };
     for (config, length) in [
         (r#"{"max_seq_length": 9, "model_args": {"torch_dtype": "float16"}, "config_args": {}}"#, Some(9)),
@@ -122,8 +126,9 @@ fn arguments_of_the_encoder_are_no_secret() {
 
 #[test]
 fn names_what_it_does_not_understand() {
-    let with =
-        |modules: String| folder(&[(MODULES, &modules), ("1_Pooling/config.json", "{}")]).sentence(8).unwrap_err();
+    let with = |modules: String| {
+        folder(&[(MODULES, &modules), ("1_Pooling/config.json", "{}")]).sentence(8, Task::Embed).unwrap_err()
+    };
     for (old, new) in [("Normalize\"", "LayerNorm\""), ("models.Pooling", "models.WeightedLayerPooling")] {
         assert_eq!(with(OLD.replace(old, new)).code(), "unsupported-option", "{new}");
     }

@@ -57,12 +57,13 @@ pub enum Task {
 
 impl Task {
     /// The class of transformers that has its head, less the name of the architecture.
-    pub const CLASSES: [(&'static str, Self); 5] = [
+    pub const CLASSES: [(&'static str, Self); 6] = [
         ("ForSequenceClassification", Self::Classify),
         ("ForTokenClassification", Self::Tag),
         ("ForQuestionAnswering", Self::Answer),
         ("ForMaskedLM", Self::Fill),
-        // Not of transformers: the class of the paper's own repository.
+        // Not of transformers: the classes of the papers' own repositories.
+        ("HF_ColBERT", Self::Multi),
         ("UniEncoder", Self::UniEncoder),
     ];
 

@@ -20,6 +20,10 @@ pub struct MultiVector {
     pub dense: Vec<Dense>,
     /// Whether vectors are scaled to unit length.
     pub normalize: bool,
+    /// Beginnings of texts that are a token each, where the vocabulary has one for them.
+    pub prefixes: Vec<String>,
+    /// Whether vectors are kept of what fills up a query and is not attended to.
+    pub masks: bool,
     /// Tokens that no vector is kept of, in texts of these kinds.
     pub skiplist: Vec<String>,
     /// Whether the list holds for queries.
@@ -50,8 +54,15 @@ pub struct Expansion {
 }
 
 impl MultiVector {
+    /// Most tokens of a query or a document, where it has limits of its own.
+    pub fn longest(&self) -> Option<usize> {
+        let expansion = self.expansion.as_ref().map(|expansion| expansion.length);
+        [self.query_length, self.document_length, expansion].into_iter().flatten().max()
+    }
+
     /// Reads a `MultiVectorMask` module.
     pub fn read_mask(&mut self, config: &Config) -> Result<()> {
+        self.masks = true;
         self.skiplist = config.texts("skiplist_words")?.unwrap_or_default().into_iter().map(str::to_owned).collect();
         let kinds = config.texts("skiplist_tasks")?.unwrap_or_else(|| vec!["document"]);
         self.skip_in_queries = kinds.contains(&"query");
@@ -85,21 +96,22 @@ impl MultiVector {
         Ok(())
     }
 
-    /// Reads what PyLate writes to `config_sentence_transformers.json`, where it fills up queries and leaves out punctuation
-    /// unless it says otherwise.
-    pub fn read_pylate(&mut self, config: &Config) -> Result<()> {
+    /// Reads what PyLate writes to `config_sentence_transformers.json`, where it fills up queries unless it says otherwise.
+    /// Returns the tokens that no vector is kept of, where it names them.
+    pub fn read_pylate(&mut self, config: &Config) -> Result<Option<Vec<String>>> {
         self.read_lengths(config)?;
-        if config.flag_or("do_query_expansion", true)? && !config.has("query_expansion") {
-            let attend = config.flag_or("attend_to_expansion_tokens", false)?;
+        let prefixes = ["query_prefix", "document_prefix"].into_iter().filter(|key| config.has(key));
+        self.prefixes = prefixes.map(|key| Ok(config.text_or(key, "")?.to_owned())).collect::<Result<_>>()?;
+        let attends = ["attend_to_expansion_tokens", "attend_to_mask_tokens"].into_iter().find(|key| config.has(key));
+        let others = ["query_length", "document_length", "do_query_expansion", "skiplist_words"];
+        let is_pylate = attends.is_some() || !self.prefixes.is_empty() || others.iter().any(|key| config.has(key));
+        if is_pylate && !config.has("query_expansion") && config.flag_or("do_query_expansion", true)? {
+            let attend = attends.map_or(Ok(false), |key| config.flag_or(key, false))?;
             let length = self.query_length.take().unwrap_or(32);
             self.expansion = Some(Expansion { length, fixed: true, attend, token: None });
         }
-        let punctuation = || r##"!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~"##.chars().map(String::from).collect();
         let words = config.texts("skiplist_words")?;
-        self.skiplist = words.map_or_else(punctuation, |words| words.into_iter().map(str::to_owned).collect());
-        self.skip_in_documents = true;
-        self.normalize = true;
-        Ok(())
+        Ok(words.map(|words| words.into_iter().map(str::to_owned).collect()))
     }
 }
 
@@ -162,12 +174,11 @@ impl Model {
         let expansion = multi.expansion.as_ref().filter(|_| query);
         let limit = match (kind, expansion) {
             (_, Some(expansion)) if expansion.fixed => Some(expansion.length),
-            (Some(Kind::Query), Some(expansion)) => multi.query_length.map(|most| most.max(expansion.length)),
-            (Some(Kind::Query), None) => multi.query_length,
+            (Some(Kind::Query), _) => multi.query_length,
             (Some(Kind::Document), _) => multi.document_length,
             (None, _) => None,
         };
-        let limit = limit.unwrap_or(usize::MAX).min(self.parts.max_tokens);
+        let limit = limit.unwrap_or(self.parts.max_tokens);
         let filler = match expansion {
             None => None,
             Some(expansion) => {
@@ -191,7 +202,7 @@ impl Model {
                 let length = expansion.length.max(real);
                 sequence.ids.resize(length, filler);
                 sequence.type_ids.resize(length, 0);
-                keep.resize(length, !skipped.contains(&filler));
+                keep.resize(length, (multi.masks || expansion.attend) && !skipped.contains(&filler));
                 sequence.attended = (!expansion.attend).then_some(real as u32);
             }
             prepared.kept.push((keep, real as u32, encoding.truncated));

@@ -229,11 +229,40 @@ def multi():
         encoder.half().save_pretrained(str(OUT / name))
         shutil.rmtree(folder)
         tidy(OUT / name)
-        encoder = MultiVectorEncoder(str(OUT / name), model_kwargs={"dtype": torch.float32}).float()
-        queries, documents = encoder.encode_query(TEXTS), encoder.encode_document(TEXTS)
-        pooled = encoder.encode_document(TEXTS, token_pooling=HierarchicalTokenPooling(pool_factor=2))
-        scores = encoder.similarity(queries, documents)
-        write(name, texts=TEXTS, queries=queries, documents=documents, scores=scores, pooled_scores=encoder.similarity(queries, pooled))
+        write_multi(name)
+
+
+def write_multi(name):
+    encoder = MultiVectorEncoder(str(OUT / name), model_kwargs={"dtype": torch.float32}).float()
+    queries, documents = encoder.encode_query(TEXTS), encoder.encode_document(TEXTS)
+    pooled = encoder.encode_document(TEXTS, token_pooling=HierarchicalTokenPooling(pool_factor=2))
+    scores = encoder.similarity(queries, documents)
+    write(name, texts=TEXTS, queries=queries, documents=documents, scores=scores, pooled_scores=encoder.similarity(queries, pooled))
+
+
+def stanford():
+    """As Stanford's own code of ColBERT saves it: the projection beside the encoder, settings in artifact.metadata."""
+    config = BertConfig(vocab_size=PIECES[1], **{**SIZES, "num_hidden_layers": 1})
+    folder = saved("colbert-stanford", transformers.BertModel, config, pieces(limit=14))
+    edit(folder / "config.json", lambda config: config.update(architectures=["HF_ColBERT"]))
+    weights = {f"bert.{name}": values for name, values in load_file(folder / "model.safetensors").items()}
+    projection = torch.nn.Linear(24, 8, bias=False)
+    randomise(projection, seed=7)
+    weights["linear.weight"] = projection.weight.detach().half()
+    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
+    # Markers are tokens of the vocabulary that no text has.
+    unused = lambda tokenizer: [tokenizer["model"]["vocab"].update({f"[unused{index}]": tokenizer["model"]["vocab"].pop(token)}) for index, token in enumerate("#@")]
+    edit(folder / "tokenizer.json", unused)
+    # More tokens than the tokenizer says, for queries and for documents.
+    metadata = dict(dim=8, query_maxlen=16, doc_maxlen=20, attend_to_mask_tokens=False, mask_punctuation=True, query_token_id="[unused0]", doc_token_id="[unused1]")
+    (folder / "artifact.metadata").write_text(json.dumps(metadata, indent=1) + "\n")
+    write_multi("colbert-stanford")
+
+
+def edit(path, change):
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
 def explain():
@@ -314,7 +343,7 @@ def main():
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     with torch.inference_mode():
-        for make in (classify, classify_by_tokens, tag, answer, fill, zero_shot, rerank, uni_encoder, sparse, multi, explain):
+        for make in (classify, classify_by_tokens, tag, answer, fill, zero_shot, rerank, uni_encoder, sparse, multi, stanford, explain):
             make()
 
 

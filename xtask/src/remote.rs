@@ -63,6 +63,7 @@ fn wanted(modules: &[String]) -> Vec<(String, bool)> {
                 ("sentence_xlnet_config.json", false),
                 ("tokenizer_config.json", false),
                 ("tokenizer.json", true),
+                ("artifact.metadata", false),
                 ("model.safetensors", true),
             ],
             _ => &[("config.json", false), ("model.safetensors", false)],
