@@ -64,6 +64,7 @@ const MUTANTS = [
   ["a download that breaks off goes on", "source", "source.ts", "if (version === undefined || delay === undefined) throw error;", "throw error;"],
   ["a file that changed is not put together", "source", "source.ts", "if (changed) throw new EmbedletError(", "if (false) throw new EmbedletError("],
   ["what comes twice of a file is left out", "source", "source.ts", "skip = received - start;", "skip = 0;"],
+  ["an index that is closed meanwhile has no view", "search", "search/core.ts", "const newest = await this.store.newest();\n      this.#check();", "const newest = await this.store.newest();"],
   ["paths stay in the folder", "source", "source.ts", 'segment === ".." || ', ""],
 ];
 

@@ -481,6 +481,29 @@ test("a closed index refuses, and frees its scan", async () => {
   assert.ok(encoder.collections[0].isDisposed());
 });
 
+test("an index that is closed at any turn of a call: it answers, or is `disposed`", async () => {
+  const encoder = fakeEncoder();
+  const calls = {
+    search: (index) => index.search("boat"),
+    add: (index) => index.add({ id: "b", text: "b" }),
+    update: (index) => index.update({ id: "a", text: "b" }),
+    remove: (index) => index.remove("a"),
+    compact: (index) => index.compact(),
+    export: (index) => index.export(),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    for (let turns = 0; turns < 60; turns++) {
+      const index = await open({ encoder });
+      await index.add({ id: "a", text: "a" });
+      const ended = call(index).then(() => {}, (error) => error);
+      for (let turn = 0; turn < turns; turn++) await undefined;
+      index.close();
+      const error = await ended;
+      assert.ok(error === undefined || refused("disposed")(error), `${name}, ${turns}: ${error}`);
+    }
+  }
+});
+
 test("ids and texts of any characters come back as they were", async () => {
   const index = await open();
   const names = ["__proto__", "constructor", "", "\u0000", "😀".repeat(3), "a/b\\c", "\ufeffbom"];
