@@ -287,6 +287,9 @@ export class Encoder {
   }
 }
 
+/** How long an engine may take to leave nothing behind of a load that is given up. Tests shorten it. */
+export const undoing = { ms: 1000 };
+
 /** Loads a model for an entry's `Encoder` class over what that entry connects to. */
 export async function open<E>(
   Class: new (supervisor: Supervisor) => E,
@@ -323,9 +326,10 @@ export async function open<E>(
       const { supervised } = connection;
       return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, supervised, end: (reason) => engine.end(reason, model) };
     } catch (error) {
-      // An abort may have crossed with a load that came to its end.
-      loading?.then(({ model }) => connection.end(givenUp, model), () => {});
-      connection.end(givenUp, undefined);
+      const end = (model?: number) => connection.end(givenUp, model);
+      // An abort may have crossed with a load that came to its end; else the engine deletes what it had kept, for which it has a moment.
+      loading?.then(({ model }) => end(model), () => end());
+      if (connection.worker) setTimeout(end, undoing.ms);
       throw error;
     }
   };

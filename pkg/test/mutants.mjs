@@ -64,7 +64,15 @@ const MUTANTS = [
   ["a download that breaks off goes on", "source", "source.ts", "if (version === undefined || delay === undefined) throw error;", "throw error;"],
   ["a file that changed is not put together", "source", "source.ts", "if (changed) throw new EmbedletError(", "if (false) throw new EmbedletError("],
   ["what comes twice of a file is left out", "source", "source.ts", "skip = received - start;", "skip = 0;"],
-  ["an index that is closed meanwhile has no view", "search", "search/core.ts", "const newest = await this.store.newest();\n      this.#check();", "const newest = await this.store.newest();"],
+  ["an index that is closed meanwhile has no view", "search", "search/core.ts", "const newest = await this.store.newest();\n      this.#check();\n      if (view && newest === before?.generation) return view;", "if (view && (await this.store.newest()) === before?.generation) return this.#view!;"],
+  ["a load that is given up is undone before its worker ends", "connect", "encoder.ts", "if (connection.worker) setTimeout(end, undoing.ms);", "end();"],
+  ["a worker that does not undo a load is ended", "connect", "encoder.ts", "if (connection.worker) setTimeout(end, undoing.ms);", ""],
+  ["what loads have left over goes", "cache", "kept.ts", "void sweep(store).catch(() => {}); // nobody waits for it", ""],
+  ["what somebody loads is not left over", "cache", "cache.ts", "if (lock && ", "if ("],
+  ["what was deleted meanwhile is not kept", "cache", "cache.ts", "await this.#find();", ""],
+  ["a page in the place of a file is kept as absence", "cache", "load.ts", "this.context.source.lacks?.(path);", ""],
+  ["a refusal may be absence", "source", "source.ts", "response.status === 403 ? PerhapsAbsent", "response.status === 1 ? PerhapsAbsent"],
+  ["nobody waits for the lengths of files", "source", "load.ts", "void this.#sizes(", "await this.#sizes("],
   ["paths stay in the folder", "source", "source.ts", 'segment === ".." || ', ""],
 ];
 
