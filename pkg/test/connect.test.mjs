@@ -6,7 +6,7 @@ import { MessageChannel } from "node:worker_threads";
 import { encoderOver, sources } from "./bundle.mjs";
 import { fakeCrate, files, WASM } from "./fake.mjs";
 
-const { connect, Engine, serve, undoing } = sources;
+const { connect, Engine, greeting, serve, undoing } = sources;
 
 /** What a page has of a worker; `inside` is what the worker has of the page. */
 function channel(t) {
@@ -86,6 +86,24 @@ test("a worker of the caller's that failed before it answered may be tried again
   answer();
   const encoder = await Encoder.load(files(), { worker });
   assert.equal((await encoder.embed("text")).count, 1);
+});
+
+test("a worker that runs something else is an error, and not a silence", async (t) => {
+  const { ms } = greeting;
+  t.after(() => void (greeting.ms = ms));
+  greeting.ms = 50;
+  const { worker, answer } = channel(t);
+  const refused = { code: "wasm-load", message: /embedlet\/worker/ };
+  const Shared = encoderOver((options) => connect(entryOf(undefined), options));
+  await assert.rejects(Shared.load(files(), { worker }), refused);
+  assert.ok(!worker.ended, "it is the caller's");
+  const own = channel(t).worker;
+  const Own = encoderOver((options) => connect(entryOf(own), options));
+  await assert.rejects(Own.load(files()), refused);
+  assert.ok(own.ended);
+  // One that was slow may be tried again.
+  answer();
+  assert.equal((await (await Shared.load(files(), { worker })).embed("text")).count, 1);
 });
 
 test("messages that are not embedlet's pass by at both ends", async (t) => {

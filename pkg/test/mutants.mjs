@@ -29,6 +29,7 @@ const MUTANTS = [
   ["a load is aborted while its worker starts", "connect", "encoder.ts", "await abortable(connecting, signal)", "await connecting"],
   ["a worker that started too late is ended", "connect", "encoder.ts", "connecting.then((late) => late.end(givenUp, undefined), () => {});", ""],
   ["a caller's worker may fail of itself", "connect", "connect.ts", "const until = isShared ? { signal: greeted.signal } : {};", "const until = {};"],
+  ["a worker that is not embedlet's is not waited for", "connect", "connect.ts", "const timer = setTimeout(silent, greeting.ms);", "const timer = 0; void silent;"],
   ["a caller's worker may be tried again", "connect", "connect.ts", "remote.catch(() => borrowed.delete(worker));", ""],
   ["messages of others pass by", "connect", "rpc.ts", "if (!isRequest(data)) return;", ""],
   ["answers of others pass by", "connect", "rpc.ts", "isReply(data) && this.#receive(data)", "this.#receive(data as Reply)"],
