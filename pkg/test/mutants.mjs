@@ -74,6 +74,7 @@ const MUTANTS = [
   ["a page in the place of a file is kept as absence", "cache", "load.ts", "this.context.source.lacks?.(path);", ""],
   ["a refusal may be absence", "source", "source.ts", "response.status === 403 ? PerhapsAbsent", "response.status === 1 ? PerhapsAbsent"],
   ["nobody waits for the lengths of files", "source", "load.ts", "void this.#sizes(", "await this.#sizes("],
+  ["an absurd number is not counted on from", "search-storage", "search/store.ts", "number <= Math.max(last, FAR)", "number > 0"],
   ["paths stay in the folder", "source", "source.ts", 'segment === ".." || ', ""],
 ];
 

@@ -93,7 +93,7 @@ export class Core {
     await storage.alone(signal, async () => {
       const view = await this.current();
       signal?.throwIfAborted();
-      const generation = await this.store.next();
+      const generation = await this.store.next(view.state.generation);
       const { lost: _lost, problem: _problem, ...before } = view.state;
       const made = before.parts.length > 0 ? before.made : view.made;
       let state: State;
