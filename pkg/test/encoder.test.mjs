@@ -429,11 +429,23 @@ both("names wrong arguments", async (Encoder) => {
 });
 
 test("a trap at once rejects the one call, and nobody else hears of it", async () => {
-  const instance = await Instance.start({ default: async () => {} }, WASM);
+  const instance = await Instance.start(() => ({ default: async () => {} }), WASM);
   await rejects(instance.run(() => {
     throw new WebAssembly.RuntimeError("unreachable");
   }), "runtime-crashed");
   await turn();
+});
+
+test("a trap in a task of the crate's own rejects the call that waits for it, and does not end the process", async () => {
+  let queue;
+  const instance = await Instance.start((queueMicrotask) => ((queue = queueMicrotask), { default: async () => {} }), WASM);
+  assert.equal(await instance.run(() => new Promise((resolve) => queue(() => resolve(1)))), 1);
+  await rejects(instance.run(() => new Promise(() => {
+    queue(() => {
+      throw new WebAssembly.RuntimeError("unreachable");
+    });
+  })), "runtime-crashed");
+  await rejects(instance.run(() => 1), "runtime-crashed");
 });
 
 both("a call is of the texts and options that it was given, whatever becomes of the arrays", async (Encoder) => {

@@ -18,6 +18,7 @@ const MUTANTS = [
   ["a page that lost its GPU twice does without", "supervisor", "supervisor.ts", "if (this.#restarts === restarts.delays.length) this.#giveUpGpu();", ""],
   ["a network that is gone counts against nobody", "supervisor", "supervisor.ts", "this.#restarts--;\n", ""],
   ["a trap gives the instance up", "supervisor", "instance.ts", "for (const reject of this.#pending) reject(this.crashed);", ""],
+  ["a trap in a task is heard of", "encoder", "instance.ts", "task();\n      } catch (error) {\n        instance.crash(error);", "task();\n      } catch (error) {\n        throw error;"],
   ["an instance that crashed is not used again", "encoder", "instance.ts", "if (this.crashed) throw this.crashed;", ""],
   ["an instance that crashed is not freed into", "encoder", "instance.ts", "if (!object || this.crashed) return;", "if (!object) return;"],
   ["calls run in turn", "encoder", "engine.ts", "const turn = entry.last.then(() => {", "const turn = Promise.resolve().then(() => {"],
