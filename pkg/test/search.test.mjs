@@ -447,6 +447,10 @@ test("wrong arguments are named, and change nothing", async () => {
   await assert.rejects(open({ encoder: fakeEncoder({ similarity: "euclidean" }) }), refused("unsupported-option"));
   for (const topK of [0, -1, 1.5, NaN, 1e9]) await assert.rejects(index.search("x", { topK }), refused("invalid-argument"));
   await assert.rejects(index.search("x", { limit: 5 }), refused("invalid-argument"));
+  await assert.rejects(index.add(new Array(2)), refused("invalid-argument"));
+  await assert.rejects(index.get(new Array(2)), refused("invalid-argument"));
+  for (const options of [{ signal: {} }, { onProgress: 5 }]) await assert.rejects(index.add({ id: "x", text: "" }, options), refused("invalid-argument"));
+  for (const rerank of [5, "x", {}]) await assert.rejects(index.search("x", { rerank }), refused("invalid-argument"));
   for (const options of [{ name: "" }, { precision: "int4" }, { dimensions: 0 }, { storage: "disk" }, { storage: null }, { lexical: {} }, { chunks: {} }]) {
     await assert.rejects(open(options), refused("invalid-argument"), JSON.stringify(options));
   }
