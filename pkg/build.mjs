@@ -34,7 +34,7 @@ const virtual = {
 
 /**
  * The generated module keeps its one instance in module variables, so a crashed instance could never be replaced.
- * Wrapped in a function, each call gives the module anew.
+ * Wrapped in a function, each call gives the module anew, and its tasks go the caller's way.
  */
 async function glueFactory() {
   const { outputFiles } = await build({
@@ -46,7 +46,7 @@ async function glueFactory() {
     // Only used where no wasm is given, which instance.ts always does.
     define: { "import.meta.url": '""' },
   });
-  return `export function createGlue() { ${outputFiles[0].text} return glue; }`;
+  return `export function createGlue(queueMicrotask) { ${outputFiles[0].text} return glue; }`;
 }
 
 function bundle(entry, outfile, options) {

@@ -67,6 +67,20 @@ export async function has(store: Store, source: string): Promise<boolean> {
   return (await readManifest(store, manifestOf(source))) !== undefined;
 }
 
+/**
+ * Deletes what lies there of loads that were cut short, and of folders that were deleted while somebody read them: nobody lists or uses it.
+ * A folder that is being loaded has its lock taken.
+ */
+export async function sweep(store: Store): Promise<void> {
+  const folders = new Set((await store.names()).flatMap((name) => /^(.+?)\//.exec(name)?.[1] ?? []));
+  for (const source of [...folders].map(decodeURIComponent)) {
+    await globalThis.navigator?.locks?.request(lockOf(source), { ifAvailable: true }, async (lock) => {
+      // What somebody has open is for another time.
+      if (lock && !(await has(store, source))) await forget(store, source).catch(() => {});
+    });
+  }
+}
+
 /** Deletes what is kept of a folder, its manifest first. Tells whether there was any. */
 export async function forget(store: Store, source: string): Promise<boolean> {
   await store.delete(manifestOf(source));
@@ -101,7 +115,7 @@ export class KeptSource implements Source {
   used = false;
   /** Whether the store failed when a file was read. */
   failed = false;
-  readonly #manifest: Manifest | undefined;
+  #manifest: Manifest | undefined;
   readonly #files: Map<string, KeptFile | null>;
   /** Names in the store that were written to, and when that is done. */
   readonly #written = new Map<string, Promise<void>>();
@@ -157,9 +171,13 @@ export class KeptSource implements Source {
     // The browser would keep it a second time, and take its time for that.
     const file = await this.remote.open(path, signal, this.failure === undefined ? "no-store" : "default");
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
+    this.lacks(path);
+    return undefined;
+  }
+
+  lacks(path: string): void {
     this.#files.set(path, null);
     this.#changed = true;
-    return undefined;
   }
 
   async size(path: string, signal: AbortSignal | undefined): Promise<number | undefined> {
@@ -190,6 +208,7 @@ export class KeptSource implements Source {
     await Promise.all(this.#written.values());
     try {
       if (this.failure !== undefined) throw this.failure;
+      await this.#find();
       await this.#keep([...this.#files], new Date().toISOString());
     } catch (error) {
       this.failure = textOf(error);
@@ -198,6 +217,15 @@ export class KeptSource implements Source {
       const { files, saved } = this.#manifest ?? {};
       if (files && saved && !others) await this.#keep(files, saved).catch(() => forget(this.store, this.address)).catch(() => {});
     }
+  }
+
+  /** What was deleted meanwhile cannot be kept, nor what was kept before. */
+  async #find(): Promise<void> {
+    const there = new Set(await this.store.names());
+    const isThere = ([path, file]: [string, KeptFile | null]) => file === null || there.has(nameOf(this.address, this.#commit, path));
+    if ([...this.#files].every(isThere)) return;
+    this.#manifest = undefined;
+    throw new Error("its files were deleted while it was loaded");
   }
 
   /**
@@ -282,6 +310,8 @@ export class KeptSource implements Source {
   }
 }
 
+const lockOf = (address: string) => `embedlet ${address}`;
+
 /**
  * Runs `work` alone among all tabs and workers of the origin that load this folder: the others find it kept when it is their turn. The
  * lock of a tab that is gone is free.
@@ -290,7 +320,7 @@ export function alone<T>(address: string, signal: AbortSignal | undefined, work:
   const locks = globalThis.navigator?.locks;
   if (!locks) return work();
   let isAlone = false;
-  const request = locks.request(`embedlet ${address}`, signal ? { signal } : {}, () => {
+  const request = locks.request(lockOf(address), signal ? { signal } : {}, () => {
     isAlone = true;
     return work();
   }) as Promise<T>;

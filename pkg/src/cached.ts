@@ -1,9 +1,12 @@
 // What a page can ask of the cache of models, without loading one.
 
-import { readSource } from "./arguments.js";
-import { forget, has, list, type CachedModel } from "./cache.js";
+import { checkNames, readSource } from "./arguments.js";
+import { alone, forget, has, list, type CachedModel } from "./cache.js";
 import { EmbedletError, textOf } from "./errors.js";
 import { modelStore, type Store } from "./stores.js";
+
+/** How long to wait for a load that keeps a model which is to be deleted, in ms. */
+const PATIENCE = 1000;
 
 /** A model that has an address: of the hub, or of a folder. */
 export interface CacheOptions {
@@ -23,14 +26,20 @@ export const modelCache = {
     return stored("look for a model", has(store(), addressOf(source, options)));
   },
 
-  /** Deletes a model, and tells whether there was anything of it. */
+  /** Deletes a model, and tells whether there was anything of it. Rejects with `storage-failed` while it is downloaded, here or in another tab. */
   async delete(source: string | URL, options: CacheOptions = {}): Promise<boolean> {
-    return stored("delete a model", forget(store(), addressOf(source, options)));
+    const [models, address] = [store(), addressOf(source, options)];
+    const patience = AbortSignal.timeout(PATIENCE);
+    const deleted = alone(address, patience, () => forget(models, address)).catch((error) => {
+      throw error === patience.reason ? new Error("it is being downloaded, here or in another tab: wait for that load's end, or abort it.") : error;
+    });
+    return stored("delete a model", deleted);
   },
 
   /** Asks the browser not to evict what this origin keeps. Tells whether it will not; some ask their user first. */
   async persist(): Promise<boolean> {
-    return (await globalThis.navigator?.storage?.persist?.()) ?? false;
+    // A frame in a sandbox has nothing that could stay, and may not even ask.
+    return (await globalThis.navigator?.storage?.persist?.().catch(() => false)) ?? false;
   },
 };
 
@@ -47,6 +56,7 @@ function store(): Store {
 }
 
 function addressOf(source: string | URL, options: CacheOptions): string {
+  checkNames("cache", options, ["revision"]);
   const spec = readSource(source, options);
   if (spec.kind !== "url") throw new EmbedletError("invalid-argument", "Only models that have an address are kept.");
   return spec.url;

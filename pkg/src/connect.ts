@@ -109,6 +109,9 @@ async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | 
   throw new EmbedletError("wasm-load", `The worker did not start (${textOf(cause)}): ${advice}.`, { cause });
 }
 
+/** How long a worker may take to answer, which it does as soon as its script runs, without the wasm. Tests shorten it. */
+export const greeting = { ms: 60_000 };
+
 /**
  * Waits until the worker answers, so that a script that cannot be loaded is an error and not a silence. What goes wrong later in a worker
  * that does other things too need not be embedlet's, which answers for itself.
@@ -120,7 +123,10 @@ async function remoteOf(worker: Worker, isShared = false): Promise<Remote> {
   const failed = (why: string) => remote.fail(new EmbedletError("runtime-crashed", `embedlet's worker failed (${why}): try again.`));
   worker.addEventListener("error", (event) => failed(event.message ?? "its script could not be loaded or run"), until);
   worker.addEventListener("messageerror", () => failed("a message could not be read"), until);
-  await greet(remote, "worker.js");
+  const advice = "its script must be embedlet/worker, or import it before all that takes its time";
+  const silent = () => remote.fail(new EmbedletError("wasm-load", `The worker did not answer for ${greeting.ms / 1000} seconds: ${advice}.`));
+  const timer = setTimeout(silent, greeting.ms);
+  await greet(remote, "worker.js").finally(() => clearTimeout(timer));
   greeted.abort();
   return remote;
 }

@@ -3,7 +3,7 @@
 
 import type { CollectionShape, Found } from "./collection.js";
 import { EmbedletError } from "./errors.js";
-import type { Collection, Glue, Job, Made, Model, Vectors } from "./glue.js";
+import type { Collection, CreateGlue, Job, Made, Model, Vectors } from "./glue.js";
 import { Instance, type WasmInput } from "./instance.js";
 import { loadKept } from "./kept.js";
 import { loadModel } from "./load.js";
@@ -127,7 +127,7 @@ interface ModelEntry extends Entry<Model> {
 }
 
 export class Engine implements Host {
-  readonly #createGlue: () => Glue;
+  readonly #createGlue: CreateGlue;
   readonly #models = new Map<number, ModelEntry>();
   readonly #collections = new Map<number, Entry<Collection> & { model: number }>();
   /** Those in which a model is being loaded. */
@@ -137,7 +137,7 @@ export class Engine implements Host {
   readonly #idle = new Idle(() => this.#tune());
   readonly #store: Store | undefined;
 
-  constructor(createGlue: () => Glue, store = modelStore()) {
+  constructor(createGlue: CreateGlue, store = modelStore()) {
     this.#createGlue = createGlue;
     this.#store = store;
   }
@@ -273,7 +273,7 @@ export class Engine implements Host {
   /** Gives the running instance of `wasm`, or a new one where it crashed or is of another file. */
   async #start(wasm: WasmInput): Promise<Instance> {
     if (this.#instance?.wasm !== wasm || this.#instance.running?.crashed) {
-      this.#instance = { wasm, started: Instance.start(this.#createGlue(), wasm) };
+      this.#instance = { wasm, started: Instance.start(this.#createGlue, wasm) };
     }
     const current = this.#instance;
     try {

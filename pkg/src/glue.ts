@@ -96,6 +96,9 @@ export interface Collection {
 
 export type Made = Vectors | { json: string; head?: Uint8Array<ArrayBuffer> };
 
+/** Gives the generated module, whose own tasks run by this `queueMicrotask`. */
+export type CreateGlue = (queueMicrotask: (task: () => void) => void) => Glue;
+
 /** The generated module. */
 export interface Glue {
   default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;

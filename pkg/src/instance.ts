@@ -2,7 +2,7 @@
 // It is the domain of failure: after a trap nothing in its memory can be trusted, so it is given up as a whole.
 
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
-import type { Glue } from "./glue.js";
+import type { CreateGlue, Glue } from "./glue.js";
 import { get } from "./source.js";
 
 /** embedlet_bg.wasm: its address, its bytes, or compiled. */
@@ -18,15 +18,24 @@ export class Instance {
     this.#glue = glue;
   }
 
-  /** Compiles and starts `glue` on `wasm`. */
-  static async start(glue: Glue, wasm: WasmInput): Promise<Instance> {
+  /** Compiles `wasm` and starts it. */
+  static async start(createGlue: CreateGlue, wasm: WasmInput): Promise<Instance> {
     const module = await compile(wasm);
+    // A trap in one of the crate's own tasks would come out of the event loop, which in Node ends the process.
+    const glue = createGlue((task) => queueMicrotask(() => {
+      try {
+        task();
+      } catch (error) {
+        instance.crash(error);
+      }
+    }));
+    const instance = new Instance(glue);
     try {
       await glue.default({ module_or_path: module });
     } catch (error) {
       throw new EmbedletError("wasm-load", `embedlet_bg.wasm does not start (${textOf(error)}): use the file of the same release.`, { cause: error });
     }
-    return new Instance(glue);
+    return instance;
   }
 
   /** Whether the crate is at work, so that a trap nobody caught can be its own. */

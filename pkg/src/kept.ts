@@ -1,6 +1,6 @@
 // Whether a load reads from the browser's cache or from the source, and what it does where the cache turns out to be damaged.
 
-import { alone, forget, has, KeptSource } from "./cache.js";
+import { alone, forget, has, KeptSource, sweep } from "./cache.js";
 import { EmbedletError } from "./errors.js";
 import { openSource, type Source, type SourceSpec } from "./source.js";
 import type { Store } from "./stores.js";
@@ -50,6 +50,7 @@ export async function loadKept<T>(
     try {
       const made = await load(kept);
       await kept.commit();
+      void sweep(store).catch(() => {}); // nobody waits for it
       const used = kept.used ? "read" : kept.failure === undefined ? "written" : "none";
       const reason = kept.failure ?? (found && !kept.used ? `the cache was damaged or stale: ${found.error.message}` : null);
       return { made, cache: { used, reason } };

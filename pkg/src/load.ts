@@ -8,7 +8,7 @@ import { joined } from "./joined.js";
 import { pause } from "./pause.js";
 import { Progress } from "./progress.js";
 import { sha256 } from "./sha256.js";
-import type { OpenFile, Source } from "./source.js";
+import { PerhapsAbsent, type OpenFile, type Source } from "./source.js";
 import type { ErrorCode, LoadProgress } from "./types.js";
 
 /** Bytes of a small file (config, tokenizer) that are read at most; the crate's own limits are lower. */
@@ -60,8 +60,8 @@ function sizesIn(bytes: Uint8Array<ArrayBuffer>): Map<string, number> {
 }
 
 class Load {
-  /** Small files that were answered with HTML, as servers do that have a page for every path. */
-  readonly #html = new Map<string, EmbedletError>();
+  /** Small files that the server need not have, by its answer. */
+  readonly #absent = new Map<string, EmbedletError>();
   /** Paths of `integrity` not met yet. */
   readonly #unchecked: Set<string>;
   readonly #progress: Progress;
@@ -128,14 +128,15 @@ class Load {
     }
   }
 
-  /** A file as a whole. HTML counts as absent here: the crate knows whether it can do without, see `#explained`. */
+  /** A file as a whole. What is perhaps absent counts as absent here: the crate knows whether it can do without, see `#explained`. */
   async #small(path: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     let file: OpenFile | undefined;
     try {
       file = await this.#open(path);
     } catch (error) {
-      if (!(error instanceof EmbedletError) || error.code !== "html-instead-of-file") throw error;
-      this.#html.set(path, error);
+      if (!(error instanceof PerhapsAbsent)) throw error;
+      this.#absent.set(path, error);
+      this.context.source.lacks?.(path);
       this.#progress.done(path);
     }
     if (!file) return undefined;
@@ -170,15 +171,14 @@ class Load {
     for (const path of this.#unchecked) {
       throw new EmbedletError("invalid-argument", `integrity names "${path}", which this model has no use for.`);
     }
-    // The length of a single file comes with its first bytes; of several, the total needs all of them beforehand.
-    const sizes = paths.map(async (path) => [path, paths.length > 1 ? await this.#size(path) : undefined] as const);
-    this.#progress.list(new Map(await Promise.all(sizes)));
+    this.#progress.list(new Map(paths.map((path) => [path, undefined])));
     this.#progress.enter(paths.some((path) => this.context.source.fetches(path)) ? "download" : "upload");
     // Lanes take the next file in turn.
     const waiting = paths.values();
     const lanes = Array.from({ length: AT_ONCE }, async () => {
       for (const path of waiting) await this.#stream(loader, path);
     });
+    void this.#sizes(paths.slice(AT_ONCE));
     try {
       await Promise.all(lanes);
     } catch (error) {
@@ -228,20 +228,22 @@ class Load {
     this.#progress.done(path);
   }
 
-  /** The total is a courtesy: not every server answers HEAD. */
-  async #size(path: string): Promise<number | undefined> {
-    try {
-      return await this.context.source.size(path, this.#end.signal);
-    } catch {
-      this.context.signal?.throwIfAborted();
-      return undefined;
+  /**
+   * The lengths of files whose turn comes later; those of others come with their first bytes. The total that they make is a courtesy: not
+   * every server answers HEAD, so nobody waits for it, and one at a time is asked for, for a browser has few connections to a host.
+   */
+  async #sizes(paths: readonly string[]): Promise<void> {
+    for (const path of paths) {
+      const size = await this.context.source.size(path, this.#end.signal).catch(() => undefined);
+      if (this.#end.signal.aborted) return;
+      this.#progress.list(new Map([[path, size]]));
     }
   }
 
-  /** A file that must be there was answered with HTML: that, and not its absence, is what the user can mend. */
+  /** What a file that must be there was answered with: that, and not its absence, is what the user can mend. */
   #explained(error: unknown): unknown {
     if (!(error instanceof EmbedletError) || error.code !== "missing-file") return error;
-    for (const [path, html] of this.#html) if (error.message.includes(path)) return html;
+    for (const [path, answer] of this.#absent) if (error.message.includes(path)) return answer;
     return error;
   }
 }

@@ -21,6 +21,12 @@ export interface OpenFile {
   chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
+/**
+ * What a server may answer where there is no such file: hosts that have a page for every path, and buckets that refuse what they may not
+ * list. Whether it matters is known to those who know whether the file is needed.
+ */
+export class PerhapsAbsent extends EmbedletError {}
+
 /** A model folder. `undefined` means that there is no such file. */
 export interface Source {
   /** Whether a file comes from the network. */
@@ -29,6 +35,8 @@ export interface Source {
   open(path: string, signal: AbortSignal | undefined, cache?: RequestCache): Promise<OpenFile | undefined>;
   /** Bytes of a file not opened yet, where that can be learnt without reading it. */
   size(path: string, signal: AbortSignal | undefined): Promise<number | undefined>;
+  /** A file that is {@link PerhapsAbsent} was not needed: where the folder is kept, it is kept that there is none. */
+  lacks?(path: string): void;
   /**
    * Where the address names a branch or tag, all files are of one commit: this one, or else the newest when the first of them is
    * wanted. Gives the commit, where it can be told.
@@ -67,9 +75,9 @@ export function openSource(spec: SourceSpec): Source {
  * Fetches, and turns what can go wrong into an EmbedletError: `undefined` when the server says that there is no such file,
  * `network` for anything else. A page in HTML where none was asked for is `html-instead-of-file`.
  */
-export async function get(url: string, init: RequestInit): Promise<Response | undefined> {
+export async function get(url: string, init: RequestInit, delays = retry.delays): Promise<Response | undefined> {
   let response = await fetched(url, init);
-  for (const delay of retry.delays) {
+  for (const delay of delays) {
     if (!response || !TEMPORARY.has(response.status)) break;
     const asked = 1000 * Number(response.headers.get("retry-after") ?? 0);
     await waited(Math.min(LONGEST_WAIT, Math.max(delay, asked || 0)), init.signal);
@@ -78,11 +86,11 @@ export async function get(url: string, init: RequestInit): Promise<Response | un
   if (!response || response.status === 404 || response.status === 410) return undefined;
   if (!response.ok) {
     const hint = response.status === 401 || response.status === 403 ? " It wants authorisation (option `headers`), or there is no such model." : "";
-    throw new EmbedletError("network", `${url} answered HTTP ${response.status}.${hint}`);
+    throw new (response.status === 403 ? PerhapsAbsent : EmbedletError)("network", `${url} answered HTTP ${response.status}.${hint}`);
   }
   if (response.headers.get("content-type")?.startsWith("text/html")) {
     const hint = "the server answers an unknown path with a page, or a sign-in stands in between; open the address to see it";
-    throw new EmbedletError("html-instead-of-file", `${url} answered with HTML instead of the file: ${hint}.`);
+    throw new PerhapsAbsent("html-instead-of-file", `${url} answered with HTML instead of the file: ${hint}.`);
   }
   return response;
 }
@@ -129,7 +137,8 @@ function urlSource(address: string, headers: Record<string, string>, newest: str
       return response && { size: lengthOf(response), chunks: resumed(url, headers, response, signal) };
     },
     async size(path, signal) {
-      const response = await get(addressOf(await folderAt(signal), path), { method: "HEAD", headers, signal: signal ?? null });
+      // It is for the eye: a server that has no time for it is not asked again.
+      const response = await get(addressOf(await folderAt(signal), path), { method: "HEAD", headers, signal: signal ?? null }, []);
       return response && lengthOf(response);
     },
   };

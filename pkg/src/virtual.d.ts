@@ -2,7 +2,7 @@
 
 declare module "embedlet:glue" {
   /** The generated module, anew: each can be instantiated once, so that a crashed instance can be replaced. */
-  export function createGlue(): import("./glue.js").Glue;
+  export const createGlue: import("./glue.js").CreateGlue;
 }
 
 declare module "embedlet:wasm" {

@@ -1,5 +1,5 @@
-// Hears of traps that no promise reports. A panic inside one of the crate's own tasks leaves the promise the caller waits
-// for pending for ever; the trap itself comes out of the event loop, as an error nobody caught.
+// Hears of traps that no promise reports. A panic inside what the browser calls back leaves the promise the caller waits for pending for
+// ever; the trap itself comes out of the event loop, as an error nobody caught. Those of the crate's own tasks `instance.ts` hears of.
 
 import type { Engine } from "./engine.js";
 

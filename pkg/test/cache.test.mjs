@@ -7,7 +7,7 @@ import { after, before, mock, test } from "node:test";
 import { sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
-const { cacheStore, Engine, forget, has, list, readSource, Xxh32 } = sources;
+const { cacheStore, Encoder, Engine, forget, has, list, readSource, Xxh32 } = sources;
 const WEIGHTS = 300_000;
 const content = files({ small: ["1_Pooling/config.json"], weights: { "model.safetensors": WEIGHTS } });
 const sharded = files({ weights: { "a.safetensors": 1000, "b.safetensors": 2000 } });
@@ -21,6 +21,8 @@ let address;
 /** Paths asked for since the last load began. */
 let asked = [];
 let onWeights = () => {};
+/** How the server answers for a file that is not there. */
+let onAbsent = (response) => response.writeHead(404).end();
 
 before(async () => {
   server = createServer((request, response) => {
@@ -33,7 +35,7 @@ before(async () => {
     if (path.endsWith(".safetensors")) onWeights();
     const found = (isSharded ? sharded : content)[path];
     const bytes = found && commit !== undefined && path.endsWith(".safetensors") ? atCommit(found, commit) : found;
-    if (!bytes) return response.writeHead(404).end();
+    if (!bytes) return onAbsent(response);
     response.writeHead(200, { "content-length": bytes.byteLength });
     response.end(bytes);
   });
@@ -122,6 +124,70 @@ test("a second load asks the network for nothing, not even for files that are no
   assert.equal(store.held.size, 0);
   assert.equal(await forget(store, address), false);
   assert.equal(await has(store, address), false);
+});
+
+test("a file in whose place the server has a page, or a refusal, is kept as one that is not there", async (t) => {
+  t.after(() => void (onAbsent = (response) => response.writeHead(404).end()));
+  const page = (response) => response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>");
+  for (const answer of [page, (response) => response.writeHead(403).end()]) {
+    onAbsent = answer;
+    const store = memory();
+    assert.equal((await load(store)).used, "written");
+    assert.ok(asked.includes("prompts.json"));
+    assert.deepEqual(await load(store), { used: "read", reason: null });
+    assert.deepEqual(asked, []);
+    assert.deepEqual(await load(store, { allowRemote: false }), { used: "read", reason: null });
+  }
+});
+
+/** Locks as a browser has them, but that nobody waits for one: those whose names are in `taken` are not available. */
+function locks(t, taken) {
+  const request = async (name, { ifAvailable }, work) => work(ifAvailable && taken.has(name) ? null : { name });
+  browser(t, { locks: { request } });
+}
+
+function browser(t, value) {
+  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+  t.after(() => (before ? Object.defineProperty(globalThis, "navigator", before) : delete globalThis.navigator));
+  Object.defineProperty(globalThis, "navigator", { value, configurable: true });
+}
+
+test("a frame in a sandbox keeps nothing, and may not ask for it", async (t) => {
+  browser(t, { storage: { persist: () => Promise.reject(new TypeError("not allowed")) } });
+  assert.equal(await Encoder.cache.persist(), false);
+});
+
+test("what lies there of loads that were cut short goes at the next load of any model, but not while somebody loads it", async (t) => {
+  const [theirs, left] = ["https://example.org/theirs", "https://example.org/left"];
+  const taken = new Set([`embedlet ${theirs}`]);
+  locks(t, taken);
+  const store = memory();
+  const names = [theirs, left].map((source) => `${encodeURIComponent(source)}/model.safetensors`);
+  for (const name of [...names, "tuning"]) store.held.set(name, new Uint8Array(9));
+  const isGone = async (name) => {
+    while (store.held.has(name)) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  assert.equal((await load(store)).used, "written");
+  await isGone(names[1]);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.ok(store.held.has(names[0]) && store.held.has("tuning"));
+  taken.clear();
+  assert.deepEqual(await load(store), { used: "read", reason: null });
+  await isGone(names[0]);
+  assert.ok(await has(store, address));
+});
+
+test("what was deleted while it was loaded is not kept, and leaves nothing", async () => {
+  const from = `${new URL(address).origin}/sharded`;
+  for (const isKept of [false, true]) {
+    const store = memory();
+    if (isKept) await load(store, { from, crate: Object.assign(fakeCrate(), { wants: (path) => path === "a.safetensors" }) });
+    const crate = fakeCrate();
+    crate.onFinish = () => forget(store, from);
+    const { used, reason } = await load(store, { from, crate });
+    assert.deepEqual([used, /deleted/.test(reason)], [isKept ? "read" : "none", true]);
+    assert.deepEqual([...store.held.keys()], []);
+  }
 });
 
 test("checksums are XXH32's, whatever the pieces that bytes come in", () => {
@@ -315,10 +381,8 @@ test("what is whole but not what the caller wants stays where nothing can come i
 });
 
 test("a context that may not have locks does without", async (t) => {
-  const before = Object.getOwnPropertyDescriptor(globalThis, "navigator");
-  t.after(() => (before ? Object.defineProperty(globalThis, "navigator", before) : delete globalThis.navigator));
   const request = () => Promise.reject(new DOMException("Access to the Locks API is denied in this context.", "SecurityError"));
-  Object.defineProperty(globalThis, "navigator", { value: { locks: { request } }, configurable: true });
+  browser(t, { locks: { request } });
   const store = memory();
   assert.equal((await load(store)).used, "written");
   assert.equal((await load(store)).used, "read");

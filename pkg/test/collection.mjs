@@ -13,7 +13,7 @@ export async function fakeCollection({ dimensions, precision, similarity, restor
   const restored = { dimensions, precision, rowBytes, append: async (bytes) => put(bytes), remove: async (list) => drop(list) };
 
   async function ready(name) {
-    if (disposed) throw new Error(`${name} of a collection that was disposed of`);
+    if (disposed) throw Object.assign(new Error(`${name} of a collection that was disposed of`), { name: "EmbedletError", code: "disposed" });
     await collection.before(name);
     if (!isLost) return;
     [rows, removed, isLost] = [[], new Set(), false];

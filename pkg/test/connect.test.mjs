@@ -6,7 +6,7 @@ import { MessageChannel } from "node:worker_threads";
 import { encoderOver, sources } from "./bundle.mjs";
 import { fakeCrate, files, WASM } from "./fake.mjs";
 
-const { connect, Engine, serve } = sources;
+const { connect, Engine, greeting, serve, undoing } = sources;
 
 /** What a page has of a worker; `inside` is what the worker has of the page. */
 function channel(t) {
@@ -23,8 +23,8 @@ function channel(t) {
     },
   };
   page.start();
-  const answer = () => {
-    serve(inside, new Engine(fakeCrate().createGlue));
+  const answer = (crate = fakeCrate()) => {
+    serve(inside, new Engine(crate.createGlue));
     inside.start();
   };
   return { worker, inside, answer };
@@ -43,6 +43,27 @@ test("a load is aborted although its worker never starts, and a late one is ende
   await assert.rejects(load, { message: "enough" });
   answer();
   while (!worker.ended) await new Promise((resolve) => setTimeout(resolve, 5));
+});
+
+test("a worker is ended when its engine has undone a load that is given up, or hangs", async (t) => {
+  const { ms } = undoing;
+  t.after(() => void (undoing.ms = ms));
+  for (const hangs of [false, true]) {
+    undoing.ms = hangs ? 50 : 60_000;
+    const { worker, answer } = channel(t);
+    const crate = fakeCrate();
+    const abort = new AbortController();
+    let goOn;
+    crate.onCreate = () => (abort.abort(new Error("enough")), new Promise((resolve) => (goOn = resolve)));
+    answer(crate);
+    const Encoder = encoderOver((options) => connect(entryOf(worker), options));
+    await assert.rejects(Encoder.load(files(), { signal: abort.signal }), { message: "enough" });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    assert.ok(!worker.ended);
+    if (!hangs) goOn();
+    while (!worker.ended) await new Promise((resolve) => setTimeout(resolve, 5));
+    goOn();
+  }
 });
 
 test("what fails in a worker of the caller's, once it has answered, is the caller's", async (t) => {
@@ -65,6 +86,24 @@ test("a worker of the caller's that failed before it answered may be tried again
   answer();
   const encoder = await Encoder.load(files(), { worker });
   assert.equal((await encoder.embed("text")).count, 1);
+});
+
+test("a worker that runs something else is an error, and not a silence", async (t) => {
+  const { ms } = greeting;
+  t.after(() => void (greeting.ms = ms));
+  greeting.ms = 50;
+  const { worker, answer } = channel(t);
+  const refused = { code: "wasm-load", message: /embedlet\/worker/ };
+  const Shared = encoderOver((options) => connect(entryOf(undefined), options));
+  await assert.rejects(Shared.load(files(), { worker }), refused);
+  assert.ok(!worker.ended, "it is the caller's");
+  const own = channel(t).worker;
+  const Own = encoderOver((options) => connect(entryOf(own), options));
+  await assert.rejects(Own.load(files()), refused);
+  assert.ok(own.ended);
+  // One that was slow may be tried again.
+  answer();
+  assert.equal((await (await Shared.load(files(), { worker })).embed("text")).count, 1);
 });
 
 test("messages that are not embedlet's pass by at both ends", async (t) => {

@@ -299,6 +299,22 @@ test("a commit that failed has used its number up: whoever saw it sees the next"
   assert.deepEqual(Object.keys(await contents(two)), ["a", "c"]);
 });
 
+test("a file whose name is a number that no counting comes to ends no counting", async () => {
+  for (const number of [1e14 - 1, 1e14, 1e14 + 1, 1e15 - 1]) {
+    for (const isFirst of [true, false]) {
+      const storage = faultyStorage();
+      if (!isFirst) await (await open(storage.tab())).add(documentsOf("ab"));
+      const old = await open(storage.tab());
+      storage.files.set(`manifest-${number}`, new Blob(["torn"]));
+      await old.add(documentsOf("ab"));
+      await old.add(documentsOf("c"));
+      await old.remove("a");
+      for (const index of [old, await open(storage.tab())]) assert.deepEqual(await contents(index), { b: "boat", c: "boat" }, `${number}`);
+      assert.ok(!storage.files.has(`manifest-${number}`));
+    }
+  }
+});
+
 test("any calls in any order, in two tabs: both end with what was committed last", async () => {
   for (let seed = 1; seed <= 40; seed++) {
     const next = random(seed);

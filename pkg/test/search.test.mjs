@@ -447,6 +447,10 @@ test("wrong arguments are named, and change nothing", async () => {
   await assert.rejects(open({ encoder: fakeEncoder({ similarity: "euclidean" }) }), refused("unsupported-option"));
   for (const topK of [0, -1, 1.5, NaN, 1e9]) await assert.rejects(index.search("x", { topK }), refused("invalid-argument"));
   await assert.rejects(index.search("x", { limit: 5 }), refused("invalid-argument"));
+  await assert.rejects(index.add(new Array(2)), refused("invalid-argument"));
+  await assert.rejects(index.get(new Array(2)), refused("invalid-argument"));
+  for (const options of [{ signal: {} }, { onProgress: 5 }]) await assert.rejects(index.add({ id: "x", text: "" }, options), refused("invalid-argument"));
+  for (const rerank of [5, "x", {}]) await assert.rejects(index.search("x", { rerank }), refused("invalid-argument"));
   for (const options of [{ name: "" }, { precision: "int4" }, { dimensions: 0 }, { storage: "disk" }, { storage: null }, { lexical: {} }, { chunks: {} }]) {
     await assert.rejects(open(options), refused("invalid-argument"), JSON.stringify(options));
   }
@@ -479,6 +483,29 @@ test("a closed index refuses, and frees its scan", async () => {
   for (const call of calls) await assert.rejects(call, refused("disposed"));
   assert.throws(() => index.stats(), refused("disposed"));
   assert.ok(encoder.collections[0].isDisposed());
+});
+
+test("an index that is closed at any turn of a call: it answers, or is `disposed`", async () => {
+  const encoder = fakeEncoder();
+  const calls = {
+    search: (index) => index.search("boat"),
+    add: (index) => index.add({ id: "b", text: "b" }),
+    update: (index) => index.update({ id: "a", text: "b" }),
+    remove: (index) => index.remove("a"),
+    compact: (index) => index.compact(),
+    export: (index) => index.export(),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    for (let turns = 0; turns < 60; turns++) {
+      const index = await open({ encoder });
+      await index.add({ id: "a", text: "a" });
+      const ended = call(index).then(() => {}, (error) => error);
+      for (let turn = 0; turn < turns; turn++) await undefined;
+      index.close();
+      const error = await ended;
+      assert.ok(error === undefined || refused("disposed")(error), `${name}, ${turns}: ${error}`);
+    }
+  }
 });
 
 test("ids and texts of any characters come back as they were", async () => {

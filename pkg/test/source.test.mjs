@@ -154,6 +154,13 @@ test("HTML is named where a file must be, and is absence where it need not be", 
   await load(host("html-optional", files(), { "prompts.json": html }));
 });
 
+test("a refusal is absence where a file need not be, as of buckets that may not be listed", async () => {
+  const refuse = (status) => (_, response) => response.writeHead(status).end();
+  await load(host("bucket", files(), { "prompts.json": refuse(403) }));
+  for (const path of ["config.json", "model.safetensors"]) await rejects(load(host(`bucket-${path}`, files(), { [path]: refuse(403) })), "network", /403.*headers/);
+  await rejects(load(host("wants-a-key", files(), { "prompts.json": refuse(401) })), "network", /401.*headers/);
+});
+
 test("a connection that breaks, a refusal and a wrong length are errors, at once", async () => {
   const short = (announced) => (_, response) => {
     response.writeHead(200, { "content-length": announced });
@@ -221,6 +228,23 @@ test("files of weights come side by side, four at a time", async () => {
   const { info } = await load(url);
   assert.equal(most, 4);
   for (const [path, bytes] of Object.entries(shards(9))) assert.equal(info.read[path].bytes, bytes);
+});
+
+test("nobody waits for the lengths of files, nor asks a busy server for them again", { timeout: 10_000 }, async () => {
+  const content = files({ weights: shards(9) });
+  for (const [name, answer] of [["silent", () => {}], ["busy", (_, response) => response.writeHead(503).end()]]) {
+    const heads = [];
+    const route = (path) => (request, response) => {
+      if (request.method !== "HEAD") return give(content[path])(request, response);
+      heads.push(path);
+      return answer(request, response);
+    };
+    const events = [];
+    const url = host(name, content, Object.fromEntries(Object.keys(shards(9)).map((path) => [path, route(path)])));
+    await load(url, { onEvent: (event) => events.push(event) });
+    assert.ok(heads.length <= 5 && new Set(heads).size === heads.length, `${name}: ${heads}`);
+    assert.deepEqual(events.at(-1).status, "ready");
+  }
 });
 
 test("where one of several files fails, the others are given up before anything is freed", async () => {

@@ -142,6 +142,78 @@ test("a download that breaks off for good leaves nothing", async () => {
   assert.deepEqual(await kept(page), { files: [], cached: [] });
 });
 
+/** Lets the weights come as far as their first half, and gives what lets them come to their end. */
+function halfway() {
+  const bytes = readFileSync(join(GOLDEN, "models/bert-mean/model.safetensors"));
+  let goOn;
+  const going = new Promise((resolve) => (goOn = resolve));
+  served.routes.set(WEIGHTS, async (_, response) => {
+    response.writeHead(200, { "content-length": bytes.length });
+    response.write(bytes.subarray(0, bytes.length >> 1));
+    await going;
+    response.end(bytes.subarray(bytes.length >> 1));
+  });
+  return goOn;
+}
+
+test("a load that is given up leaves nothing", async () => {
+  halfway();
+  const page = await open();
+  const name = await page.evaluate((model) => {
+    const abort = new AbortController();
+    const onProgress = ({ status, file }) => status === "progress" && file === "model.safetensors" && abort.abort();
+    return embedlet.Encoder.load(new URL(model, location.href), { signal: abort.signal, onProgress }).catch(({ name }) => name);
+  }, MODEL);
+  assert.equal(name, "AbortError");
+  while (page.workers().length > 0) await page.waitForTimeout(20);
+  assert.deepEqual(await kept(page), { files: [], cached: [] });
+});
+
+test("a model is not deleted while it is downloaded", async () => {
+  const goOn = halfway();
+  const page = await open();
+  const remove = () => page.evaluate((model) => embedlet.Encoder.cache.delete(new URL(model, location.href)).catch(({ code, message }) => `${code}: ${message}`), MODEL);
+  await page.evaluate((model) => new Promise((resolve) => {
+    const onProgress = ({ status, file }) => status === "progress" && file === "model.safetensors" && resolve();
+    globalThis.loading = embedlet.Encoder.load(new URL(model, location.href), { onProgress });
+  }), MODEL);
+  assert.match(await remove(), /^storage-failed: .* downloaded, here or in another tab/);
+  goOn();
+  assert.deepEqual(await page.evaluate(async () => (await loading).info.cache), { used: "written", reason: null });
+  assert.equal(await remove(), true);
+  assert.deepEqual(await kept(page), { files: [], cached: [] });
+});
+
+test("what cannot be deleted, for somebody has it open, goes at the next load of any model", async () => {
+  const page = await open();
+  await load(page);
+  const deleted = await page.evaluate(async (model) => {
+    const inside = async () => {
+      const find = async (folder) => {
+        for await (const [name, handle] of folder.entries()) {
+          const found = handle.kind === "directory" ? await find(handle) : name === "model.safetensors" && handle;
+          if (found) return found;
+        }
+      };
+      const access = await (await find(await navigator.storage.getDirectory())).createSyncAccessHandle({ mode: "read-only" });
+      onmessage = () => (access.close(), postMessage("closed"));
+      postMessage("open");
+    };
+    const reader = new Worker(URL.createObjectURL(new Blob([`(${inside})()`])));
+    const told = () => new Promise((resolve) => (reader.onmessage = resolve));
+    await told();
+    const { cache } = embedlet.Encoder;
+    const code = await cache.delete(new URL(model, location.href)).catch(({ code }) => code);
+    reader.postMessage("close");
+    await told();
+    return [code, await cache.list()];
+  }, MODEL);
+  assert.deepEqual(deleted, ["storage-failed", []]);
+  assert.ok((await kept(page)).files.includes("model.safetensors"));
+  await page.evaluate(async () => void (globalThis.other = await embedlet.Encoder.load(new URL("/golden/models/bert-odd", location.href))));
+  while ((await kept(page)).files.some((name) => name.includes("bert-mean"))) await page.waitForTimeout(20);
+});
+
 test("what an older release kept is deleted", async () => {
   const page = await open();
   await page.evaluate(async () => (await caches.open("embedlet models 1")).put("/old", new Response("old")));

@@ -65,11 +65,16 @@ export class Core {
   current(): Promise<View> {
     return this.#serially(async () => {
       this.#check();
-      const { state: before } = this.#view ?? {};
+      // Whoever closes the index takes it away meanwhile.
+      const view = this.#view;
+      const before = view?.state;
       // A newer manifest that was broken when it was looked at is looked at again: it may have been in the middle of its writing.
-      if (this.#view && (await this.store.newest()) === before?.generation) return this.#view;
+      const newest = await this.store.newest();
+      this.#check();
+      if (view && newest === before?.generation) return view;
       const state = await this.store.load(before ? segmentsOf(before) : []);
-      if (this.#view && state.generation === before?.generation) return this.#view;
+      this.#check();
+      if (view && state.generation === before?.generation) return view;
       const lost = before !== undefined && before.parts.length > 0 && state.generation === 0;
       if (!lost) return this.#take(state);
       this.#drop();
@@ -88,7 +93,7 @@ export class Core {
     await storage.alone(signal, async () => {
       const view = await this.current();
       signal?.throwIfAborted();
-      const generation = await this.store.next();
+      const generation = await this.store.next(view.state.generation);
       const { lost: _lost, problem: _problem, ...before } = view.state;
       const made = before.parts.length > 0 ? before.made : view.made;
       let state: State;

@@ -25,7 +25,7 @@ export interface Given {
 export function readDocuments(method: string, documents: Document | readonly Document[], dimensions: number): Given[] {
   const list = (Array.isArray(documents) ? documents : [documents]) as readonly Document[];
   const ids = new Set<string>();
-  return list.map((document, i) => {
+  return Array.from(list, (document, i) => {
     if (typeof document !== "object" || document === null) throw invalid(`Document ${i} must be an object with an \`id\` and a \`text\`.`);
     checkNames(method, document, ["id", "text", "metadata", "vector"]);
     const { id, text, metadata, vector } = document;

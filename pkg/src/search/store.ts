@@ -25,6 +25,9 @@ export interface Change {
   whole?: boolean;
 }
 
+/** A number that no counting comes to. Behind it there is room for those that are counted all the same. */
+const FAR = 1e14;
+
 /** The number of a first commit. Tests count from 1. */
 export const numbering = { first: () => Date.now() };
 
@@ -39,10 +42,11 @@ export class Store {
 
   /**
    * The number of the next commit. The first is a time: an index may have been deleted and made again while another tab has the old one
-   * open, which must find no number, and so no name of a file, that it knows.
+   * open, which must find no number, and so no name of a file, that it knows. `last` is that of the last commit that is whole: behind a
+   * broken one of a number that no counting comes to there need not be any that can be read.
    */
-  async next(): Promise<number> {
-    const newest = await this.newest();
+  async next(last: number): Promise<number> {
+    const newest = (await this.#generations()).find((number) => number <= Math.max(last, FAR)) ?? 0;
     return newest === 0 ? numbering.first() : newest + 1;
   }
 
@@ -159,13 +163,15 @@ export class Store {
 
   /**
    * Deletes what `state` has no use for. Newer manifests, which are broken, stay until there is a newer one that is not, so that no number
-   * is given twice. What cannot be deleted is the next writer's.
+   * is given twice, but for those of numbers that no counting comes to. What cannot be deleted is the next writer's.
    */
   async collect(state: State): Promise<void> {
     const used = new Set(segmentsOf(state).map(({ ref }) => ref.name).concat(state.next?.map?.ref.name ?? []));
     const names = await this.storage.list().catch(() => []);
     for (const name of names) {
-      if (!isOurs(name) || used.has(name) || (generationOf(name) ?? 0) >= state.generation) continue;
+      const number = generationOf(name) ?? 0;
+      const stays = number === state.generation || (number > state.generation && number <= FAR);
+      if (!isOurs(name) || used.has(name) || stays) continue;
       await this.storage.delete(name).catch(() => {});
     }
   }
