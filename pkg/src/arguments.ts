@@ -3,7 +3,7 @@
 
 import type { CollectionOptions, CollectionShape, SearchOptions } from "./collection.js";
 import { COMMIT, type SourceSpec } from "./source.js";
-import { EmbedletError } from "./errors.js";
+import { EmbedletError, textOf } from "./errors.js";
 import { hex } from "./sha256.js";
 import type {
   CallOptions, ClassifyOptions, EmbedOptions, EncoderInfo, Example, Examples, FileBytes, Input, LoadOptions, ModelSource, TrainOptions,
@@ -22,7 +22,7 @@ export function absolute(url: string | URL): string {
   try {
     return new URL(url, base).href;
   } catch (cause) {
-    throw new EmbedletError("invalid-argument", `"${url}" is no address of a model folder or file.`, { cause });
+    throw new EmbedletError("invalid-argument", `"${String(url)}" is no address of a model folder or file.`, { cause });
   }
 }
 
@@ -65,18 +65,24 @@ function byPath(list: readonly unknown[]): Map<string, Blob> {
   return files;
 }
 
-/** A view is posted with all of the buffer behind it, so a part of a larger one is cut out first. */
+/** A view is posted with all of the buffer behind it, so a part of a larger one is cut out first. What was posted before has no bytes left. */
 function bytesOf(path: string, content: unknown): Uint8Array<ArrayBuffer> | Blob {
   if (content instanceof Blob) return content;
-  if (content instanceof ArrayBuffer) return new Uint8Array(content);
-  if (!ArrayBuffer.isView(content)) throw invalid(`The content of "${path}" must be an ArrayBuffer, a view of one, or a Blob.`);
-  const { buffer, byteOffset, byteLength } = content as Exclude<FileBytes, Blob | ArrayBuffer>;
-  const whole = buffer instanceof ArrayBuffer && byteLength === buffer.byteLength;
-  return whole ? new Uint8Array(buffer) : new Uint8Array(buffer, byteOffset, byteLength).slice();
+  try {
+    if (content instanceof ArrayBuffer) return new Uint8Array(content);
+    const { buffer, byteOffset, byteLength } = content as Exclude<FileBytes, Blob | ArrayBuffer>;
+    const whole = buffer instanceof ArrayBuffer && byteLength === buffer.byteLength;
+    if (ArrayBuffer.isView(content)) return whole ? new Uint8Array(buffer) : new Uint8Array(buffer, byteOffset, byteLength).slice();
+  } catch {
+    // It is named below.
+  }
+  throw invalid(`The content of "${path}" must be an ArrayBuffer, a view of one, or a Blob, and must be there still.`);
 }
 
 /** Hexadecimal digests by path, and whether a file that has another is an error or only told of. */
-export function readIntegrity({ onFailure = "error", ...integrity }: NonNullable<LoadOptions["integrity"]> = {}) {
+export function readIntegrity(given: NonNullable<LoadOptions["integrity"]> = {}) {
+  if (typeof given !== "object" || given === null) throw invalid("`integrity` must be an object from path to digest.");
+  const { onFailure = "error", ...integrity } = given;
   oneOf("integrity.onFailure", onFailure, ["error", "warn"]);
   const digests = new Map<string, string>();
   for (const [path, text] of Object.entries(integrity)) {
@@ -101,6 +107,7 @@ export function checkLoadOptions(options: LoadOptions): void {
     if (options[name] !== undefined && typeof options[name] !== "boolean") throw invalid(`\`${name}\` must be true or false.`);
   }
   const { threads = 1, worker = true } = options;
+  if (typeof worker !== "boolean" && typeof worker?.postMessage !== "function") throw invalid("`worker` must be true, false, or a Worker.");
   if (!isCount(threads) || threads > 16) throw invalid("`threads` must be a whole number from 1 to 16.");
   if (threads > 1 && worker !== true) throw invalid("`threads` are workers of the encoder's own: leave `worker` out.");
   oneOf("task", options.task, ["embed", "classify", "tag", "answer", "fill", "sparse", "multi", "uni-encoder"]);
@@ -151,10 +158,14 @@ export function readInputs(inputs: Input | readonly Input[]): Input[] {
  * crate refuses halves of surrogate pairs, which its strings cannot hold.
  */
 export function readRequest(request: object): string {
-  return JSON.stringify(request, (name, value: unknown) => {
-    if (typeof value === "number" && !Number.isFinite(value)) throw invalid(`\`${name}\` must be a number.`);
-    return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value;
-  });
+  try {
+    return JSON.stringify(request, (name, value: unknown) => {
+      if (typeof value === "number" && !Number.isFinite(value)) throw invalid(`\`${name}\` must be a number.`);
+      return typeof value === "string" ? value.replace(/\p{Surrogate}/gu, "\ufffd") : value;
+    });
+  } catch (cause) {
+    throw cause instanceof EmbedletError ? cause : new EmbedletError("invalid-argument", `An option is no value of JSON (${textOf(cause)}).`, { cause });
+  }
 }
 
 /** The options of a task as the crate reads them, which checks their values. */
@@ -171,7 +182,7 @@ export function readClassifyOptions(options: ClassifyOptions) {
   if (typeof labels !== "object" || labels === null) throw invalid("`labels` must be an object from label to examples.");
   const examples = readExamples(labels);
   if (examples.length === 0) throw invalid("`labels` must have at least one label.");
-  if (!(temperature > 0 && temperature < Infinity)) throw invalid("`temperature` must be a positive number.");
+  if (!Number.isFinite(temperature) || temperature <= 0) throw invalid("`temperature` must be a positive number.");
   if (topK !== undefined && !isCount(topK)) throw invalid("`topK` must be a positive whole number.");
   return { examples, temperature, topK, embed };
 }
@@ -184,7 +195,7 @@ export function readExamples(examples: Examples): Example[] {
       return readTexts(texts).map((text) => ({ text, label }));
     });
   }
-  return (examples as readonly Example[]).map((example, i) => {
+  return Array.from(examples as readonly Example[], (example, i) => {
     const { text, label } = example ?? {};
     if (typeof text !== "string" || typeof label !== "string") throw invalid(`Example ${i} must be an object of two strings, \`text\` and \`label\`.`);
     return { text, label };
@@ -193,9 +204,9 @@ export function readExamples(examples: Examples): Example[] {
 
 /** The options of `trainHead`, apart into those of the training and those of `embed`. */
 export function readTrainOptions(options: TrainOptions, info: EncoderInfo) {
-  const { method, regularization, folds, ...embed } = options;
   const embedding = EMBED_OPTIONS.filter((name) => !["output", "ranges", "tokens"].includes(name));
   checkNames("trainHead", options, ["method", "regularization", "folds", ...embedding]);
+  const { method, regularization, folds, ...embed } = options;
   // JSON would make of other numbers none at all.
   if (regularization !== undefined && !Number.isFinite(regularization)) throw invalid("`regularization` must be a number.");
   if (folds !== undefined && !isCount(folds)) throw invalid("`folds` must be a positive whole number.");
@@ -256,6 +267,8 @@ function asWord(count: number): number {
   return Math.min(count, 2 ** 32 - 1);
 }
 
+const isThere = <T>(value: T | null | undefined): value is T => value !== undefined && value !== null;
+
 export function isCount(value: unknown): value is number {
   return Number.isInteger(value) && Number(value) > 0;
 }
@@ -267,12 +280,15 @@ export function oneOf(name: string, value: unknown, allowed: readonly string[]):
 /** What a model has, it has by name. */
 function hasOne(what: string, name: string | undefined, names: readonly string[]): void {
   if (name === undefined || names.includes(name)) return;
-  throw invalid(`The model has no ${what} "${name}"; it has ${names.map((one) => `"${one}"`).join(", ") || "none"}.`);
+  throw invalid(`The model has no ${what} "${String(name)}"; it has ${names.map((one) => `"${one}"`).join(", ") || "none"}.`);
 }
 
-/** An option that is not known would otherwise be an option without effect. */
+/** An option that is not known would otherwise be an option without effect. What all calls have is looked at here. */
 export function checkNames(method: string, options: object, known: readonly string[]): void {
   if (typeof options !== "object" || options === null) throw invalid(`${method} takes its options as an object: ${known.join(", ")}.`);
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown !== undefined) throw invalid(`${method} has no option "${unknown}"; it has ${known.join(", ")}.`);
+  const { signal, onProgress } = options as CallOptions;
+  if (isThere(signal) && typeof signal.throwIfAborted !== "function") throw invalid("`signal` must be an AbortSignal.");
+  if (isThere(onProgress) && typeof onProgress !== "function") throw invalid("`onProgress` must be a function.");
 }

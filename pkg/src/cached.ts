@@ -1,6 +1,6 @@
 // What a page can ask of the cache of models, without loading one.
 
-import { readSource } from "./arguments.js";
+import { checkNames, readSource } from "./arguments.js";
 import { alone, forget, has, list, type CachedModel } from "./cache.js";
 import { EmbedletError, textOf } from "./errors.js";
 import { modelStore, type Store } from "./stores.js";
@@ -56,6 +56,7 @@ function store(): Store {
 }
 
 function addressOf(source: string | URL, options: CacheOptions): string {
+  checkNames("cache", options, ["revision"]);
   const spec = readSource(source, options);
   if (spec.kind !== "url") throw new EmbedletError("invalid-argument", "Only models that have an address are kept.");
   return spec.url;

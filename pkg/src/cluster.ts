@@ -176,7 +176,7 @@ export async function kMeans(encoder: Comparer, vectors: VectorRows, options: KM
   const { data, dimensions } = rows;
   const count = rows.counts.length;
   if (!isCount(clusters) || clusters > count) throw invalid(`\`clusters\` must be a whole number from 1 to ${count}, the number of vectors.`);
-  if (!isCount(maxIterations) || !(tolerance >= 0) || !Number.isFinite(seed)) throw invalid("`maxIterations`, `tolerance` or `seed` is no fitting number.");
+  if (!isCount(maxIterations) || typeof tolerance !== "number" || !(tolerance >= 0) || !Number.isFinite(seed)) throw invalid("`maxIterations`, `tolerance` or `seed` is no fitting number.");
   let centers = init ? read(init).data.slice() : await spread(encoder, rows, clusters, seed, call);
   if (centers.length !== clusters * dimensions || (init && init.dimensions !== dimensions)) throw invalid(`\`init\` must be ${clusters} vectors of ${dimensions} dimensions.`);
   const least = tolerance * variance(rows);
@@ -295,6 +295,7 @@ function generator(seed: number): () => number {
 
 /** The scores of rows with others. What is little is made on this thread, which answers to others, and to an abort, in between. */
 async function compared(encoder: Comparer, rows: Rows, others: Rows, call: Call): Promise<Float32Array> {
+  if (typeof encoder?.maxSim !== "function") throw invalid("Vectors are compared by an `encoder`, as `Encoder.load` gives it.");
   await pause();
   return encoder.maxSim(rows, others, call);
 }

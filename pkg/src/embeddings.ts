@@ -50,7 +50,7 @@ export class Embeddings {
 
   #checked(i: number): number {
     if (Number.isInteger(i) && i >= 0 && i < this.count) return i;
-    throw new EmbedletError("invalid-argument", `There is no text ${i}: ${this.count} were embedded.`);
+    throw new EmbedletError("invalid-argument", `There is no text ${String(i)}: ${this.count} were embedded.`);
   }
 }
 

@@ -101,7 +101,7 @@ export class Encoder {
   async classify(texts: Texts, options: ClassifyOptions): Promise<LabelScore[][]>;
   async classify(inputs: Input | readonly Input[], options?: HeadOptions): Promise<Classification[]>;
   async classify(inputs: Input | readonly Input[], options: ClassifyOptions | HeadOptions = {}): Promise<LabelScore[][] | Classification[]> {
-    if (options.labels !== undefined && !Array.isArray(options.labels)) return this.#nearest(inputs as Texts, options as ClassifyOptions);
+    if (options?.labels !== undefined && !Array.isArray(options.labels)) return this.#nearest(inputs as Texts, options as ClassifyOptions);
     const read = readTaskOptions("classify", options as HeadOptions, ["labels", "topK", "function"]);
     return this.#json({ task: "classify", inputs: readInputs(inputs), options: read }, options);
   }
@@ -116,6 +116,7 @@ export class Encoder {
 
   /** Takes a head that `save` gave. One that was trained with another model is refused with `invalid-argument`. */
   async loadHead(file: FileBytes, options: Pick<CallOptions, "signal"> = {}): Promise<TrainedHead> {
+    readTaskOptions("loadHead", options, []);
     return this.#head({ task: "load-head" }, options, await readHead(file));
   }
 
@@ -152,6 +153,7 @@ export class Encoder {
   /** Ranks tokens for every mask of each text; `info.maskToken` is the mask. */
   async fill(texts: Texts, options: FillOptions = {}): Promise<Mask[][]> {
     const { filter, ...read } = readTaskOptions("fill", options, ["topK", "targets", "filter"]);
+    if (filter !== undefined && typeof filter !== "function" && !(filter instanceof RegExp)) throw invalid("`filter` must be a function or a RegExp.");
     const list = readTexts(texts);
     const ids = filter === undefined ? undefined : await this.#matching(filter, options.signal);
     return this.#json({ task: "fill", texts: list, options: { ...read, ids } }, options);
@@ -197,7 +199,7 @@ export class Encoder {
     const { examples, temperature, topK, embed } = readClassifyOptions(options);
     const { onProgress, ...quiet } = embed;
     const list = readTexts(texts);
-    const key = JSON.stringify([examples, embed.prompt, embed.promptName]);
+    const key = readRequest([examples, embed.prompt, embed.promptName]);
     let vectors = this.#examples?.key === key ? this.#examples.vectors : undefined;
     if (!vectors) {
       vectors = new Embeddings(await this.#vectors(examples.map(({ text }) => text), { ...quiet, normalize: true }));
@@ -243,7 +245,7 @@ export class Encoder {
   }
 
   async #embed(texts: Texts, options: EmbedOptions, kind?: "query" | "document"): Promise<Embedded> {
-    const { tokens, chunkPooling, output = "float32", ranges } = options;
+    const { tokens, chunkPooling, output = "float32", ranges } = options ?? {}; // what is no object is refused with its names
     const list = readTexts(texts);
     const vectors = await this.#vectors(list, options, kind);
     if (tokens) return new TokenVectors(vectors);

@@ -42,8 +42,8 @@ export class MultiVectors {
   }
 
   #of(values: ArrayLike<number>, index: number): number {
-    const value = values[index];
-    if (value === undefined) throw new EmbedletError("invalid-argument", `There is no text ${index}; there are ${this.count}.`);
+    const value = Number.isInteger(index) ? values[index] : undefined;
+    if (value === undefined) throw new EmbedletError("invalid-argument", `There is no text ${String(index)}; there are ${this.count}.`);
     return value;
   }
 }

@@ -34,7 +34,7 @@ export class Quantized {
 
   /** The bytes of text `i`: a view into `data`. */
   row(i: number): Int8Array {
-    if (!Number.isInteger(i) || i < 0 || i >= this.count) throw new EmbedletError("invalid-argument", `There is no text ${i}: ${this.count} were embedded.`);
+    if (!Number.isInteger(i) || i < 0 || i >= this.count) throw new EmbedletError("invalid-argument", `There is no text ${String(i)}: ${this.count} were embedded.`);
     const width = this.data.length / this.count;
     return this.data.subarray(i * width, (i + 1) * width);
   }
@@ -42,7 +42,7 @@ export class Quantized {
 
 /** A byte a dimension. Without `ranges` they are those of the vectors themselves, of which there must be several. */
 export function toBytes(vectors: Float32Array, dimensions: number, ranges = rangesOf(vectors, dimensions)): Quantized {
-  const { lowest, highest } = ranges;
+  const { lowest, highest } = ranges ?? {};
   if (lowest?.length !== dimensions || highest?.length !== dimensions) {
     throw new EmbedletError("invalid-argument", `\`ranges\` must have ${dimensions} lowest and ${dimensions} highest values.`);
   }

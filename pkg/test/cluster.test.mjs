@@ -132,6 +132,7 @@ test("nothing, zeros, progress, aborts, and what is no vectors", async () => {
   await refused("AbortError", paraphraseMining(encoder, vectors, { signal: AbortSignal.abort() }));
   for (const wrong of [null, {}, { data: [1], dimensions: 1 }, { data: new Float32Array(4), dimensions: 3 }, { data: Float32Array.of(NaN), dimensions: 1 }]) {
     await refused("invalid-argument", paraphraseMining(encoder, wrong));
+    await refused("invalid-argument", kMeans(wrong, vectors, { clusters: 1 }));
   }
   for (const options of [{ topK: 0 }, { maxPairs: 1.5 }, { k: 1 }, { threshold: NaN }]) await refused("invalid-argument", paraphraseMining(encoder, vectors, options));
   for (const options of [{ threshold: NaN }, { minCommunitySize: 0 }]) await refused("invalid-argument", communityDetection(encoder, vectors, options));

@@ -40,7 +40,7 @@ test("bytes and bits are those of sentence-transformers", () => {
   const ranges = { lowest: new Float32Array(10).fill(-1), highest: new Float32Array(10).fill(1) };
   assert.deepEqual([...of(rows[0]).quantize("int8", ranges).data], [127, 55, 11, -128, -36, -46, -12, 31, -7, -62]);
   assert.deepEqual([...of(rows[1]).quantize("int8", bytes.ranges).data], [...bytes.row(1)]);
-  for (const wrong of [() => of(rows[0]).quantize("int8"), () => all.quantize("int4"), () => all.quantize("int8", { lowest: [], highest: [] }), () => bytes.row(5)]) {
+  for (const wrong of [() => of(rows[0]).quantize("int8"), () => all.quantize("int4"), () => all.quantize("int8", { lowest: [], highest: [] }), () => all.quantize("int8", null), () => bytes.row(5)]) {
     assert.throws(wrong, { code: "invalid-argument" });
   }
 });

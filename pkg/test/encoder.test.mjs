@@ -366,7 +366,7 @@ both("asks for tasks, and gives their results a form", async (Encoder) => {
   await rejects(encoder.maxSim(multi, long, { topK: 1 }), "invalid-argument");
   await rejects(encoder.maxSim(multi, [1]), "invalid-argument");
   assert.deepEqual([multi.truncated(0), multi.truncated(1)], [false, false]);
-  for (const at of ["vectors", "truncated"]) assert.throws(() => multi[at](2), { code: "invalid-argument" });
+  for (const at of ["vectors", "truncated"]) for (const i of [2, 0n, Symbol("s")]) assert.throws(() => multi[at](i), { code: "invalid-argument" });
   await rejects(encoder.tag("a", { agregation: "max" }), "invalid-argument");
   await rejects(encoder.classify([{ text: "a" }]), "invalid-argument");
   await rejects(Encoder.load(files(), { task: "dance" }), "invalid-argument");
@@ -401,6 +401,45 @@ both("trains heads, keeps them and asks by them", async (Encoder) => {
   await rejects(head.classify("t", { prompt: "p" }), "invalid-argument");
   encoder.dispose();
   await rejects(head.classify("t"), "disposed");
+});
+
+both("names what has a wrong type, in every call", async (Encoder) => {
+  const detached = new Uint8Array(8);
+  structuredClone(detached.buffer, { transfer: [detached.buffer] });
+  const circular = {};
+  circular.self = circular;
+  for (const options of [{ worker: {} }, { worker: null }, { integrity: null }, { onProgress: "log" }, { signal: new AbortController() }, null]) {
+    await rejects(Encoder.load(files(), options), "invalid-argument");
+  }
+  for (const bytes of [detached, detached.buffer]) await rejects(Encoder.load({ "config.json": bytes }), "invalid-argument");
+  const encoder = await Encoder.load(files());
+  const examples = { a: ["x"], b: ["y"] };
+  const calls = {
+    embed: (options) => encoder.embed("a", options),
+    classify: (options) => encoder.classify("a", options),
+    trainHead: (options) => encoder.trainHead(examples, options),
+    loadHead: (options) => encoder.loadHead(new Uint8Array(1), options),
+    rerank: (options) => encoder.rerank("a", ["b"], options),
+    fill: (options) => encoder.fill("a", options),
+    chunk: (options) => encoder.chunk("a", options),
+    maxSim: (options) => encoder.maxSim({}, {}, options),
+  };
+  for (const call of Object.values(calls)) {
+    const wrong = [null, { onProgress: "log" }, { onProgress: 5 }, { signal: {} }, { signal: new AbortController() }];
+    for (const options of wrong) await rejects(call(options), "invalid-argument");
+  }
+  for (const value of [1n, circular]) {
+    await rejects(encoder.embed("a", { pooling: value }), "invalid-argument");
+    await rejects(encoder.rerank("a", ["b"], { topK: value }), "invalid-argument");
+    await rejects(encoder.classify("a", { labels: examples, prompt: value }), "invalid-argument");
+  }
+  await rejects(encoder.embed("a", { promptName: Symbol("s") }), "invalid-argument");
+  await rejects(encoder.classify("a", { labels: examples, temperature: 1n }), "invalid-argument");
+  for (const filter of [5, "x", null]) await rejects(encoder.fill("a", { filter }), "invalid-argument");
+  await rejects(encoder.trainHead(new Array(2)), "invalid-argument");
+  await rejects(encoder.loadHead(detached), "invalid-argument");
+  assert.equal((await encoder.embed("text", { signal: null, onProgress: null })).count, 1);
+  encoder.dispose();
 });
 
 both("names wrong arguments", async (Encoder) => {

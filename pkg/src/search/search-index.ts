@@ -161,6 +161,7 @@ export class SearchIndex {
     const { topK = 10, filter, hybrid = false, rerank, probes, signal, onProgress } = options;
     if (!isCount(topK) || topK > MOST_FOUND) throw invalid(`\`topK\` must be a whole number from 1 to ${MOST_FOUND}.`);
     const text = typeof query === "string" ? query : undefined;
+    if (rerank && typeof rerank.rerank !== "function") throw invalid("`rerank` must be an encoder, as `Encoder.load` gives it.");
     if (text === undefined && (hybrid || rerank)) throw invalid("`hybrid` and `rerank` need a query that is a text.");
     if (hybrid && !this.#makeLexical) throw invalid("`hybrid` needs a full-text engine: open the index with `lexical`.");
     if (probes !== undefined && probes !== Infinity && !isCount(probes)) throw invalid("`probes` must be a positive whole number, or Infinity.");
@@ -293,7 +294,7 @@ async function placeOf(name: string, storage: OwnStorage): Promise<IndexStorage>
 function readIds(method: string, ids: string | readonly string[]): readonly string[] {
   const list = typeof ids === "string" ? [ids] : ids;
   if (!Array.isArray(list)) throw invalid(`${method} takes an id, or an array of ids.`);
-  list.forEach(checkId);
+  for (const id of list) checkId(id);
   return list;
 }
 
