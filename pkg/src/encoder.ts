@@ -329,9 +329,10 @@ export async function open<E>(
       return { host: engine.host, model, info: cpu ? { ...info, reason: lost } : info, supervised, end: (reason) => engine.end(reason, model) };
     } catch (error) {
       const end = (model?: number) => connection.end(givenUp, model);
-      // An abort may have crossed with a load that came to its end; else the engine deletes what it had kept, for which it has a moment.
+      // An abort may have crossed with a load that came to its end; else the engine deletes what it had kept, for which a worker has a moment.
       loading?.then(({ model }) => end(model), () => end());
       if (connection.worker) setTimeout(end, undoing.ms);
+      else end();
       throw error;
     }
   };

@@ -457,6 +457,31 @@ test("wrong arguments are named, and change nothing", async () => {
   assert.equal(index.stats().documents, 1);
 });
 
+test("a document that the model refuses is named, and those before it can be added", async () => {
+  const encoder = fakeEncoder({ words: 2 });
+  const index = await open({ encoder });
+  const refuse = (code, text) => new EmbedletError(code, "it is too long", { text });
+  const { chunk } = encoder;
+  encoder.chunk = async (text, options) => {
+    if (text === "too long") throw refuse("limit-exceeded");
+    return chunk(text, options);
+  };
+  const named = (code, id) => (error) => refused(code)(error) && error.message === `Document "${id}": it is too long` && error.cause.code === code;
+  await assert.rejects(index.add([{ id: "a", text: "boat" }, { id: "long", text: "too long" }]), named("limit-exceeded", "long"));
+  encoder.onEmbed = () => {
+    throw refuse("text-too-long", 3);
+  };
+  const documents = [{ id: "a", text: "boat bread river" }, { id: "v", text: "x", vector: new Float32Array(16).fill(1) }, { id: "b", text: "stone cloud music" }];
+  await assert.rejects(index.add(documents), named("text-too-long", "b"));
+  encoder.onEmbed = () => {
+    throw refuse("disposed");
+  };
+  await assert.rejects(index.add(documents), (error) => refused("disposed")(error) && error.message === "it is too long");
+  encoder.onEmbed = () => {};
+  await index.add(documents);
+  assert.equal(index.stats().documents, 3);
+});
+
 test("more documents than a scan gives rows, and more passages than documents", async () => {
   const index = await open({ precision: "float32" });
   const vector = (i) => Float32Array.from({ length: 16 }, (_, k) => Math.sin(i * (k + 1)));

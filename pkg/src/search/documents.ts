@@ -83,9 +83,17 @@ export interface Wanted {
   passages: readonly Place[];
 }
 
-/** Cuts a text into passages that the model reads whole. */
-export async function passagesOf({ encoder }: View, text: string, chunk: ChunkOptions, signal: AbortSignal | undefined): Promise<Place[]> {
-  const chunks = await encoder.chunk(text, { ...chunk, kind: "document", ...(signal && { signal }) });
+/** What the model says of a text is said of its document. */
+function ofDocument(error: unknown, id: string | undefined): unknown {
+  if (!(error instanceof EmbedletError) || id === undefined) return error;
+  return new EmbedletError(error.code, `Document "${id}": ${error.message}`, { cause: error });
+}
+
+/** Cuts the text of a document into passages that the model reads whole. */
+export async function passagesOf({ encoder }: View, id: string, text: string, chunk: ChunkOptions, signal: AbortSignal | undefined): Promise<Place[]> {
+  const chunks = await encoder.chunk(text, { ...chunk, kind: "document", ...(signal && { signal }) }).catch((error) => {
+    throw ofDocument(error, error?.code === "limit-exceeded" ? id : undefined);
+  });
   return chunks.length > 0 ? chunks.map(({ start, end }) => ({ start, end })) : [{ start: 0, end: text.length }];
 }
 
@@ -94,7 +102,10 @@ export async function embedded(view: View, documents: readonly Wanted[], signal:
   const { dimensions, rowBytes } = view.made;
   const texts = documents.flatMap(({ text, vector, passages }) => (vector ? [] : passages.map(({ start, end }) => text.slice(start, end))));
   const options = { dimensions, overflow: "error", ...(signal && { signal }) } as const;
-  const made = texts.length > 0 ? (await view.encoder.embedDocuments(texts, options)).data : new Float32Array();
+  const embed = () => view.encoder.embedDocuments(texts, options).catch((error) => {
+    throw ofDocument(error, documents.flatMap(({ id, vector, passages }) => (vector ? [] : passages.map(() => id)))[error?.text]);
+  });
+  const made = texts.length > 0 ? (await embed()).data : new Float32Array();
   if (made.length !== texts.length * dimensions) throw new EmbedletError("runtime-crashed", "The encoder gave too few vectors.");
   const vectors = new Float32Array(documents.reduce((sum, { passages }) => sum + passages.length, 0) * dimensions);
   let [read, at] = [0, 0];

@@ -108,7 +108,7 @@ async function embedSome(core: Core, next: View, missing: Entry[], chunk: ChunkO
     const entry = missing.pop()!;
     const { id, metadata, segment, index } = entry;
     const [text] = await readAll([entry], () => segment.text(index), () => entry);
-    const passages = await passagesOf(next, text!, chunk, signal);
+    const passages = await passagesOf(next, id, text!, chunk, signal);
     wanted.push({ id, text: text!, metadata, vector: undefined, hash: segment.hash(index), passages });
   }
   const put = await embedded(next, wanted, signal);

@@ -119,7 +119,7 @@ async function planOf(
     const reason = "This index moves to another model, and has vectors of the old one until then";
     throw new EmbedletError("index-mismatch", `${reason}: add documents when \`migrate\` has ended.`);
   }
-  const passages = vector ? [{ start: 0, end: text.length }] : await passagesOf(view, text, chunk, signal);
+  const passages = vector ? [{ start: 0, end: text.length }] : await passagesOf(view, id, text, chunk, signal);
   return { id, text, metadata, vector, hash, passages };
 }
 
