@@ -4,6 +4,7 @@
 //! that knows, from those it has, which it still wants. Weights are not among them.
 
 mod multi;
+mod sparse;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ use crate::sentence::{self, Sentence};
 use crate::shards::Shards;
 use crate::task::Task;
 use crate::tokens::{Beside, classes};
+
+pub(crate) use self::sparse::TableRoute;
 
 const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
@@ -43,6 +46,14 @@ enum Kind {
 struct Module {
     kind: String,
     path: String,
+}
+
+impl Module {
+    fn new(class: &str, path: &str) -> Self {
+        // Old and new spellings differ in the package path only: the class is the last segment.
+        let kind = class.rsplit('.').next().unwrap_or(class).to_owned();
+        Self { kind, path: path.trim_end_matches('/').into() }
+    }
 }
 
 impl Folder {
@@ -78,6 +89,11 @@ impl Folder {
         if !first.is_empty() {
             return Ok(first);
         }
+        let listed = self.listed()?;
+        let routers = missing(sparse::router_files(&listed));
+        if !routers.is_empty() {
+            return Ok(routers);
+        }
         let modules = self.modules()?;
         let of_encoder = |name: &&str| join(&modules[0].path, name);
         let mut second: Vec<String> =
@@ -87,6 +103,10 @@ impl Folder {
             second.push(of_encoder(&sentence::NAMES[0]));
         }
         second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
+        if let Some(sparse::Routes { table, .. }) = self.routes(&listed)? {
+            let names = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+            second.extend(names.map(|name| join(&table.path, name)));
+        }
         if self.is_stanford()? {
             second.push(multi::METADATA.into());
         }
@@ -109,10 +129,16 @@ impl Folder {
         bytes.map(|bytes| Config::parse(path, bytes)).transpose()
     }
 
-    /// The modules in order; the first is the encoder. A plain Hugging Face folder has only that.
+    /// The modules in order; the first is the encoder, of a router those of the route that has one.
     fn modules(&self) -> Result<Vec<Module>> {
+        let listed = self.listed()?;
+        Ok(self.routes(&listed)?.map_or(listed, |routes| routes.encoder))
+    }
+
+    /// The modules that `modules.json` lists. A plain Hugging Face folder has only the encoder.
+    fn listed(&self) -> Result<Vec<Module>> {
         let Some(bytes) = self.files.get(MODULES).and_then(Option::as_deref) else {
-            let module = |kind: &str| Module { kind: kind.into(), path: String::new() };
+            let module = |kind: &str| Module::new(kind, "");
             return Ok(match self.optional("config.json")? {
                 Some(config) if config.is("model_type", TABLE) => match config.flag_or("normalize", false)? {
                     true => vec![module("StaticEmbedding"), module("Normalize")],
@@ -131,12 +157,12 @@ impl Folder {
             if !inside(path) {
                 return Err(Error::option("modules.json path", path));
             }
-            // Old and new spellings differ in the package path only: the class is the last segment.
-            let kind = kind.rsplit('.').next().unwrap_or(kind);
-            Ok(Module { kind: kind.into(), path: path.trim_end_matches('/').into() })
+            Ok(Module::new(kind, path))
         };
         let modules = list.iter().map(module).collect::<Result<Vec<_>>>()?;
-        if !["Transformer", "MLMTransformer", "StaticEmbedding", "CLIPModel"].contains(&modules[0].kind.as_str()) {
+        let known =
+            ["Transformer", "MLMTransformer", "StaticEmbedding", "CLIPModel"].contains(&modules[0].kind.as_str());
+        if !known && !sparse::is_router(&modules[0]) {
             return Err(Error::option("modules.json first module", &modules[0].kind));
         }
         Ok(modules)
@@ -437,29 +463,6 @@ impl Folder {
         let classes = config.texts("architectures")?.unwrap_or_default();
         let is_causal = classes.first().is_some_and(|class| class.ends_with("ForCausalLM"));
         Ok(if is_causal && config.flag_or("is_causal", true)? { Pooling::LastToken } else { Pooling::Mean })
-    }
-
-    /// The `SpladePooling` of a sparse encoder.
-    fn lexical(&self, modules: &[Module]) -> Result<Lexical> {
-        let [_, module] = modules else {
-            return Err(Error::option("modules.json", "modules that are not one Transformer and one SpladePooling"));
-        };
-        if module.kind != "SpladePooling" {
-            return Err(Error::option("modules.json module", &module.kind));
-        }
-        let path = join(&module.path, "config.json");
-        let config = Config::parse(&path, self.bytes(&path)?)?;
-        let sum = match config.text_or("pooling_strategy", "max")? {
-            "max" => false,
-            "sum" => true,
-            _ => return Err(config.unsupported("pooling_strategy")),
-        };
-        let logs = match config.text_or("activation_function", "relu")? {
-            "relu" => 1,
-            "log1p_relu" => 2,
-            _ => return Err(config.unsupported("activation_function")),
-        };
-        Ok(Lexical { sum, logs })
     }
 }
 

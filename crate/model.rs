@@ -21,7 +21,7 @@ pub use crate::runner::Device;
 use crate::runner::Runner;
 use crate::sentence::Sentence;
 use crate::tails::{Tails, TaskHead, pooling};
-use crate::task::{HeadStep, Task};
+use crate::task::{HeadStep, Task, TermTable};
 use crate::tokens::{Encoding, Tokens};
 
 /// Tokens of a short text.
@@ -41,6 +41,8 @@ pub(crate) struct Parts {
     pub(crate) program: Arc<Program>,
     pub(crate) tails: Tails,
     pub(crate) head: Option<TaskHead>,
+    /// Texts whose terms are weighed by a table.
+    pub(crate) term_table: Option<TermTable>,
     /// Most tokens of a batch.
     pub(crate) budget: usize,
 }

@@ -14,7 +14,7 @@ use crate::reader::Reader;
 use crate::runner::{Runner, Target};
 use crate::sentence::Sentence;
 use crate::tails::{Tails, TaskHead};
-use crate::task::{Function, Labels, MultiVector, Task};
+use crate::task::{Function, Labels, MultiVector, Task, TermTable};
 use crate::tokens::Tokens;
 
 /// Tokens of the first batch, before anything was measured.
@@ -98,6 +98,12 @@ impl Plan {
             spec.tables.positions = longest;
         }
         let mut program = Program::default();
+        let term_table = match folder.table_route()? {
+            Some((route, folder)) if matches!(wanted, Task::Sparse | Task::Fill) => {
+                Some(TermTable::new(&route, &folder, &mut program)?)
+            }
+            _ => None,
+        };
         let tails = Tails::record(&spec, &mut program, &folder.weights()?, &sentence.head, head.as_ref());
         if let Some(shards) = folder.shards()? {
             shards.assign(&folder.weights()?, spec.prefixes, &mut program.weights)?;
@@ -115,8 +121,20 @@ impl Plan {
         let program = Arc::new(program);
         let target = Target::new(device, &program, longest.max(candidates)..=budget, precision)?;
         let reader = Reader::new(&program.weights, spec.prefixes);
-        let parts =
-            Parts { architecture, spec, sentence, tokens, max_tokens, mask_token, pad, program, tails, head, budget };
+        let parts = Parts {
+            architecture,
+            spec,
+            sentence,
+            tokens,
+            max_tokens,
+            mask_token,
+            pad,
+            program,
+            tails,
+            head,
+            term_table,
+            budget,
+        };
         Ok(Self { reader, target, parts, packed })
     }
 

@@ -10,7 +10,8 @@ use embedlet::native;
 use embedlet::program::Precision;
 use embedlet::task::{
     AnswerOptions, ClassifyOptions, Entity, ExplainOptions, FillOptions, Function, Input, LabelScore, Mask,
-    MultiOptions, MultiVectors, Part, RerankOptions, SparseOptions, TagOptions, Task, ZeroShotOptions, max_sim,
+    MultiOptions, MultiVectors, Part, RerankOptions, SparseOptions, SparseVector, TagOptions, Task, ZeroShotOptions,
+    max_sim,
 };
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -509,6 +510,22 @@ fn reads_a_query_once_as_a_uni_encoder() {
     assert_eq!(error.code(), "unsupported-option");
 }
 
+/// The weights of all terms, by text.
+fn same_terms(found: &[SparseVector], expected: &Value, most: f32, what: &str) {
+    for (index, found) in found.iter().enumerate() {
+        let mut expected: Vec<f32> = parsed(&expected[index]);
+        assert!(
+            found.weights.is_sorted_by(|a, b| a.abs() >= b.abs()) && found.weights.iter().all(|weight| *weight != 0.0)
+        );
+        for (id, weight) in found.indices.iter().zip(&found.weights) {
+            let expected = std::mem::take(&mut expected[*id as usize]);
+            assert!((weight - expected).abs() <= most, "{what} {index}, term {id}: {weight} for {expected}");
+        }
+        assert!(expected.iter().all(|missed| missed.abs() <= most), "{what} {index}");
+    }
+    assert_eq!(found.len(), expected.as_array().unwrap().len(), "{what}");
+}
+
 #[test]
 fn weighs_terms_as_a_sparse_encoder() {
     for on in On::BOTH {
@@ -516,22 +533,91 @@ fn weighs_terms_as_a_sparse_encoder() {
             let (model, golden) = task_model(name, on);
             let texts: Vec<String> = parsed(&golden["texts"]);
             let found = run(&model, model.embed_sparse(&texts, &SparseOptions::default()));
-            for (index, found) in found.iter().enumerate() {
-                let mut expected: Vec<f32> = parsed(&golden["vectors"][index]);
-                assert!(found.weights.is_sorted_by(|a, b| a >= b) && found.weights.iter().all(|weight| *weight > 0.0));
-                for (id, weight) in found.indices.iter().zip(&found.weights) {
-                    let expected = std::mem::take(&mut expected[*id as usize]);
-                    assert!(
-                        (weight - expected).abs() <= SCORES_MAX,
-                        "{name} {index}, term {id}: {weight} for {expected}"
-                    );
-                }
-                assert!(expected.iter().all(|missed| *missed <= SCORES_MAX), "{name} {index}");
-            }
+            same_terms(&found, &golden["vectors"], SCORES_MAX, name);
             let few = run(&model, model.embed_sparse(&texts[..1], &SparseOptions { top_k: Some(3), kind: None }));
             assert_eq!(few[0].indices, found[0].indices[..3]);
         }
     }
+}
+
+#[test]
+fn weighs_queries_and_documents_by_the_routes_of_a_router() {
+    let golden = json("tasks/splade-routed.json");
+    let texts: Vec<String> = parsed(&golden["texts"]);
+    // The encoder in the folder itself, as folders on the hub have it that were plain ones before.
+    let router = json("tasks/splade-routed/router_config.json");
+    let mut flat = router.clone();
+    let types = flat["types"].as_object_mut().unwrap();
+    let encoder = types.remove("document_0_MLMTransformer").unwrap();
+    types.insert(String::new(), encoder);
+    flat["structure"]["document"][0] = json!("");
+    let flat = edited("splade-routed", &[("router_config.json", flat)]);
+    for file in std::fs::read_dir(flat.0.join("document_0_MLMTransformer")).unwrap().map(Result::unwrap) {
+        std::fs::rename(file.path(), flat.0.join(file.file_name())).unwrap();
+    }
+    // The older name of the file.
+    let older = edited("splade-routed", &[("config.json", router.clone())]);
+    std::fs::remove_file(older.0.join("router_config.json")).unwrap();
+    let embed = |model: &Model, kind| {
+        let call = model.embed_sparse(&texts, &SparseOptions { top_k: None, kind });
+        call.map(|call| pollster::block_on(call.run(model)).unwrap())
+    };
+    for on in On::BOTH {
+        for folder in [&fixtures().join("tasks/splade-routed"), &flat.0, &older.0] {
+            let model = load_for(folder, on, Some(Precision::F32), None);
+            for (kind, key) in
+                [(Some(Kind::Query), "queries"), (Some(Kind::Document), "documents"), (None, "documents")]
+            {
+                let found = embed(&model, kind).unwrap();
+                same_terms(&found, &golden[key], 1e-5, &format!("{on:?} {key}"));
+                assert!(!found[1].truncated && found[2].truncated);
+            }
+        }
+    }
+    type Change = fn(&mut Value);
+    let changed = |change: Change| {
+        let mut router = router.clone();
+        change(&mut router);
+        let folder = edited("splade-routed", &[("router_config.json", router)]);
+        native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {})
+    };
+    // An encoder finds terms in an empty text too.
+    let query = changed(|router| router["parameters"]["default_route"] = json!("query")).unwrap();
+    let terms = |kind| embed(&query, kind).unwrap()[1].indices.len();
+    assert!(terms(None) == 0 && terms(Some(Kind::Document)) > 0);
+    let none = changed(|router| router["parameters"] = json!({ "allow_empty_key": false })).unwrap();
+    assert_eq!(embed(&none, None).unwrap_err().code(), "invalid-argument");
+    let refused: [(&str, &str, Change); 7] = [
+        ("routes by modality", "unsupported-option", |router| {
+            router["parameters"]["route_mappings"] = json!({ "(None, 'text')": "query" })
+        }),
+        ("another route", "unsupported-option", |router| router["parameters"]["default_route"] = json!("image")),
+        ("the first route", "unsupported-option", |router| router["parameters"] = json!({})),
+        ("two encoders", "unsupported-option", |router| {
+            router["structure"]["query"] = router["structure"]["document"].clone()
+        }),
+        ("an unknown module", "unsupported-option", |router| {
+            router["types"]["document_1_SpladePooling"] = json!("x.CSR")
+        }),
+        ("a route outside", "unsupported-option", |router| router["structure"]["query"] = json!(["../x"])),
+        ("no structure", "unsupported-option", |router| drop(router.as_object_mut().unwrap().remove("structure"))),
+    ];
+    for (name, code, change) in refused {
+        let error = changed(change).err().unwrap_or_else(|| panic!("{name} loaded"));
+        assert_eq!(error.code(), code, "{name}: {error}");
+    }
+    for (path, value) in [
+        ("query_0_SparseStaticEmbedding/config.json", json!({ "path": "idf.json" })),
+        ("config_sentence_transformers.json", json!({ "model_type": "SentenceTransformer" })),
+    ] {
+        let folder = edited("splade-routed", &[(path, value)]);
+        let error = native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {}).err().unwrap();
+        assert_eq!(error.code(), "unsupported-option", "{path}: {error}");
+    }
+    let folder = edited("splade-routed", &[]);
+    std::fs::remove_file(folder.0.join("query_0_SparseStaticEmbedding/tokenizer.json")).unwrap();
+    let error = native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {}).err().unwrap();
+    assert_eq!(error.code(), "missing-file", "{error}");
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub use labels::{LabelScore, Labels};
 pub use max_sim::max_sim;
 pub use multi::{Expansion, MultiOptions, MultiVector, MultiVectors};
 pub use rerank::{Ranked, RerankOptions};
+pub(crate) use sparse::TermTable;
 pub use sparse::{SparseOptions, SparseVector};
 pub use tag::{Aggregation, Entity, TagLogits, TagOptions};
 pub use trained::{About, Example, TrainedHead};

@@ -162,9 +162,9 @@ export interface Mask {
 
 /** Options of `embedSparse`. */
 export interface SparseOptions extends CallOptions {
-  /** Keeps the heaviest so many terms. Default: as many as the model says (`max_active_dims`), else all above zero. */
+  /** Keeps the heaviest so many terms. Default: as many as the model says (`max_active_dims`), else all that are not zero. */
   topK?: number;
-  /** What the texts are, where the model has prompts for them. */
+  /** What the texts are, where the model has prompts for them, or an encoder for documents alone. */
   kind?: "query" | "document";
 }
 
@@ -172,7 +172,7 @@ export interface SparseOptions extends CallOptions {
 export interface SparseVector {
   /** The terms' places in the vocabulary. */
   indices: number[];
-  /** Above 0; vectors are compared by the sum of products of equal terms. */
+  /** Above 0 where an encoder gave them, else not 0; vectors are compared by the sum of products of equal terms. */
   weights: number[];
   /** The terms as strings of the vocabulary. */
   tokens: string[];

@@ -16,9 +16,9 @@ import transformers
 from encoders import UniEncoder
 from safetensors.torch import load_file, save
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
-from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling, MultiVectorMask
-from sentence_transformers.sparse_encoder.modules import SpladePooling
+from sentence_transformers.sparse_encoder.modules import MLMTransformer, SparseStaticEmbedding, SpladePooling
 from transformers import BertConfig, PreTrainedTokenizerFast, RobertaConfig, pipeline
 
 from make_architectures import BYTES, HERE, PIECES, made_with, randomise
@@ -211,6 +211,28 @@ def sparse():
         write(name, texts=TEXTS, vectors=vectors)
 
 
+def routed():
+    """Documents by an encoder, queries by a weight for each token: no encoder is run for them."""
+    folder = saved("plain", transformers.BertForMaskedLM, BertConfig(vocab_size=PIECES[1], **{**SIZES, "num_hidden_layers": 1}), pieces(limit=20), wide=0.2)
+    document = MLMTransformer(str(folder))
+    weights = torch.rand(PIECES[1], generator=torch.Generator().manual_seed(5)) * 6
+    # What the weights were made from does not have every token, and training may make one negative.
+    weights[::7], weights[3::50] = 0, -weights[3::50]
+    query = SparseStaticEmbedding(tokenizer=document.tokenizer, weight=weights.half().float(), frozen=True)
+    router = Router.for_query_document([query], [document, SpladePooling("max", activation_function="log1p_relu")])
+    encoder = SparseEncoder(modules=[router], prompts={"query": "quiet ", "document": ""}, similarity_fn_name="dot")
+    name = "splade-routed"
+    shutil.rmtree(OUT / name, ignore_errors=True)
+    encoder.half().save_pretrained(str(OUT / name))
+    shutil.rmtree(folder)
+    tidy(OUT / name)
+    encoder = SparseEncoder(str(OUT / name), model_kwargs={"dtype": torch.float32}).float()
+    texts = [TEXTS[1], "", TEXTS[3]]
+    queries, documents, neither = [encode(texts, convert_to_sparse_tensor=False) for encode in (encoder.encode_query, encoder.encode_document, encoder.encode)]
+    assert torch.equal(documents, neither)
+    write(name, texts=texts, queries=queries, documents=documents)
+
+
 def multi():
     for name, expansion, mask in [
         ("colbert", {"strategy": "fixed", "attend": False, "length": 16}, dict(skiplist_words=[".", ","])),
@@ -343,7 +365,7 @@ def main():
     transformers.logging.set_verbosity_error()
     OUT.mkdir(exist_ok=True)
     with torch.inference_mode():
-        for make in (classify, classify_by_tokens, tag, answer, fill, zero_shot, rerank, uni_encoder, sparse, multi, stanford, explain):
+        for make in (classify, classify_by_tokens, tag, answer, fill, zero_shot, rerank, uni_encoder, sparse, routed, multi, stanford, explain):
             make()
 
 

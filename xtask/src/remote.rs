@@ -15,11 +15,19 @@ const CONFIG_LIMIT: u64 = 4 << 20;
 /// tell none.
 pub fn download(base: &str, pointers: Option<&str>, folder: &Path) -> Result<()> {
     let agent = fetch::agent();
-    let modules = match fetch::text(&agent, &format!("{base}modules.json"), CONFIG_LIMIT)? {
-        Some(text) => module_paths(&text)?,
-        None => vec![String::new()],
+    let mut modules = match fetch::text(&agent, &format!("{base}modules.json"), CONFIG_LIMIT)? {
+        Some(text) => listed(&text)?,
+        None => vec![Module { path: String::new(), reads: true, routes: false }],
     };
-    for (path, required) in wanted(&modules) {
+    let mut files = vec![("modules.json".to_owned(), modules.len() > 1)];
+    if modules[0].routes {
+        let path = modules[0].file("router_config.json");
+        let routes = fetch::text(&agent, &format!("{base}{path}"), CONFIG_LIMIT)?;
+        modules = routed(&modules[0], &routes.ok_or(format!("{base}{path}: not found, and a router needs it"))?)?;
+        files.push((path, true));
+    }
+    files.extend(wanted(&modules));
+    for (path, required) in files {
         let url = format!("{base}{path}");
         let sha256 = match pointers {
             Some(pointers) if path.ends_with(".safetensors") => lfs_hash(&agent, &format!("{pointers}{path}"))?,
@@ -33,26 +41,59 @@ pub fn download(base: &str, pointers: Option<&str>, folder: &Path) -> Result<()>
     Ok(())
 }
 
-/// The folders of `modules.json`, in order; the first holds the transformer.
-fn module_paths(modules: &str) -> Result<Vec<String>> {
+/// A module's folder.
+#[derive(Debug, PartialEq)]
+struct Module {
+    path: String,
+    /// Whether it has a tokenizer.
+    reads: bool,
+    /// Whether it says which modules are below it.
+    routes: bool,
+}
+
+impl Module {
+    fn file(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}/{name}", self.path) }
+    }
+}
+
+/// The modules of `modules.json`, in order; the first holds the transformer.
+fn listed(modules: &str) -> Result<Vec<Module>> {
     let value: Value = serde_json::from_str(modules).map_err(|error| format!("modules.json is not JSON: {error}"))?;
-    let paths: Option<Vec<_>> = value.as_array().and_then(|modules| {
-        modules.iter().map(|module| Some(module.get("path")?.as_str()?.trim_matches('/').to_owned())).collect()
-    });
-    let paths = paths.filter(|paths| !paths.is_empty()).ok_or("modules.json is not a list of modules with a path")?;
-    match paths.iter().find(|path| safe_relative(path).is_none()) {
-        Some(path) => Err(format!("modules.json names the path {path:?}, which leaves the model folder")),
-        None => Ok(paths),
+    let module = |(at, module): (usize, &Value)| {
+        let routes = module.get("type")?.as_str()?.ends_with("Router");
+        Some(Module { path: module.get("path")?.as_str()?.trim_matches('/').to_owned(), reads: at == 0, routes })
+    };
+    let modules: Option<Vec<_>> = value.as_array().and_then(|all| all.iter().enumerate().map(module).collect());
+    let modules = modules.filter(|modules| !modules.is_empty());
+    inside(modules.ok_or("modules.json is not a list of modules with a path and a type")?)
+}
+
+/// The modules of all routes of a router.
+fn routed(router: &Module, routes: &str) -> Result<Vec<Module>> {
+    let value: Value = serde_json::from_str(routes).map_err(|error| format!("the router is not JSON: {error}"))?;
+    let module = |(id, kind): (&String, &Value)| {
+        let kind = kind.as_str()?;
+        let reads = ["Transformer", "SparseStaticEmbedding"].iter().any(|reads| kind.ends_with(reads));
+        Some(Module { path: router.file(id).trim_matches('/').to_owned(), reads, routes: false })
+    };
+    let modules: Option<Vec<_>> = value["types"].as_object().and_then(|types| types.iter().map(module).collect());
+    inside(modules.ok_or("the router has no types of modules")?)
+}
+
+fn inside(modules: Vec<Module>) -> Result<Vec<Module>> {
+    match modules.iter().find(|module| safe_relative(&module.path).is_none()) {
+        Some(module) => Err(format!("the model names the path {:?}, which leaves its folder", module.path)),
+        None => Ok(modules),
     }
 }
 
 /// The files to ask for, and whether the model cannot be without them.
-fn wanted(modules: &[String]) -> Vec<(String, bool)> {
-    let mut files =
-        vec![("modules.json".to_owned(), modules.len() > 1), ("config_sentence_transformers.json".to_owned(), false)];
-    for (at, module) in modules.iter().enumerate() {
-        let names: &[(&str, bool)] = match at {
-            0 => &[
+fn wanted(modules: &[Module]) -> Vec<(String, bool)> {
+    let mut files = vec![("config_sentence_transformers.json".to_owned(), false)];
+    for module in modules {
+        let names: &[(&str, bool)] = match module.reads {
+            true => &[
                 ("config.json", true),
                 ("sentence_bert_config.json", false),
                 ("sentence_roberta_config.json", false),
@@ -66,12 +107,9 @@ fn wanted(modules: &[String]) -> Vec<(String, bool)> {
                 ("artifact.metadata", false),
                 ("model.safetensors", true),
             ],
-            _ => &[("config.json", false), ("model.safetensors", false)],
+            false => &[("config.json", false), ("model.safetensors", false)],
         };
-        let join = |name: &str| {
-            if module.is_empty() { name.to_owned() } else { format!("{module}/{name}") }
-        };
-        files.extend(names.iter().map(|&(name, required)| (join(name), required)));
+        files.extend(names.iter().map(|&(name, required)| (module.file(name), required)));
     }
     files
 }
@@ -95,14 +133,22 @@ mod tests {
 
     #[test]
     fn modules_say_which_files_there_are() {
-        let two = r#"[{"path": "", "type": "Transformer"}, {"path": "1_Pooling/", "type": "Pooling"}]"#;
-        assert_eq!(module_paths(two), Ok(vec![String::new(), "1_Pooling".into()]));
-        for wrong in ["<html>", "{}", "[]", r#"[{"type": "x"}]"#, r#"[{"path": "a/../../b"}]"#] {
-            assert!(module_paths(wrong).is_err(), "{wrong}");
+        let module = |path: &str, reads| Module { path: path.into(), reads, routes: false };
+        let two = r#"[{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling/", "type": "x.Pooling"}]"#;
+        assert_eq!(listed(two), Ok(vec![module("", true), module("1_Pooling", false)]));
+        for wrong in ["<html>", "{}", "[]", r#"[{"type": "x"}]"#, r#"[{"path": "a/../../b", "type": "x"}]"#] {
+            assert!(listed(wrong).is_err(), "{wrong}");
         }
-        let files = wanted(&["0_Transformer".into(), "2_Dense".into()]);
+        let files = wanted(&[module("0_Transformer", true), module("2_Dense", false)]);
         assert!(files.contains(&("0_Transformer/tokenizer.json".into(), true)));
         assert!(files.contains(&("2_Dense/model.safetensors".into(), false)));
+        let router = &listed(r#"[{"path": "", "type": "x.Router"}]"#).unwrap()[0];
+        assert!(router.routes);
+        let routes = r#"{"types": {"": "x.MLMTransformer", "d_1": "x.SpladePooling", "q": "x.SparseStaticEmbedding"}}"#;
+        assert_eq!(routed(router, routes), Ok(vec![module("", true), module("d_1", false), module("q", true)]));
+        for wrong in ["[]", r#"{"types": {"../x": "Transformer"}}"#, r#"{"types": {"x": 1}}"#] {
+            assert!(routed(router, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
