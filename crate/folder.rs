@@ -14,7 +14,6 @@ use crate::ops::Lexical;
 use crate::packed::{self, Packed};
 use crate::shards::Shards;
 use crate::task::{MultiVector, Task};
-use crate::tokens::{Beside, classes};
 
 const MODULES: &str = "modules.json";
 const SENTENCE: &str = "config_sentence_transformers.json";
@@ -110,16 +109,17 @@ impl Folder {
                 .map(|name| join(&modules[0].path, name))
                 .into();
         second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
-        Ok(missing(second))
+        let second = missing(second);
+        if second.is_empty() { Ok(missing(self.special_tokens()?)) } else { Ok(second) }
     }
 
     /// Bytes of a file that must be there.
-    fn bytes(&self, path: &str) -> Result<&[u8]> {
+    pub(crate) fn bytes(&self, path: &str) -> Result<&[u8]> {
         let bytes = self.files.get(path).and_then(Option::as_deref);
         bytes.ok_or_else(|| Error::MissingFile { path: path.into() })
     }
 
-    fn optional(&self, path: &str) -> Result<Option<Config>> {
+    pub(crate) fn optional(&self, path: &str) -> Result<Option<Config>> {
         let bytes = self.files.get(path).and_then(Option::as_deref);
         bytes.map(|bytes| Config::parse(path, bytes)).transpose()
     }
@@ -185,46 +185,13 @@ impl Folder {
 
     /// `config.json` of the encoder.
     pub fn config(&self) -> Result<Config> {
-        let path = join(&self.modules()?[0].path, "config.json");
+        let path = self.of_encoder("config.json")?;
         Config::parse(&path, self.bytes(&path)?)
     }
 
-    /// `tokenizer.json`.
-    pub fn tokenizer(&self) -> Result<&[u8]> {
-        self.bytes(&join(&self.modules()?[0].path, "tokenizer.json"))
-    }
-
-    fn tokenizer_config(&self) -> Result<Option<Config>> {
-        self.optional(&join(&self.modules()?[0].path, "tokenizer_config.json"))
-    }
-
-    /// `model_max_length` of `tokenizer_config.json`. Absent, or the huge number that stands for "no limit": none.
-    pub fn model_max_length(&self) -> Result<Option<usize>> {
-        let config = self.tokenizer_config()?;
-        let length = config.as_ref().and_then(|config| config.get("model_max_length")).and_then(Value::as_u64);
-        Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
-    }
-
-    /// `mask_token` or `pad_token` of `tokenizer_config.json`.
-    pub fn special_token(&self, name: &str) -> Result<Option<String>> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
-        let token = config.get(name);
-        let content = token.and_then(|token| token.get("content")).or(token);
-        Ok(content.and_then(Value::as_str).map(str::to_owned))
-    }
-
-    /// Whether the tokenizer gives token types: as `tokenizer_config.json` lists the model's inputs or, where it does not list
-    /// them, as its class does in transformers 5. None where it names no class: as the encoder's own does. Where it does not
-    /// give them, they are zero.
-    pub fn token_types(&self) -> Result<Option<bool>> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
-        if let Some(inputs) = config.texts("model_input_names")? {
-            return Ok(Some(inputs.contains(&"token_type_ids")));
-        }
-        match config.text_or("tokenizer_class", "")? {
-            "" => Ok(None),
-            class => Ok(Some(classes::give_types(class))),
-        }
+    /// The path of a file of the encoder.
+    pub(crate) fn of_encoder(&self, name: &str) -> Result<String> {
+        Ok(join(&self.modules()?[0].path, name))
     }
 
     fn kind(&self) -> Result<Kind> {
@@ -260,25 +227,6 @@ impl Folder {
     /// `config_sentence_transformers.json`, where the folder has one.
     pub fn sentence_config(&self) -> Result<Option<Config>> {
         self.optional(SENTENCE)
-    }
-
-    /// What `tokenizer_config.json` says beside `tokenizer.json`; `lowercase` puts a lowercasing in front.
-    pub fn beside_tokenizer(&self, lowercase: bool) -> Result<Beside> {
-        let mut beside = Beside { lowercase, ..Beside::default() };
-        let Some(config) = self.tokenizer_config()? else { return Ok(beside) };
-        beside.cut_left = match config.text_or("truncation_side", "")? {
-            "" => None,
-            "right" => Some(false),
-            "left" => Some(true),
-            _ => return Err(config.unsupported("truncation_side")),
-        };
-        if classes::normalizes_as_bert(config.text_or("tokenizer_class", "")?) {
-            let flag = |key| config.get(key).map(|_| config.flag_or(key, false)).transpose();
-            beside.bert_lowercase = flag("do_lower_case")?;
-            beside.bert_chinese_chars = flag("tokenize_chinese_chars")?;
-            beside.bert_strip_accents = config.has("strip_accents").then(|| flag("strip_accents")).transpose()?;
-        }
-        Ok(beside)
     }
 
     /// The file that holds the encoder's weights.
@@ -569,6 +517,18 @@ mod tests {
             "2_Normalize/config.json",
         ];
         assert_eq!(wanted[3..], rest);
+        let told = |text: Option<&str>| {
+            let mut folder = folder.clone();
+            for path in &wanted {
+                let text = text.filter(|_| path.ends_with("tokenizer_config.json"));
+                folder.put(path, text.map(|text| text.into())).unwrap();
+            }
+            folder.wanted().unwrap()
+        };
+        let older = ["0_Transformer/special_tokens_map.json", "0_Transformer/added_tokens.json"];
+        assert_eq!(told(None), older);
+        assert_eq!(told(Some("{}")), older);
+        assert!(told(Some(r#"{"added_tokens_decoder": {}}"#)).is_empty());
     }
 
     #[test]

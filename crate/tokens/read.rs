@@ -56,6 +56,26 @@ struct ModelFile {
     ignore_merges: Option<bool>,
 }
 
+/// What a class makes of the vocabulary, whatever the file says of its model.
+pub enum Made {
+    WordPiece {
+        unk: String,
+    },
+    Bpe {
+        unk: Option<String>,
+        /// Bytes stand for what the vocabulary does not have, and it is one token where it is in a row.
+        bytes: bool,
+        suffix: &'static str,
+    },
+    Unigram {
+        /// The token for what the vocabulary does not have, if it is there: with any score where `scored`, else with none.
+        unk: Option<String>,
+        scored: bool,
+        /// Its id otherwise.
+        or: u32,
+    },
+}
+
 impl File {
     /// Reads the file.
     pub fn new(json: &[u8]) -> Result<Self> {
@@ -94,6 +114,53 @@ impl File {
         Ok(Post { trim: post.0, frame: post.1.unwrap_or_default() })
     }
 
+    /// Whether the file says what is done to the tokens of a text.
+    pub fn has_post(&self) -> bool {
+        self.post_processor.is_some()
+    }
+
+    /// SentencePiece's normalization, where it is among what the file does to a text.
+    pub fn charsmap(&self) -> Result<Option<Normalizer>> {
+        let precompiled = |step: &Value| step.get("type").and_then(Value::as_str) == Some("Precompiled");
+        let steps = self.normalizer.iter().flat_map(|step| match step.get("normalizers").and_then(Value::as_array) {
+            Some(steps) => steps.as_slice(),
+            None => std::slice::from_ref(step),
+        });
+        let step = Step::first("normalizer", steps.into_iter().find(|step| precompiled(step)));
+        step.map(|step| normalizer(step, &mut 0)).transpose()
+    }
+
+    /// Takes no more than the vocabulary and the merges of the model.
+    pub fn rebuild(&mut self, made: Made) -> Result<()> {
+        let kind = self.model.kind().to_owned();
+        let model = &mut self.model;
+        let wanted = match made {
+            Made::WordPiece { unk } => {
+                model.unk_token = Some(unk);
+                model.continuing_subword_prefix = Some("##".into());
+                model.max_input_chars_per_word = Some(100);
+                "WordPiece"
+            }
+            Made::Bpe { unk, bytes, suffix } => {
+                model.unk_token = unk;
+                model.continuing_subword_prefix = None;
+                model.end_of_word_suffix = Some(suffix.to_owned()).filter(|suffix| !suffix.is_empty());
+                (model.dropout, model.ignore_merges) = (None, None);
+                (model.fuse_unk, model.byte_fallback) = (Some(bytes), Some(bytes));
+                "BPE"
+            }
+            Made::Unigram { unk, scored, or } => {
+                let Vocab::Scores(scores) = &model.vocab else { return Err(mismatch(&kind)) };
+                let place =
+                    scores.iter().position(|(token, score)| Some(token) == unk.as_ref() && (scored || *score == 0.0));
+                model.unk_id = Some(place.unwrap_or(or as usize));
+                model.byte_fallback = None;
+                "Unigram"
+            }
+        };
+        if kind == wanted { Ok(()) } else { Err(mismatch(&kind)) }
+    }
+
     /// What makes a text of tokens again. One that is not known is no reason to refuse a tokenizer: few ask for it.
     pub fn decoder(&self) -> Result<Option<Decoder>> {
         Step::first("decoder", self.decoder.as_ref()).map(|step| decoder(step, &mut 0)).transpose()
@@ -102,18 +169,12 @@ impl File {
     /// The model.
     pub fn model(self) -> Result<Model> {
         let model = self.model;
-        // Old files do not say.
-        let kind = model.kind.as_deref().unwrap_or(match (&model.vocab, &model.merges) {
-            (Vocab::Scores(_), _) => "Unigram",
-            (_, Some(_)) => "BPE",
-            _ if model.max_input_chars_per_word.is_some() => "WordPiece",
-            _ => "WordLevel",
-        });
+        let kind = model.kind().to_owned();
         if let Vocab::Ids(ids) = &model.vocab {
             let highest = ids.values().max().map_or(0, |id| *id as usize);
             within("the highest id of tokenizer.json", highest, limit::VOCAB)?;
         }
-        match (kind, model.vocab) {
+        match (kind.as_str(), model.vocab) {
             ("WordPiece", Vocab::Ids(ids)) => {
                 let wanted = (model.unk_token, model.continuing_subword_prefix, model.max_input_chars_per_word);
                 let (Some(unk), Some(prefix), Some(chars)) = wanted else {
@@ -170,6 +231,23 @@ impl File {
             _ => Err(Error::option("tokenizer.json model", kind)),
         }
     }
+}
+
+impl ModelFile {
+    /// Which model it is. Old files do not say.
+    fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or(match (&self.vocab, &self.merges) {
+            (Vocab::Scores(_), _) => "Unigram",
+            (_, Some(_)) => "BPE",
+            _ if self.max_input_chars_per_word.is_some() => "WordPiece",
+            _ => "WordLevel",
+        })
+    }
+}
+
+/// A class that makes another model would make something else of the vocabulary.
+fn mismatch(kind: &str) -> Error {
+    Error::option("tokenizer.json model", format!("{kind}, of which the folder's class of tokenizers makes another"))
 }
 
 fn within(what: &str, found: usize, limit: usize) -> Result<()> {
