@@ -30,7 +30,7 @@ pub mod limit {
 }
 
 /// One JSON object of a model folder, with typed and bounded access.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
     path: String,
     keys: Map<String, Value>,
@@ -53,6 +53,11 @@ impl Config {
     /// Whether `key` is there, be it null.
     pub fn has(&self, key: &str) -> bool {
         self.keys.contains_key(key)
+    }
+
+    /// The keys and their values.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.keys.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     fn wrong(&self, key: &str, expected: &str) -> Error {

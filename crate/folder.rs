@@ -18,7 +18,6 @@ use crate::packed::{self, Packed};
 use crate::sentence::{self, Sentence};
 use crate::shards::Shards;
 use crate::task::Task;
-use crate::tokens::{Beside, classes};
 
 pub(crate) use self::sparse::TableRoute;
 
@@ -82,10 +81,16 @@ impl Folder {
         self.files.iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path.as_str())
     }
 
-    /// The files still wanted; ask again after giving them. Empty when the folder is complete.
+    /// The files still wanted; ask again after giving them. Empty when the folder is complete. Of a packed folder, which knows its
+    /// files, no others.
     pub fn wanted(&self) -> Result<Vec<String>> {
-        let missing = |paths: Vec<String>| paths.into_iter().filter(|path| !self.files.contains_key(path)).collect();
-        let first: Vec<String> = missing(vec![MODULES.into(), SENTENCE.into(), packed::FILE.into()]);
+        let description = self.files.get(packed::FILE).and_then(Option::as_deref);
+        let packed = description.map(Packed::parse).transpose()?;
+        let is_there = |path: &String| packed.as_ref().is_none_or(|packed| packed.files.contains_key(path));
+        let missing = |paths: Vec<String>| -> Vec<String> {
+            paths.into_iter().filter(|path| !self.files.contains_key(path) && is_there(path)).collect()
+        };
+        let first = missing(vec![MODULES.into(), SENTENCE.into(), packed::FILE.into()]);
         if !first.is_empty() {
             return Ok(first);
         }
@@ -96,35 +101,44 @@ impl Folder {
         }
         let modules = self.modules()?;
         let of_encoder = |name: &&str| join(&modules[0].path, name);
-        let mut second: Vec<String> =
+        let mut wanted: Vec<String> =
             ["config.json", "tokenizer.json", "tokenizer_config.json", INDEX].iter().map(of_encoder).collect();
         let described = self.has_modules() && modules[0].kind.ends_with("Transformer");
         if described {
-            second.push(of_encoder(&sentence::NAMES[0]));
+            wanted.push(of_encoder(&sentence::NAMES[0]));
         }
-        second.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
+        wanted.extend(modules[1..].iter().map(|module| join(&module.path, "config.json")));
+        let mut tokenizers: Vec<String> = vec![modules[0].path.clone()];
         if let Some(sparse::Routes { table, .. }) = self.routes(&listed)? {
             let names = ["config.json", "tokenizer.json", "tokenizer_config.json"];
-            second.extend(names.map(|name| join(&table.path, name)));
+            wanted.extend(names.map(|name| join(&table.path, name)));
+            tokenizers.push(table.path);
         }
         if self.is_stanford()? {
-            second.push(multi::METADATA.into());
+            wanted.push(multi::METADATA.into());
         }
-        let second = missing(second);
+        let wanted = missing(wanted);
+        if !wanted.is_empty() {
+            return Ok(wanted);
+        }
+        let mut wanted = Vec::new();
+        for folder in tokenizers {
+            wanted.extend(self.special_tokens(&folder)?);
+        }
         // Where the name of today is not there, one of those before may be.
-        if second.is_empty() && described && self.transformer()?.is_none() {
-            return Ok(missing(sentence::NAMES.iter().map(of_encoder).collect()));
+        if described && self.transformer()?.is_none() {
+            wanted.extend(sentence::NAMES.iter().map(of_encoder));
         }
-        Ok(second)
+        Ok(missing(wanted))
     }
 
     /// Bytes of a file that must be there.
-    fn bytes(&self, path: &str) -> Result<&[u8]> {
+    pub(crate) fn bytes(&self, path: &str) -> Result<&[u8]> {
         let bytes = self.files.get(path).and_then(Option::as_deref);
         bytes.ok_or_else(|| Error::MissingFile { path: path.into() })
     }
 
-    fn optional(&self, path: &str) -> Result<Option<Config>> {
+    pub(crate) fn optional(&self, path: &str) -> Result<Option<Config>> {
         let bytes = self.files.get(path).and_then(Option::as_deref);
         bytes.map(|bytes| Config::parse(path, bytes)).transpose()
     }
@@ -196,52 +210,13 @@ impl Folder {
 
     /// `config.json` of the encoder.
     pub fn config(&self) -> Result<Config> {
-        let path = join(&self.modules()?[0].path, "config.json");
+        let path = self.of_encoder("config.json")?;
         Config::parse(&path, self.bytes(&path)?)
     }
 
-    /// `tokenizer.json`.
-    pub fn tokenizer(&self) -> Result<&[u8]> {
-        self.bytes(&join(&self.modules()?[0].path, "tokenizer.json"))
-    }
-
-    fn tokenizer_config(&self) -> Result<Option<Config>> {
-        self.optional(&join(&self.modules()?[0].path, "tokenizer_config.json"))
-    }
-
-    /// `model_max_length` of `tokenizer_config.json`. Absent, or the huge number that stands for "no limit": none.
-    pub fn model_max_length(&self) -> Result<Option<usize>> {
-        let config = self.tokenizer_config()?;
-        let length = config.as_ref().and_then(|config| config.get("model_max_length")).and_then(Value::as_u64);
-        Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
-    }
-
-    /// The length at which `tokenizer.json` cuts texts, which counts where sentence-transformers leaves that to it: in front of a table.
-    pub fn truncation(&self) -> Result<Option<usize>> {
-        let truncation = Config::parse("tokenizer.json", self.tokenizer()?)?.object("truncation")?;
-        truncation.map(|truncation| truncation.size("max_length", limit::SEQUENCE)).transpose()
-    }
-
-    /// `mask_token` or `pad_token` of `tokenizer_config.json`.
-    pub fn special_token(&self, name: &str) -> Result<Option<String>> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
-        let token = config.get(name);
-        let content = token.and_then(|token| token.get("content")).or(token);
-        Ok(content.and_then(Value::as_str).map(str::to_owned))
-    }
-
-    /// Whether the tokenizer gives token types: as `tokenizer_config.json` lists the model's inputs or, where it does not list
-    /// them, as its class does in transformers 5. None where it names no class: as the encoder's own does. Where it does not
-    /// give them, they are zero.
-    pub fn token_types(&self) -> Result<Option<bool>> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
-        if let Some(inputs) = config.texts("model_input_names")? {
-            return Ok(Some(inputs.contains(&"token_type_ids")));
-        }
-        match config.text_or("tokenizer_class", "")? {
-            "" => Ok(None),
-            class => Ok(Some(classes::give_types(class))),
-        }
+    /// The path of a file of the encoder.
+    pub(crate) fn of_encoder(&self, name: &str) -> Result<String> {
+        Ok(join(&self.modules()?[0].path, name))
     }
 
     fn kind(&self) -> Result<Kind> {
@@ -275,25 +250,6 @@ impl Folder {
     /// `config_sentence_transformers.json`, where the folder has one that counts: sentence-transformers reads it beside modules.
     pub fn sentence_config(&self) -> Result<Option<Config>> {
         if self.has_modules() { self.optional(SENTENCE) } else { Ok(None) }
-    }
-
-    /// What `tokenizer_config.json` says beside `tokenizer.json`; `lowercase` puts a lowercasing in front.
-    pub fn beside_tokenizer(&self, lowercase: bool) -> Result<Beside> {
-        let mut beside = Beside { lowercase, ..Beside::default() };
-        let Some(config) = self.tokenizer_config()? else { return Ok(beside) };
-        beside.cut_left = match config.text_or("truncation_side", "")? {
-            "" => None,
-            "right" => Some(false),
-            "left" => Some(true),
-            _ => return Err(config.unsupported("truncation_side")),
-        };
-        if classes::normalizes_as_bert(config.text_or("tokenizer_class", "")?) {
-            let flag = |key| config.get(key).map(|_| config.flag_or(key, false)).transpose();
-            beside.bert_lowercase = flag("do_lower_case")?;
-            beside.bert_chinese_chars = flag("tokenize_chinese_chars")?;
-            beside.bert_strip_accents = config.has("strip_accents").then(|| flag("strip_accents")).transpose()?;
-        }
-        Ok(beside)
     }
 
     /// The file that holds the encoder's weights.

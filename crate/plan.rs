@@ -88,11 +88,9 @@ impl Plan {
         if let Some(multi) = &sentence.multi {
             tokens.keep_whole(multi.prefixes.iter().map(String::as_str))?;
         }
-        let pad = folder.special_token("pad_token")?.and_then(|token| tokens.id(&token));
-        let mask_token = folder.special_token("mask_token")?.or_else(|| {
-            let usual = ["[MASK]", "<mask>"].into_iter().find(|token| tokens.id(token).is_some());
-            usual.map(str::to_owned)
-        });
+        let pad = tokens.special_token("pad_token").and_then(|token| tokens.id(token));
+        let usual = || ["[MASK]", "<mask>"].into_iter().find(|token| tokens.id(token).is_some());
+        let mask_token = tokens.special_token("mask_token").or_else(usual).map(str::to_owned);
         if spec.names.positions.is_none() {
             // Rotations are computed, for no more positions than a text can have.
             spec.tables.positions = longest;

@@ -277,7 +277,7 @@ fn every_byte_is_known() {
         (&|about| drop(about["tensors"].as_object_mut().unwrap().remove(table)), "unsupported-dtype"),
         (&|about| about["tensors"][table]["bits"] = 8.into(), "wrong-shape"),
         (&|about| about["tensors"][table]["shape"][0] = 7.into(), "wrong-shape"),
-        (&|about| drop(about["files"].as_object_mut().unwrap().remove("config.json")), "invalid-file"),
+        (&|about| drop(about["files"].as_object_mut().unwrap().remove("config.json")), "missing-file"),
     ];
     for (index, (change, code)) in cases.into_iter().enumerate() {
         assert_eq!(edit(change), Err(code), "case {index}");

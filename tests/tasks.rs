@@ -31,8 +31,10 @@ fn joined(kind: &str, target: &Path) -> (PathBuf, HashMap<String, Vec<f32>>) {
     let base = fixtures().join(format!("architectures/{kind}-1"));
     let folder = target.join(kind);
     std::fs::create_dir_all(&folder).unwrap();
-    for name in ["config.json", "tokenizer.json"] {
-        std::fs::copy(base.join(name), folder.join(name)).unwrap();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        if base.join(name).exists() {
+            std::fs::copy(base.join(name), folder.join(name)).unwrap();
+        }
     }
     let (encoder, heads) = (
         std::fs::read(base.join("model.safetensors")).unwrap(),

@@ -1,7 +1,8 @@
 //! Token ids against the Python `tokenizers`, and files that must be refused.
 
 use embedlet::Error;
-use embedlet::tokens::{Beside, TEXT_BYTES, Tokens};
+use embedlet::folder::Folder;
+use embedlet::tokens::{Beside, Class, TEXT_BYTES, Tokens, Truncation};
 use serde_json::{Value, json};
 
 use crate::support::{fixtures, json as fixture, minilm};
@@ -96,30 +97,87 @@ fn other_files_have_a_say() {
     file["truncation"] = json!({"direction": "Up"});
     let refused = Tokens::new(&serde_json::to_vec(&file).unwrap(), 6, &Beside::default());
     assert_eq!(refused.err().unwrap().code(), "unsupported-option");
-    // BERT's normalizer is as tokenizer_config.json says.
-    file["truncation"] = Value::Null;
-    let kept = |beside: Beside, text: &str| ids(&file, UNCUT, text, beside);
-    let normalizer = |name: &str, value: Value| {
-        let mut file = file.clone();
-        file["normalizer"][name] = value;
-        ids(&file, UNCUT, "The Boats, naïve 東京", Beside::default())
-    };
-    let text = "The Boats, naïve 東京";
-    assert_eq!(
-        kept(Beside { bert_lowercase: Some(false), ..Beside::default() }, text),
-        normalizer("lowercase", json!(false))
-    );
-    let accents = Beside { bert_strip_accents: Some(Some(false)), ..Beside::default() };
-    assert_eq!(kept(accents, text), normalizer("strip_accents", json!(false)));
-    let chinese = Beside { bert_chinese_chars: Some(false), ..Beside::default() };
-    assert_eq!(kept(chinese, text), normalizer("handle_chinese_chars", json!(false)));
-    let all = [
-        normalizer("lowercase", json!(false)),
-        normalizer("strip_accents", json!(false)),
-        normalizer("handle_chinese_chars", json!(false)),
-        kept(Beside::default(), text),
-    ];
-    assert!((1..4).all(|other| all[other] != all[0]), "{all:?}");
+}
+
+/// The classes of transformers, which take from `tokenizer.json` what they want, and special tokens that other files name.
+#[test]
+fn classes_make_what_is_not_in_the_file() {
+    let lines = lines("tokenizers/classes.jsonl");
+    assert!(lines.len() > 40);
+    for line in lines {
+        let name = line["name"].as_str().unwrap();
+        let path = fixtures().join(format!("tokenizers/{}.json", line["file"].as_str().unwrap()));
+        let (json, mut folder) = (std::fs::read(path).unwrap(), Folder::new());
+        folder.put("tokenizer.json", Some(json.clone())).unwrap();
+        for (path, file) in line["files"].as_object().unwrap() {
+            folder.put(path, Some(serde_json::to_vec(file).unwrap())).unwrap();
+        }
+        let tokens = Tokens::new(&json, UNCUT, &folder.beside_tokenizer(false).unwrap()).unwrap();
+        let rows = line["texts"].as_array().unwrap();
+        let text = |row: &Value| row[0].as_str().unwrap().to_owned();
+        for (row, next) in rows.iter().zip(rows.iter().cycle().skip(1)) {
+            let (text, pair) = (text(row), text(next));
+            let found = tokens.encode(&text).unwrap();
+            assert_eq!(found.ids, numbers::<u32>(&row[2]), "{name}: {text:?}");
+            assert_eq!(flat(&found.offsets), numbers::<usize>(&row[3]), "{name}: {text:?}");
+            assert_eq!(json!(tokens.prompt_tokens(&text).unwrap()), row[1], "{name}: {text:?}");
+            let found = tokens.encode_pair(&text, &pair, Truncation::LongestFirst).unwrap();
+            assert_eq!(found.ids, numbers::<u32>(&row[4]), "{name}: {text:?} and {pair:?}");
+            assert_eq!(found.type_ids, numbers::<u32>(&row[5]), "{name}: {text:?} and {pair:?}");
+        }
+    }
+}
+
+/// A folder with this `tokenizer_config.json`, of BERT's class unless it says another, and the small tokenizer.
+fn classed(mut config: Value, changes: Value) -> Result<Tokens, Error> {
+    let mut folder = Folder::new();
+    let json = serde_json::to_vec(&small(changes)).unwrap();
+    if config.get("tokenizer_class").is_none() {
+        config["tokenizer_class"] = "BertTokenizer".into();
+    }
+    let files = [("config.json", json!({"model_type": "bert"})), ("tokenizer_config.json", config)];
+    for (path, file) in files {
+        folder.put(path, Some(serde_json::to_vec(&file).unwrap())).unwrap();
+    }
+    folder.put("tokenizer.json", Some(json.clone())).unwrap();
+    Tokens::new(&json, 8, &folder.beside_tokenizer(false)?)
+}
+
+#[test]
+fn classes_refuse_what_they_cannot_read() {
+    let code = |config, changes| classed(config, changes).err().map(|error| error.code());
+    assert_eq!(code(json!({}), json!({})), None);
+    let unnamed = json!({"tokenizer_class": ""});
+    for model in [json!({"vocab": {"a": 0}, "merges": []}), json!({"vocab": [["a", 0.0]], "unk_id": 0})] {
+        let other = json!({"model": model, "added_tokens": []});
+        assert_eq!(code(json!({}), other.clone()), Some("unsupported-option"));
+        // The type of the model alone does not say that the tokenizer is BERT's.
+        assert_eq!(code(unnamed.clone(), other), None);
+    }
+    for class in ["XLMRobertaTokenizer", "RobertaTokenizer", "LlamaTokenizerFast"] {
+        assert_eq!(code(json!({"tokenizer_class": class}), json!({})), Some("unsupported-option"), "{class}");
+    }
+    let xlmr = json!({"tokenizer_class": "XLMRobertaTokenizer"});
+    // What it takes for unknown is a place in the vocabulary, which may not be there.
+    let short = json!({"added_tokens": [], "model": {"vocab": [["a", 0.0]], "unk_id": 0}});
+    assert_eq!(code(xlmr, short), Some("invalid-tokenizer"));
+    for config in [
+        json!({"do_lower_case": 1}),
+        json!({"tokenizer_class": 1}),
+        json!({"added_tokens_decoder": []}),
+        json!({"split_special_tokens": "no"}),
+    ] {
+        assert_eq!(code(config.clone(), json!({})), Some("invalid-file"), "{config}");
+    }
+    for config in [
+        json!({"cls_token": 1}),
+        json!({"extra_special_tokens": "a"}),
+        json!({"additional_special_tokens": [{}]}),
+        json!({"added_tokens_decoder": {"x": {"content": "a"}}}),
+        json!({"added_tokens_decoder": {"1": "a"}}),
+    ] {
+        assert_eq!(code(config.clone(), json!({})), Some("unsupported-option"), "{config}");
+    }
 }
 
 #[test]
@@ -157,9 +215,16 @@ fn truncation() {
 
 #[test]
 fn prompts() {
-    let tokens = minilm_tokens(256, false);
-    assert_eq!(tokens.prompt_tokens("query: ").unwrap(), 3);
-    assert_eq!(tokens.prompt_tokens("").unwrap(), 1);
+    let tokens = |class| {
+        let json = std::fs::read(minilm().join("tokenizer.json")).unwrap();
+        Tokens::new(&json, 256, &Beside { class, names_class: true, ..Beside::default() }).unwrap()
+    };
+    let named = tokens(Class::Bert);
+    assert_eq!(named.prompt_tokens("query: ").unwrap(), 3);
+    assert_eq!(named.prompt_tokens("").unwrap(), 1);
+    assert_eq!(named.prompt_tokens("query: [MASK]").unwrap(), 4);
+    // The file alone names no special token, and then the last one counts.
+    assert_eq!(tokens(Class::File).prompt_tokens("query: ").unwrap(), 4);
 }
 
 #[test]

@@ -36,10 +36,18 @@ fn asks_for_what_modules_name() {
         "2_Normalize/config.json",
     ];
     assert_eq!(wanted[3..], rest);
-    wanted.iter().for_each(|path| folder.put(path, None).unwrap());
-    let former = folder.wanted().unwrap();
+    let told = |path: &str, text: &str| {
+        let mut folder = folder.clone();
+        wanted.iter().for_each(|path| folder.put(path, None).unwrap());
+        folder.put(path, Some(text.into())).unwrap();
+        folder
+    };
+    let former = told("0_Transformer/tokenizer_config.json", r#"{"added_tokens_decoder": {}}"#).wanted().unwrap();
     assert_eq!((former.len(), former[0].as_str()), (6, "0_Transformer/sentence_roberta_config.json"));
-    folder.put(&former[0], Some(br#"{"max_seq_length": 7}"#.to_vec())).unwrap();
+    let named = ["0_Transformer/special_tokens_map.json", "0_Transformer/added_tokens.json"];
+    let mut folder = told("0_Transformer/sentence_bert_config.json", r#"{"max_seq_length": 7}"#);
+    assert_eq!(folder.wanted().unwrap(), named);
+    named.iter().for_each(|path| folder.put(path, None).unwrap());
     assert!(folder.wanted().unwrap().is_empty());
 }
 

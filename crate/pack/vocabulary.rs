@@ -47,6 +47,7 @@ pub fn prune(from: &Path, to: &Path, texts: &[String], task: Option<Task>) -> Re
     }
     let vocabulary = Vocabulary::read(&tokenizer)?;
     vocabulary.close(&tokenizer, &mut kept);
+    kept.extend(model.parts.tokens.always().map(u64::from));
     let before = model.parts.spec.tables.vocab;
     let ids: Ids = kept.into_iter().filter(|id| *id < before as u64).zip(0..).collect();
 

@@ -14,16 +14,23 @@ use crate::error::Result;
 use crate::sort::sort_by;
 
 /// An entry of `added_tokens`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct AddedToken {
-    id: u32,
-    content: String,
-    single_word: bool,
-    lstrip: bool,
-    rstrip: bool,
-    normalized: bool,
+    pub id: u32,
+    pub content: String,
+    pub single_word: bool,
+    pub lstrip: bool,
+    pub rstrip: bool,
+    pub normalized: bool,
     #[serde(default)]
-    special: bool,
+    pub special: bool,
+    /// Whether it must get that id: what other files name gets any.
+    #[serde(skip, default = "always")]
+    pub fixed: bool,
+}
+
+fn always() -> bool {
+    true
 }
 
 /// The added tokens: those that are looked for in the text as it came, and those in the normalized text.
@@ -33,12 +40,19 @@ pub struct Added {
     normalized: Matcher,
     /// Contents by id, and whether it is special.
     listed: BTreeMap<u32, (String, bool)>,
+    /// Whether special tokens are text where a text has them.
+    splits_special: bool,
 }
 
 impl Added {
     /// Gives every token its id: the model's, else the next after the model's vocabulary. That must be the id that
-    /// the file says.
-    pub fn new(tokens: Vec<AddedToken>, model: &Model, normalizer: Option<&Normalizer>) -> Result<Self> {
+    /// the file says. With `splits_special`, special tokens are not looked for in texts.
+    pub fn new(
+        tokens: Vec<AddedToken>,
+        model: &Model,
+        normalizer: Option<&Normalizer>,
+        splits_special: bool,
+    ) -> Result<Self> {
         let mut next = model.vocab_size();
         let mut new = BTreeMap::new();
         // The last of two entries for one token counts.
@@ -46,7 +60,7 @@ impl Added {
         for token in tokens.into_iter().filter(|token| !token.content.is_empty()) {
             let known = model.token_to_id(&token.content).or_else(|| new.get(&token.content).copied());
             let id = known.unwrap_or(next);
-            if id != token.id {
+            if token.fixed && id != token.id {
                 let (content, listed) = (&token.content, token.id);
                 return Err(refused(format!("added token \"{content}\" is listed as {listed} and would be {id}")));
             }
@@ -54,7 +68,7 @@ impl Added {
                 new.insert(token.content.clone(), id);
                 next = next.saturating_add(1);
             }
-            listed.insert(id, token);
+            listed.insert(id, AddedToken { id, ..token });
         }
         let contents =
             listed.iter().map(|(id, token): (&u32, &AddedToken)| (*id, (token.content.clone(), token.special)));
@@ -69,14 +83,13 @@ impl Added {
                 raw.push((token.content.clone(), token));
             }
         }
-        Ok(Self { raw: Matcher::new(raw)?, normalized: Matcher::new(normalized)?, listed: contents })
+        Ok(Self { raw: Matcher::new(raw)?, normalized: Matcher::new(normalized)?, listed: contents, splits_special })
     }
 
     /// Adds a token that is taken out of a text as it came.
     pub fn keep_whole(&mut self, content: &str, id: u32) -> Result<()> {
         let content = content.to_owned();
-        let (single_word, lstrip, rstrip, normalized, special) = (false, false, false, false, true);
-        let token = AddedToken { id, content: content.clone(), single_word, lstrip, rstrip, normalized, special };
+        let token = AddedToken { id, ..AddedToken::new(&content, true) };
         let mut tokens = std::mem::take(&mut self.raw.tokens);
         tokens.retain(|(known, _)| *known != content);
         tokens.push((content.clone(), token));
@@ -84,6 +97,12 @@ impl Added {
         self.normalized.tokens.retain(|(_, token)| token.id != id);
         self.listed.insert(id, (content, true));
         Ok(())
+    }
+
+    /// All of their ids.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn ids(&self) -> impl Iterator<Item = u32> {
+        self.listed.keys().copied()
     }
 
     /// The highest id.
@@ -109,10 +128,10 @@ impl Added {
     /// Cuts the added tokens out of a text and normalizes the rest.
     pub fn extract(&self, text: &str, normalizer: Option<&Normalizer>) -> tokenizers::Result<PreTokenizedString> {
         let mut pieces = PreTokenizedString::from(text);
-        pieces.split(|_, piece| self.raw.split(&piece))?;
+        pieces.split(|_, piece| self.raw.split(&piece, self.splits_special))?;
         pieces.split(|_, mut piece| {
             normalizer.map_or(Ok(()), |normalizer| normalizer.normalize(&mut piece))?;
-            self.normalized.split(&piece)
+            self.normalized.split(&piece, self.splits_special)
         })?;
         Ok(pieces)
     }
@@ -161,7 +180,11 @@ impl Matcher {
         None
     }
 
-    fn split(&self, piece: &NormalizedString) -> tokenizers::Result<Vec<(NormalizedString, Option<Vec<Token>>)>> {
+    fn split(
+        &self,
+        piece: &NormalizedString,
+        splits_special: bool,
+    ) -> tokenizers::Result<Vec<(NormalizedString, Option<Vec<Token>>)>> {
         let text = piece.get();
         let (mut pieces, mut done, mut from) = (Vec::new(), 0, 0);
         let mut push = |start, end, id: Option<u32>| {
@@ -176,7 +199,7 @@ impl Matcher {
             let (before, behind) = (text.get(..start).unwrap_or_default(), text.get(end..).unwrap_or_default());
             let inside_word =
                 before.chars().next_back().is_some_and(is_word) || behind.chars().next().is_some_and(is_word);
-            if token.single_word && inside_word {
+            if token.single_word && inside_word || token.special && splits_special {
                 continue;
             }
             if token.lstrip {

@@ -8,21 +8,26 @@
 //! `read.rs` makes the parts that are supported, `parts.rs`, and names those that are not.
 
 mod added;
+mod beside;
 mod charsmap;
-pub mod classes;
+mod classes;
 mod decode;
+mod named;
 mod parts;
 mod pattern;
 mod read;
 mod steps;
 mod unicode;
 
-use tokenizers::normalizers::{BertNormalizer, Lowercase};
+use tokenizers::normalizers::Lowercase;
 use tokenizers::pre_tokenizers::byte_level::process_offsets;
 use tokenizers::tokenizer::{OffsetType, PreTokenizer as _, TruncationDirection};
 
 use self::added::Added;
+pub use self::beside::Beside;
+pub use self::classes::Class;
 use self::decode::Decoder;
+use self::named::Named;
 use self::parts::{Model, Normalizer, Piece, Post, PreTokenizer};
 use crate::batch::Sequence;
 use crate::error::{Error, Result};
@@ -39,6 +44,7 @@ pub struct Tokens {
     post: Post,
     /// What makes a text of tokens, or why nothing does.
     decoder: Result<Option<Decoder>>,
+    named: Named,
     max_tokens: usize,
     cut: TruncationDirection,
 }
@@ -75,53 +81,40 @@ pub enum Truncation {
     OnlySecond,
 }
 
-/// What other files of a folder say of its tokenizer.
-#[derive(Debug, Clone, Default)]
-pub struct Beside {
-    /// A lowercasing in front of the tokenizer's own normalizer: `do_lower_case` of `sentence_bert_config.json`.
-    pub lowercase: bool,
-    /// Whether the front of a long text is cut off instead of its end. None: as `tokenizer.json` says.
-    pub cut_left: Option<bool>,
-    /// What BERT's tokenizers take instead of what `tokenizer.json` says: `do_lower_case`.
-    pub bert_lowercase: Option<bool>,
-    /// Theirs too, none for as the lowercasing goes: `strip_accents`.
-    pub bert_strip_accents: Option<Option<bool>>,
-    /// Theirs too: `tokenize_chinese_chars`.
-    pub bert_chinese_chars: Option<bool>,
-}
-
-impl Beside {
-    fn adjust(&self, normalizer: &mut BertNormalizer) {
-        normalizer.lowercase = self.bert_lowercase.unwrap_or(normalizer.lowercase);
-        normalizer.strip_accents = self.bert_strip_accents.unwrap_or(normalizer.strip_accents);
-        normalizer.handle_chinese_chars = self.bert_chinese_chars.unwrap_or(normalizer.handle_chinese_chars);
-    }
-}
-
 impl Tokens {
     /// Reads `tokenizer.json`. `max_tokens` includes special tokens.
     pub fn new(json: &[u8], max_tokens: usize, beside: &Beside) -> Result<Self> {
         let mut file = read::File::new(json)?;
-        let mut normalizer = file.normalizer()?;
-        if let Some(Normalizer::Bert(normalizer)) = &mut normalizer {
-            beside.adjust(normalizer);
+        let (mut class, config) = (beside.class, &beside.config);
+        let mut named = Named::read(beside, class)?;
+        if !beside.names_class && !class.fits(config, &file, &named)? {
+            class = Class::File;
+            named = Named::read(beside, class)?;
         }
+        let (mut normalizer, pre_tokenizer, decoder) = match class.steps(config, &file)? {
+            Some(steps) => (steps.normalizer, Some(steps.pre_tokenizer), Ok(Some(steps.decoder))),
+            None => (file.normalizer()?, file.pre_tokenizer()?, file.decoder()),
+        };
         if beside.lowercase {
             let steps = [Some(Normalizer::Lowercase(Lowercase)), normalizer];
             normalizer = Some(Normalizer::Sequence(steps.into_iter().flatten().collect()));
         }
-        let (pre_tokenizer, post, decoder) = (file.pre_tokenizer()?, file.post()?, file.decoder());
+        let left = beside.cut_left.map_or_else(|| file.cuts_left(), Ok)?;
+        let added = named.added(file.added_tokens.take().unwrap_or_default(), class.rebuilds());
+        let made = class.made(config, &named)?;
+        made.map_or(Ok(()), |made| file.rebuild(made))?;
+        let (has_post, post) = (file.has_post(), file.post());
+        let model = file.model()?;
+        let added = Added::new(added, &model, normalizer.as_ref(), config.flag_or("split_special_tokens", false)?)?;
+        let id = |token: &str| added.id(token).or_else(|| model.token_to_id(token));
+        let post = class.post(config, has_post, &named, id)?.map_or(post, Ok)?;
         let special_tokens = special_tokens(&post.frame.single);
         if special_tokens >= max_tokens {
             let reason = format!("it adds {special_tokens} special tokens where the model takes {max_tokens} in all");
             return Err(Error::InvalidTokenizer { reason });
         }
-        let left = beside.cut_left.map_or_else(|| file.cuts_left(), Ok)?;
-        let added_tokens = file.added_tokens.take().unwrap_or_default();
-        let model = file.model()?;
-        let added = Added::new(added_tokens, &model, normalizer.as_ref())?;
         let cut = if left { TruncationDirection::Left } else { TruncationDirection::Right };
-        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, max_tokens, cut })
+        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, named, max_tokens, cut })
     }
 
     /// Tokenizes a text, cut to the limit.
@@ -231,10 +224,11 @@ impl Tokens {
     }
 
     /// Tokens that a prompt takes at the front of a text, special tokens in front of it included: what it has
-    /// alone, less the special token behind it.
+    /// alone, less the last where that is a special token with a name.
     pub fn prompt_tokens(&self, prompt: &str) -> Result<usize> {
         let encoding = self.encode(prompt)?;
-        let closed = encoding.special.last() == Some(&1);
+        let last = encoding.ids.last().copied();
+        let closed = last.is_some() && self.named.special().any(|token| self.id(token) == last);
         Ok(encoding.ids.len() - usize::from(closed))
     }
 
@@ -282,6 +276,17 @@ impl Tokens {
     /// The id that stands for what the vocabulary does not have.
     pub fn unknown(&self) -> Option<u32> {
         self.model.unknown()
+    }
+
+    /// The special token of this name, such as `mask_token`, as the folder's files or the tokenizer's class name it.
+    pub fn special_token(&self, name: &str) -> Option<&str> {
+        self.named.get(name)
+    }
+
+    /// Ids that mean something whatever the texts are: of added tokens, and of what the vocabulary does not have.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn always(&self) -> impl Iterator<Item = u32> {
+        self.added.ids().chain(self.unknown())
     }
 
     /// Whether tokens that continue a word are marked as such.

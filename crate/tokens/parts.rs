@@ -212,11 +212,27 @@ pub struct Frame {
     pub pair: Option<Vec<Piece>>,
 }
 
+impl Frame {
+    /// One token in front of the texts and one behind each of them; behind the first `twice` where there are two. The second
+    /// text has the type `second`, and so has the token behind it.
+    pub fn between(front: Option<Special>, behind: Option<Special>, twice: bool, second: u32) -> Self {
+        let special =
+            |token: &Option<Special>, type_id| token.clone().map(|token| Piece::Special(Special { type_id, ..token }));
+        let mut single: Vec<Piece> = special(&front, 0).into_iter().collect();
+        single.push(Piece::Text { sequence: 0, type_id: 0 });
+        single.extend(special(&behind, 0));
+        let mut pair = single.clone();
+        pair.extend(special(&behind, 0).filter(|_| twice));
+        pair.push(Piece::Text { sequence: 1, type_id: second });
+        pair.extend(special(&behind, second));
+        Self { single, pair: Some(pair) }
+    }
+}
+
 impl Default for Frame {
     /// The texts alone, as tokenizers without a post-processor give them.
     fn default() -> Self {
-        let text = |sequence| Piece::Text { sequence, type_id: sequence as u32 };
-        Self { single: vec![text(0)], pair: Some(vec![text(0), text(1)]) }
+        Self::between(None, None, false, 1)
     }
 }
 

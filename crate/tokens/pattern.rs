@@ -20,7 +20,7 @@ const CLIP: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 const CLIP_SPECIAL: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
 
 /// A pattern whose matches are found without a regular-expression engine.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Pattern {
     /// This string.
     Text(String),

@@ -56,6 +56,37 @@ struct ModelFile {
     ignore_merges: Option<bool>,
 }
 
+/// What a class makes of the vocabulary, whatever the file says of its model.
+pub enum Made {
+    WordPiece {
+        unk: String,
+    },
+    Bpe {
+        unk: Option<String>,
+        /// Bytes stand for what the vocabulary does not have, and it is one token where it is in a row.
+        bytes: bool,
+        suffix: &'static str,
+    },
+    Unigram {
+        /// The token for what the vocabulary does not have, if it is there: with any score where `scored`, else with none.
+        unk: Option<String>,
+        scored: bool,
+        /// Its id otherwise.
+        or: u32,
+    },
+}
+
+impl Made {
+    /// The kind of model.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::WordPiece { .. } => "WordPiece",
+            Self::Bpe { .. } => "BPE",
+            Self::Unigram { .. } => "Unigram",
+        }
+    }
+}
+
 impl File {
     /// Reads the file.
     pub fn new(json: &[u8]) -> Result<Self> {
@@ -94,6 +125,74 @@ impl File {
         Ok(Post { trim: post.0, frame: post.1.unwrap_or_default() })
     }
 
+    /// Whether the file says what is done to the tokens of a text.
+    pub fn has_post(&self) -> bool {
+        self.post_processor.is_some()
+    }
+
+    /// SentencePiece's normalization, where it is among what the file does to a text.
+    pub fn charsmap(&self) -> Result<Option<Normalizer>> {
+        let precompiled = |step: &Value| step.get("type").and_then(Value::as_str) == Some("Precompiled");
+        let steps = self.normalizer.iter().flat_map(|step| match step.get("normalizers").and_then(Value::as_array) {
+            Some(steps) => steps.as_slice(),
+            None => std::slice::from_ref(step),
+        });
+        let step = Step::first("normalizer", steps.into_iter().find(|step| precompiled(step)));
+        step.map(|step| normalizer(step, &mut 0)).transpose()
+    }
+
+    /// Whether the vocabulary or what is added to it has a token.
+    pub fn has(&self, token: &str) -> bool {
+        let is_known = match &self.model.vocab {
+            Vocab::Ids(ids) => ids.contains_key(token),
+            Vocab::Scores(scores) => scores.iter().any(|(known, _)| known == token),
+        };
+        is_known || self.added_tokens.iter().flatten().any(|known| known.content == token)
+    }
+
+    /// Which model it has. Old files do not say.
+    pub fn kind(&self) -> &str {
+        let model = &self.model;
+        model.kind.as_deref().unwrap_or(match (&model.vocab, &model.merges) {
+            (Vocab::Scores(_), _) => "Unigram",
+            (_, Some(_)) => "BPE",
+            _ if model.max_input_chars_per_word.is_some() => "WordPiece",
+            _ => "WordLevel",
+        })
+    }
+
+    /// Takes no more than the vocabulary and the merges of the model.
+    pub fn rebuild(&mut self, made: Made) -> Result<()> {
+        if self.kind() != made.kind() {
+            // Something else would be made of the vocabulary.
+            let found = format!("{}, of which the folder's class of tokenizers makes another", self.kind());
+            return Err(Error::option("tokenizer.json model", found));
+        }
+        let model = &mut self.model;
+        match made {
+            Made::WordPiece { unk } => {
+                model.unk_token = Some(unk);
+                model.continuing_subword_prefix = Some("##".into());
+                model.max_input_chars_per_word = Some(100);
+            }
+            Made::Bpe { unk, bytes, suffix } => {
+                model.unk_token = unk;
+                model.continuing_subword_prefix = None;
+                model.end_of_word_suffix = Some(suffix.to_owned()).filter(|suffix| !suffix.is_empty());
+                (model.dropout, model.ignore_merges) = (None, None);
+                (model.fuse_unk, model.byte_fallback) = (Some(bytes), Some(bytes));
+            }
+            Made::Unigram { unk, scored, or } => {
+                let scores = if let Vocab::Scores(scores) = &model.vocab { scores.as_slice() } else { &[] };
+                let place =
+                    scores.iter().position(|(token, score)| Some(token) == unk.as_ref() && (scored || *score == 0.0));
+                model.unk_id = Some(place.unwrap_or(or as usize));
+                model.byte_fallback = None;
+            }
+        }
+        Ok(())
+    }
+
     /// What makes a text of tokens again. One that is not known is no reason to refuse a tokenizer: few ask for it.
     pub fn decoder(&self) -> Result<Option<Decoder>> {
         Step::first("decoder", self.decoder.as_ref()).map(|step| decoder(step, &mut 0)).transpose()
@@ -101,19 +200,13 @@ impl File {
 
     /// The model.
     pub fn model(self) -> Result<Model> {
+        let kind = self.kind().to_owned();
         let model = self.model;
-        // Old files do not say.
-        let kind = model.kind.as_deref().unwrap_or(match (&model.vocab, &model.merges) {
-            (Vocab::Scores(_), _) => "Unigram",
-            (_, Some(_)) => "BPE",
-            _ if model.max_input_chars_per_word.is_some() => "WordPiece",
-            _ => "WordLevel",
-        });
         if let Vocab::Ids(ids) = &model.vocab {
             let highest = ids.values().max().map_or(0, |id| *id as usize);
             within("the highest id of tokenizer.json", highest, limit::VOCAB)?;
         }
-        match (kind, model.vocab) {
+        match (kind.as_str(), model.vocab) {
             ("WordPiece", Vocab::Ids(ids)) => {
                 let wanted = (model.unk_token, model.continuing_subword_prefix, model.max_input_chars_per_word);
                 let (Some(unk), Some(prefix), Some(chars)) = wanted else {

@@ -215,21 +215,13 @@ fn trim(step: Step) -> Result<Option<bool>> {
 
 /// `cls` in front and `sep` behind; between two texts `sep` once, and types tell the texts apart, or twice where `roberta`.
 fn pair(step: Step, roberta: bool) -> Result<Frame> {
-    let special = |key: &str, type_id| {
+    let special = |key: &str| {
         let value = step.settings.get(key);
         let token = value.and_then(|value| value.get(0)).and_then(Value::as_str).ok_or_else(|| step.wrong(key))?;
         let id = step.number(value.and_then(|value| value.get(1)))?;
-        Ok::<_, Error>(Piece::Special(Special { id, type_id, token: token.to_owned() }))
+        Ok::<_, Error>(Some(Special { id, type_id: 0, token: token.to_owned() }))
     };
-    let text = |sequence, type_id| Piece::Text { sequence, type_id };
-    let single = vec![special("cls", 0)?, text(0, 0), special("sep", 0)?];
-    let mut pair = single.clone();
-    if roberta {
-        pair.push(special("sep", 0)?);
-    }
-    let second = u32::from(!roberta);
-    pair.extend([text(1, second), special("sep", second)?]);
-    Ok(Frame { single, pair: Some(pair) })
+    Ok(Frame::between(special("cls")?, special("sep")?, roberta, u32::from(!roberta)))
 }
 
 /// The templates for one text and for two; each must hold its texts once.

@@ -50,6 +50,9 @@ const CHUNK = 1 << 20;
 /** How long to gather a chunk, in ms. */
 const MOMENT = 40;
 
+/** A file that no model has: what a server answers for it, it answers for all that it does not have. */
+const NOWHERE = "embedlet-no-such-file.json";
+
 /** How long to wait before asking again, each time longer; what has come since starts it anew. Tests shorten it. */
 export const retry = { delays: [500, 1500, 4000] };
 
@@ -86,9 +89,11 @@ export async function get(url: string, init: RequestInit, delays = retry.delays)
   if (!response || response.status === 404 || response.status === 410) return undefined;
   if (!response.ok) {
     const hint = response.status === 401 || response.status === 403 ? " It wants authorisation (option `headers`), or there is no such model." : "";
+    void response.body?.cancel().catch(() => {});
     throw new (response.status === 403 ? PerhapsAbsent : EmbedletError)("network", `${url} answered HTTP ${response.status}.${hint}`);
   }
   if (response.headers.get("content-type")?.startsWith("text/html")) {
+    void response.body?.cancel().catch(() => {});
     const hint = "the server answers an unknown path with a page, or a sign-in stands in between; open the address to see it";
     throw new PerhapsAbsent("html-instead-of-file", `${url} answered with HTML instead of the file: ${hint}.`);
   }
@@ -128,12 +133,23 @@ function urlSource(address: string, headers: Record<string, string>, newest: str
     const pinned = newest === undefined ? undefined : await pin(undefined, signal);
     return pinned === undefined ? address : address.replace(/[^/]+$/, pinned);
   };
+  let nowhere: Promise<unknown> | undefined;
+  // A sign-in may have stood in the way of this file alone, and it would be kept that there is none.
+  const confirmed = async (folder: string, answer: PerhapsAbsent, signal: AbortSignal | undefined): Promise<EmbedletError> => {
+    const init: RequestInit = { headers, cache: "no-store", signal: signal ?? null };
+    const found = await (nowhere ??= get(addressOf(folder, NOWHERE), init).catch((error: unknown) => error));
+    signal?.throwIfAborted();
+    return found instanceof PerhapsAbsent && found.code === answer.code ? answer : new EmbedletError(answer.code, answer.message);
+  };
   return {
     fetches: () => true,
     ...(newest !== undefined && { pin }),
     async open(path, signal, cache = "default") {
-      const url = addressOf(await folderAt(signal), path);
-      const response = await get(url, { headers, cache, signal: signal ?? null });
+      const folder = await folderAt(signal);
+      const url = addressOf(folder, path);
+      const response = await get(url, { headers, cache, signal: signal ?? null }).catch(async (error: unknown) => {
+        throw error instanceof PerhapsAbsent ? await confirmed(folder, error, signal) : error;
+      });
       return response && { size: lengthOf(response), chunks: resumed(url, headers, response, signal) };
     },
     async size(path, signal) {

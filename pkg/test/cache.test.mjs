@@ -35,7 +35,7 @@ before(async () => {
     if (path.endsWith(".safetensors")) onWeights();
     const found = (isSharded ? sharded : content)[path];
     const bytes = found && commit !== undefined && path.endsWith(".safetensors") ? atCommit(found, commit) : found;
-    if (!bytes) return onAbsent(response);
+    if (!bytes) return onAbsent(response, path);
     response.writeHead(200, { "content-length": bytes.byteLength });
     response.end(bytes);
   });
@@ -137,6 +137,22 @@ test("a file in whose place the server has a page, or a refusal, is kept as one 
     assert.deepEqual(await load(store), { used: "read", reason: null });
     assert.deepEqual(asked, []);
     assert.deepEqual(await load(store, { allowRemote: false }), { used: "read", reason: null });
+  }
+});
+
+test("a page that stands once in the place of one file is no reason to go on without it", async (t) => {
+  t.after(() => void (onAbsent = (response) => response.writeHead(404).end()));
+  const page = (response) => response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>");
+  const refusal = (response) => response.writeHead(403).end();
+  for (const [answer, code] of [[page, "html-instead-of-file"], [refusal, "network"]]) {
+    onAbsent = (response, path) => (path === "prompts.json" ? answer(response) : response.writeHead(404).end());
+    const store = memory();
+    await assert.rejects(load(store), { code });
+    assert.equal(store.held.size, 0);
+    // And a folder that answers so for all that is not there is asked once whether it does.
+    onAbsent = answer;
+    assert.equal((await load(store)).used, "written");
+    assert.equal(asked.filter((path) => path === "embedlet-no-such-file.json").length, 1);
   }
 });
 

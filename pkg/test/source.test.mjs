@@ -12,6 +12,9 @@ const { compile, EmbedletError, Engine, openSource, readSource, retry } = source
 const rejects = (promise, code, pattern = /./) =>
   assert.rejects(promise, (error) => error instanceof EmbedletError && error.code === code && pattern.test(error.message));
 
+/** A file that no model has. */
+const NOWHERE = "embedlet-no-such-file.json";
+
 let server;
 let origin;
 /** What the server does with a request, by path; the rest is 404. */
@@ -151,12 +154,12 @@ test("a missing file is named", async () => {
 test("HTML is named where a file must be, and is absence where it need not be", async () => {
   await rejects(load(host("html-config", files(), { "config.json": html })), "html-instead-of-file", /config\.json/);
   await rejects(load(host("html-weights", files(), { "model.safetensors": html })), "html-instead-of-file", /model\.safetensors/);
-  await load(host("html-optional", files(), { "prompts.json": html }));
+  await load(host("html-optional", files(), { "prompts.json": html, [NOWHERE]: html }));
 });
 
 test("a refusal is absence where a file need not be, as of buckets that may not be listed", async () => {
   const refuse = (status) => (_, response) => response.writeHead(status).end();
-  await load(host("bucket", files(), { "prompts.json": refuse(403) }));
+  await load(host("bucket", files(), { "prompts.json": refuse(403), [NOWHERE]: refuse(403) }));
   for (const path of ["config.json", "model.safetensors"]) await rejects(load(host(`bucket-${path}`, files(), { [path]: refuse(403) })), "network", /403.*headers/);
   await rejects(load(host("wants-a-key", files(), { "prompts.json": refuse(401) })), "network", /401.*headers/);
 });

@@ -357,11 +357,18 @@ def prune(folder, pruned, heads):
     path.write_text(json.dumps({**json.loads(path.read_text()), "pruned_heads": pruned}, indent=2) + "\n")
 
 
+# Of those whose class would make other tokens of the file: another class, and whether it gives token types.
+AS_IT_STANDS = {"camembert": False, "deberta-v2": True, "gte": True, "jina_embeddings_v3": False, "t5": False, "xlm-roberta": False, "xmod": False}
+
+
 @torch.inference_mode()
 def expect(name, folder, source, limit, encode, tasks=(), vector=None):
     """Writes the last hidden state of every text: what `encode` makes of its ids, and of the number of each of its `tasks`.
     And the class's own `vector` of it, where it makes vectors itself."""
     shutil.copy(HERE / source, folder / "tokenizer.json")
+    if (typed := AS_IT_STANDS.get(name.rpartition("-")[0])) is not None:
+        inputs = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if typed else {}
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **inputs}) + "\n")
     if length := PADDED.get(name):
         padding = {"strategy": {"Fixed": length}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 1, "pad_type_id": 0, "pad_token": "<pad>"}
         tokenizer = json.loads((HERE / source).read_text())

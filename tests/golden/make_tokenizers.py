@@ -1,5 +1,5 @@
-"""Writes tokenizers/: tiny tokenizers of every kind that embedlet reads, and what Python's `tokenizers` makes with
-them of some texts of tokens.jsonl. Needs `pip install -r requirements.txt`.
+"""Writes tokenizers/: tiny tokenizers of every kind that embedlet reads, what Python's `tokenizers` makes with them of
+some texts of tokens.jsonl, and what transformers makes of their files with its classes. Needs `pip install -r requirements.txt`.
 
 A tokenizer that exists is not trained again, because two trainings may break ties differently: delete its file first.
 The expected ids are the same in every run."""
@@ -8,8 +8,10 @@ import json
 import struct
 import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer
 
 HERE = Path(__file__).parent
 OUT = HERE / "tokenizers"
@@ -150,6 +152,85 @@ def clip5(texts):
     return clip(texts, r"<\|startoftext\|>|<\|endoftext\|>|", True)
 
 
+# What the classes of transformers make of these files: by name, the file, config.json and tokenizer_config.json, and other
+# files of the folder. None of them gives the tokens that `tokenizer.json` gives alone.
+S = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>"}
+WORD = {"lstrip": False, "rstrip": False, "normalized": True, "single_word": True, "special": False}
+CLASSES = {
+    "bert": ("pieces", "bert", {"tokenizer_class": "BertTokenizer"}),
+    "bert by model": ("pieces", "bert", None),
+    "bert by model, without a class": ("pieces", "nomic_bert", {"do_lower_case": False}),
+    "bert by config.json": ("pieces", {"model_type": "llama", "tokenizer_class": "ElectraTokenizerFast"}, None),
+    "bert, cased": ("pieces", "bert", {"tokenizer_class": "BertTokenizerFast", "do_lower_case": False}),
+    "bert, accents": ("pieces", "distilbert", {"tokenizer_class": "DistilBertTokenizer", "strip_accents": False}),
+    "bert, chinese": ("pieces", "bert", {"tokenizer_class": "BertTokenizer", "tokenize_chinese_chars": False}),
+    "bert, another frame": ("pieces", "bert", {"tokenizer_class": "BertTokenizer", "cls_token": "[MASK]", "sep_token": "and"}),
+    "bert, another unknown": ("pieces", "bert", {"tokenizer_class": "BertTokenizer", "unk_token": "[MASK]"}),
+    "convbert": ("pieces", "convbert", {"tokenizer_class": "ConvBertTokenizer", "sep_token": "[MASK]"}),
+    "dpr": ("pieces", "bert", {"tokenizer_class": "DPRContextEncoderTokenizer", "do_lower_case": False}),
+    "mpnet": ("pieces", "mpnet", {"tokenizer_class": "MPNetTokenizer", "do_lower_case": False, **dict.fromkeys(S, "[SEP]"), "unk_token": "[UNK]"}),
+    "roberta": ("modern", "roberta", {"tokenizer_class": "RobertaTokenizer", "cls_token": "[CLS]", "sep_token": "[SEP]"}),
+    "roberta, prefix": ("roberta", "roberta", {"add_prefix_space": True}),
+    "roberta, offsets": ("roberta", "roberta", {"trim_offsets": False}),
+    "deberta": ("roberta", "deberta", {"tokenizer_class": "DebertaTokenizer", "cls_token": "<s>", "sep_token": "</s>", "add_prefix_space": True}),
+    "gpt2": ("modern", "roberta", {"tokenizer_class": "GPT2Tokenizer"}),
+    "gpt_neox": ("modern", "mamba", {"tokenizer_class": "GPTNeoXTokenizer"}),
+    "qwen2": ("modern", "qwen2", {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "[UNK]", "pad_token": "[PAD]", "eos_token": "[SEP]"}),
+    "clip": ("roberta", "clip", {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}),
+    "gemma": ("llama", "gemma3_text", {"tokenizer_class": "GemmaTokenizerFast"}),
+    "llama": ("llama", "llama", {"tokenizer_class": "LlamaTokenizer"}),
+    "llama, legacy": ("llama", "llama", {"tokenizer_class": "LlamaTokenizerFast", "legacy": True}),
+    "llama, no prefix": ("llama", "llama", {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": False}),
+    "xlm-roberta": ("xlmr", "xlm-roberta", {"tokenizer_class": "XLMRobertaTokenizerFast"}),
+    "xlm-roberta, no prefix": ("xlmr", "bert", {"tokenizer_class": "XLMRobertaTokenizer", "add_prefix_space": False}),
+    "xlm-roberta of another": ("deberta", "gte", {"tokenizer_class": "XLMRobertaTokenizer"}),
+    "camembert": ("xlmr", "camembert", {"unk_token": "<unk>"}),
+    "t5": ("xlmr", "t5", {"add_prefix_space": False}),
+    "albert": ("xlmr", "albert", {"tokenizer_class": "AlbertTokenizer", "cls_token": "<s>", "sep_token": "</s>"}),
+    "albert, as it is": ("xlmr", "albert", {"tokenizer_class": "AlbertTokenizerFast", "keep_accents": True, "do_lower_case": False, "cls_token": "<s>", "sep_token": "</s>"}),
+    "big_bird": ("xlmr", "big_bird", {"tokenizer_class": "BigBirdTokenizer", "cls_token": "<s>", "sep_token": "</s>"}),
+    "deberta-v2": ("xlmr", "deberta-v2", {"tokenizer_class": "DebertaV2Tokenizer", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>"}),
+    "deberta-v2, options": ("deberta", "deberta-v2", {"do_lower_case": True, "split_by_punct": True, "add_prefix_space": False}),
+    "deberta-v2, together": ("deberta", "deberta-v2", {"tokenizer_class": "DebertaV2TokenizerFast"}),
+    "split": ("roberta", "llama", {"tokenizer_class": "PreTrainedTokenizerFast", **S, "split_special_tokens": True}),
+    "named": ("roberta", "modernbert", {"tokenizer_class": "BertTokenizer", "additional_special_tokens": ["in", "<new>"], "x_token": "re"}),
+    "extra": ("pieces", "bert", {"extra_special_tokens": {"image_token": "<image>", "other": "and"}}),
+    "listed": ("roberta", "roberta", {"added_tokens_decoder": {"300": WORD | {"content": "it"}, "9": WORD | {"content": "a", "special": True}}}),
+    "listed too": ("roberta", "llama", {"added_tokens_decoder": {"300": WORD | {"content": "it", "lstrip": True}}}),
+    "special_tokens_map.json": ("roberta", "llama", {}, {"special_tokens_map.json": {
+        "cls_token": "it", "mask_token": WORD | {"content": "on"}, "additional_special_tokens": ["in"]}}),
+    "added_tokens.json": ("roberta", "roberta", {"mask_token": "it"}, {"added_tokens.json": {"it": 300, "on": 301}}),
+}
+
+
+def classes(texts):
+    """A line a class: the files of the folder but for `tokenizer.json`, whose name it has, and what transformers gives."""
+    for name, (file, config, options, *others) in CLASSES.items():
+        config = config if isinstance(config, dict) else {"model_type": config}
+        files = {"config.json": config, **({} if options is None else {"tokenizer_config.json": options}), **dict(*others)}
+        with TemporaryDirectory() as folder:
+            (Path(folder) / "tokenizer.json").write_bytes((OUT / f"{file}.json").read_bytes())
+            for path, value in files.items():
+                (Path(folder) / path).write_text(json.dumps(value), "utf-8")
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        alone = Tokenizer.from_file(str(OUT / f"{file}.json"))
+
+        def made(encode, text, pair):
+            both = encode(text, pair)
+            flat = [at for pair in encode(text).offsets for at in pair]
+            return [encode(text).ids, flat, both.ids, both.type_ids]
+
+        it = lambda *texts: tokenizer(*texts, return_token_type_ids=True).encodings[0]
+        rows = []
+        for text, pair in zip(texts, texts[1:] + texts[:1]):
+            ids = it(text).ids
+            # What sentence-transformers takes for the length of such a prompt.
+            length = len(ids) - (bool(ids) and ids[-1] in tokenizer.all_special_ids)
+            rows.append([text, length, *made(it, text, pair)])
+        assert any(made(alone.encode, row[0], pair) != row[2:] for row, pair in zip(rows, texts[1:] + texts[:1])), name
+        yield {"name": name, "file": file, "files": files, "texts": rows}
+
+
 def main():
     lines = [json.loads(line)["text"] for line in (HERE / "tokens.jsonl").read_text("utf-8").split("\n") if line]
     texts = [text for text in lines if len(text) < 80][::20] + EXTRA
@@ -173,6 +254,12 @@ def main():
     with open(OUT / "expected.jsonl", "w", encoding="utf-8", newline="\n") as out:
         for text, each in rows.items():
             out.write(json.dumps({"text": text} | each, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    texts = ["The  U.S. Harbour,\u00a0it costs 5½ ﬁne ², on and\tÉtés  the It's rain", "``Quoted'' 東京12 e\u0301 Straße <s>x</s> it [MASK] and in\n",
+             "  <mask> the [SEP] [CLS]  The <new> <image>", "a"]
+    with open(OUT / "classes.jsonl", "w", encoding="utf-8", newline="\n") as out:
+        for each in classes(texts):
+            out.write(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 main()

@@ -103,6 +103,8 @@ fn wanted(modules: &[Module]) -> Vec<(String, bool)> {
                 ("sentence_xlm-roberta_config.json", false),
                 ("sentence_xlnet_config.json", false),
                 ("tokenizer_config.json", false),
+                ("special_tokens_map.json", false),
+                ("added_tokens.json", false),
                 ("tokenizer.json", true),
                 ("artifact.metadata", false),
                 ("model.safetensors", true),
