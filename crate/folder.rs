@@ -22,6 +22,8 @@ use crate::task::Task;
 pub(crate) use self::sparse::TableRoute;
 
 const MODULES: &str = "modules.json";
+/// So many modules one after another.
+const MODULES_MOST: usize = 16;
 const SENTENCE: &str = "config_sentence_transformers.json";
 /// The `model_type` of folders that hold a table of embeddings.
 const TABLE: &str = "model2vec";
@@ -31,6 +33,8 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 #[derive(Debug, Clone, Default)]
 pub struct Folder {
     files: BTreeMap<String, Option<Vec<u8>>>,
+    /// Where the encoder is, whatever the modules are.
+    encoder: Option<String>,
 }
 
 /// What sentence-transformers would load a folder as.
@@ -123,7 +127,7 @@ impl Folder {
         }
         let mut wanted = Vec::new();
         for folder in tokenizers {
-            wanted.extend(self.special_tokens(&folder)?);
+            wanted.extend(self.special_token_files(&folder)?);
         }
         // Where the name of today is not there, one of those before may be.
         if described && self.transformer()?.is_none() {
@@ -151,6 +155,9 @@ impl Folder {
 
     /// The modules that `modules.json` lists. A plain Hugging Face folder has only the encoder.
     fn listed(&self) -> Result<Vec<Module>> {
+        if let Some(path) = &self.encoder {
+            return Ok(vec![Module::new("Transformer", path)]);
+        }
         let Some(bytes) = self.files.get(MODULES).and_then(Option::as_deref) else {
             let module = |kind: &str| Module::new(kind, "");
             return Ok(match self.optional("config.json")? {
@@ -162,8 +169,9 @@ impl Folder {
             });
         };
         let value = json(MODULES, bytes)?;
-        let list = value.as_array().filter(|list| !list.is_empty() && list.len() <= 16);
-        let list = list.ok_or_else(|| Error::file(MODULES, "expected a list of 1 to 16 modules"))?;
+        let list = value.as_array().filter(|list| !list.is_empty() && list.len() <= MODULES_MOST);
+        let list =
+            list.ok_or_else(|| Error::file(MODULES, format!("expected a list of 1 to {MODULES_MOST} modules")))?;
         let module = |value: &Value| {
             let field = |name: &str| value.get(name).and_then(Value::as_str);
             let kind = field("type").ok_or_else(|| Error::file(MODULES, "a module has no type"))?;

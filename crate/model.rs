@@ -77,8 +77,8 @@ pub struct Info {
     pub precision: &'static str,
     /// Bytes of the parameters on the device.
     pub weight_bytes: u64,
-    /// Kernels launched for the vector of one short text; none on the CPU. On a GPU that is hardware a batch of many tokens takes two more a
-    /// layer.
+    /// Kernels launched for the vector of one short text; none on the CPU. On a GPU that is hardware a batch of many tokens may take two more
+    /// a layer.
     pub dispatches: usize,
     /// What it was loaded for beside vectors.
     pub task: Task,

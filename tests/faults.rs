@@ -229,11 +229,12 @@ mod targets;
 #[test]
 fn seeds_of_the_fuzzers_come_back() {
     type Target = fn(&[u8]);
-    let all: [(&str, Target); 4] = [
+    let all: [(&str, Target); 5] = [
         ("config", targets::config),
         ("tokenizer", targets::tokenizer),
         ("weights", targets::weights),
         ("packed", targets::packed),
+        ("beside", targets::beside),
     ];
     for (name, target) in all {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use embedlet::gpu::{Gpu, Limits};
-use embedlet::model::{Device, EmbedOptions, Embeddings, Model, Names};
+use embedlet::model::{Device, EmbedOptions, Embeddings, Kind, Model, Names};
 use embedlet::native;
 use embedlet::program::Precision;
-use embedlet::task::Task;
+use embedlet::task::{MultiOptions, Task};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
@@ -207,10 +207,11 @@ fn the_limit_of_sentence_transformers_replaces_that_of_the_tokenizer() {
 
 #[test]
 fn where_positions_are_rotations_the_limit_of_sentence_transformers_is_the_only_one() {
-    let modules = json!([
-        { "idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer" },
-        { "idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling" },
-    ]);
+    let module = |index: usize, path: &str, kind: &str| {
+        let kind = format!("sentence_transformers.models.{kind}");
+        json!({ "idx": index, "name": index.to_string(), "path": path, "type": kind })
+    };
+    let modules = json!([module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")]);
     let dynamic = json!({ "rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0 });
     for (name, rope, beyond) in [
         ("qwen3-1", Value::Null, true),
@@ -238,6 +239,17 @@ fn where_positions_are_rotations_the_limit_of_sentence_transformers_is_the_only_
         assert_eq!(model.info().max_tokens, positions + if beyond { 50 } else { 0 }, "{name}");
         let long = embed(&model, &["boat ".repeat(2000)], &EmbedOptions::default());
         assert_eq!(long.tokens[0] as usize, model.info().max_tokens, "{name}");
+        // A length of documents alone is no more allowed to go beyond.
+        let modules = json!([module(0, "", "Transformer"), module(1, "", "Normalize")]);
+        let sentence = json!({ "model_type": "MultiVectorEncoder", "document_length": positions + 50 });
+        for (path, value) in [("modules.json", modules), ("config_sentence_transformers.json", sentence)] {
+            std::fs::write(target.join(path), value.to_string()).unwrap();
+        }
+        let model = load(&target, On::Cpu, None);
+        let options = MultiOptions { kind: Some(Kind::Document), ..MultiOptions::default() };
+        let call = model.embed_multi(&["boat ".repeat(2000)], &options).unwrap();
+        let rows = pollster::block_on(call.run(&model)).unwrap()[0].rows().count();
+        assert_eq!(rows, positions + if beyond { 50 } else { 0 }, "{name}");
     }
 }
 

@@ -589,7 +589,18 @@ fn weighs_queries_and_documents_by_the_routes_of_a_router() {
     assert!(terms(None) == 0 && terms(Some(Kind::Document)) > 0);
     let none = changed(|router| router["parameters"] = json!({ "allow_empty_key": false })).unwrap();
     assert_eq!(embed(&none, None).unwrap_err().code(), "invalid-argument");
-    let refused: [(&str, &str, Change); 7] = [
+    // Where the table's tokenizer has no limit, that of the encoder holds for its batches.
+    let endless = json!({ "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 1e30 });
+    let folder = edited("splade-routed", &[("query_0_SparseStaticEmbedding/tokenizer_config.json", endless)]);
+    let model = load_for(&folder.0, On::Cpu, None, None);
+    let options = SparseOptions { kind: Some(Kind::Query), ..SparseOptions::default() };
+    let call = model.embed_sparse(&["boat ".repeat(3000), "boat".into()], &options).unwrap();
+    let found = pollster::block_on(call.run(&model)).unwrap();
+    assert!(found[0].truncated && !found[1].truncated && found[0].indices == found[1].indices);
+    let refused: [(&str, &str, Change); 8] = [
+        ("a hundred modules", "unsupported-option", |router| {
+            router["structure"]["document"] = vec!["document_0_MLMTransformer"; 100].into()
+        }),
         ("routes by modality", "unsupported-option", |router| {
             router["parameters"]["route_mappings"] = json!({ "(None, 'text')": "query" })
         }),
@@ -620,6 +631,7 @@ fn weighs_queries_and_documents_by_the_routes_of_a_router() {
     std::fs::remove_file(folder.0.join("query_0_SparseStaticEmbedding/tokenizer.json")).unwrap();
     let error = native::load(&folder.0, On::Cpu.device(), None, None, &mut |_, _| {}).err().unwrap();
     assert_eq!(error.code(), "missing-file", "{error}");
+    assert!(error.to_string().contains("query_0_SparseStaticEmbedding/tokenizer.json"), "{error}");
 }
 
 #[test]

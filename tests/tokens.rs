@@ -143,6 +143,21 @@ fn classed(mut config: Value, changes: Value) -> Result<Tokens, Error> {
     Tokens::new(&json, 8, &folder.beside_tokenizer(false)?)
 }
 
+/// As many as a file has room for, in no more than its length times a little.
+#[test]
+fn hundreds_of_thousands_of_special_tokens() {
+    let names = |from: usize| (from..from + 200_000).map(|at| format!("<{at}>")).collect::<Vec<_>>();
+    let decoder: serde_json::Map<String, Value> =
+        names(0).into_iter().enumerate().map(|(at, name)| (at.to_string(), json!({ "content": name }))).collect();
+    let mut config = json!({ "additional_special_tokens": names(100_000), "added_tokens_decoder": decoder });
+    for name in names(300_000) {
+        config[format!("{name}_token")] = name.as_str().into();
+    }
+    let tokens = classed(config, json!({})).unwrap();
+    assert_eq!(tokens.encode("<7><299999>").unwrap().ids.len(), 4);
+    assert_eq!(tokens.prompt_tokens("<7>").unwrap(), 2);
+}
+
 #[test]
 fn classes_refuse_what_they_cannot_read() {
     let code = |config, changes| classed(config, changes).err().map(|error| error.code());

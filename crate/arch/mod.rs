@@ -41,6 +41,7 @@ use crate::config::Config;
 use crate::encoder::Spec;
 use crate::error::{Error, Result, printable};
 use crate::task::{HeadStep, Outputs};
+use crate::tokens::Class;
 
 /// The encoder that `config.json` describes.
 pub fn spec(config: &Config) -> Result<Spec> {
@@ -101,6 +102,32 @@ fn described(config: &Config) -> Result<Spec> {
         "xmod" => xmod::spec(config),
         other => Err(Error::UnsupportedArchitecture { model_type: printable(other) }),
     }
+}
+
+/// The class of tokenizers of models of this type, and whether it is that whatever a folder names: many name one that is not
+/// theirs. Source: `models/auto/tokenization_auto.py` of transformers 5.
+pub fn tokenizer(model_type: &str) -> (Class, bool) {
+    let class = match model_type {
+        "albert" => Class::Albert,
+        "bert" | "convbert" | "distilbert" | "electra" | "ernie" | "megatron-bert" | "mobilebert" | "nomic_bert" => {
+            Class::Bert
+        }
+        "big_bird" => Class::BigBird,
+        "camembert" => Class::Camembert,
+        "clip" => Class::Clip,
+        "deberta" => Class::Deberta,
+        "deberta-v2" => Class::DebertaV2,
+        "fnet" => Class::FNet,
+        "gemma3_text" => Class::Gemma,
+        "longformer" | "roberta" | "roberta-prelayernorm" => Class::Roberta,
+        "mamba" => Class::GptNeoX,
+        "mpnet" => Class::MpNet,
+        "qwen2" | "qwen3" => Class::Qwen2,
+        "t5" => Class::T5,
+        "gte" | "jina_embeddings_v3" | "xlm-roberta" | "xmod" => Class::XlmRoberta,
+        _ => Class::File,
+    };
+    (class, ["mistral", "modernbert", "phi3", "qwen2", "umt5"].contains(&model_type))
 }
 
 /// The weight and bias of the product that scores the vocabulary: the token table, where they are tied, and a bias of its

@@ -1,7 +1,7 @@
 //! The modules of a `SparseEncoder` of sentence-transformers: an encoder and its `SpladePooling`, or a `Router` whose routes are
 //! modules in folders below, where queries or documents need no encoder.
 
-use super::{Folder, Kind, Module, inside, join};
+use super::{Folder, Kind, MODULES_MOST, Module, inside, join};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Kind as Side;
@@ -82,7 +82,8 @@ impl Folder {
         let part = |key: &str| config.object(key)?.ok_or_else(|| config.unsupported(key));
         let (types, structure, parameters) = (part("types")?, part("structure")?, part("parameters")?);
         let route = |name: &str| -> Result<Vec<Module>> {
-            let modules = structure.texts(name)?.ok_or_else(|| structure.unsupported(name))?;
+            let modules = structure.texts(name)?.filter(|modules| modules.len() <= MODULES_MOST);
+            let modules = modules.ok_or_else(|| structure.unsupported(name))?;
             let module = |id: &str| {
                 if !inside(id) {
                     return Err(Error::option("router_config.json path", id));
@@ -115,11 +116,8 @@ impl Folder {
     /// The texts that no encoder reads, where there are such, and the folder of what weighs their terms.
     pub(crate) fn table_route(&self) -> Result<Option<(TableRoute, Self)>> {
         let Some(Routes { table, .. }) = self.routes(&self.listed()?)? else { return Ok(None) };
-        let inner = |(path, bytes): (&String, &Option<Vec<u8>>)| {
-            Some((path.strip_prefix(&table.path)?.strip_prefix('/')?.to_owned(), bytes.clone()))
-        };
-        let below = Self { files: self.files.iter().filter_map(inner).collect() };
-        if let Some(config) = below.optional("config.json")? {
+        let below = Self { files: self.files.clone(), encoder: Some(table.path.clone()) };
+        if let Some(config) = below.optional(&below.of_encoder("config.json")?)? {
             // Weights by the names of tokens, somewhere else.
             config.require_empty("path")?;
         }

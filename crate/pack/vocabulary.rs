@@ -35,6 +35,9 @@ type Ids = BTreeMap<u64, u64>;
 pub fn prune(from: &Path, to: &Path, texts: &[String], task: Option<Task>) -> Result<Pruned> {
     let model = native::load(from, Device::Cpu(None), Some(Precision::F32), task, &mut |_, _| {})?;
     let folder = native::folder(from)?;
+    if let Some((route, _)) = folder.table_route()? {
+        return Err(Error::option("prune-vocab of the tokenizer in", route.path));
+    }
     let tables = tables(&model, &folder)?;
     let tokenizer: Value = parse("tokenizer.json", folder.tokenizer()?)?;
     let mut kept: BTreeSet<u64> = BTreeSet::new();

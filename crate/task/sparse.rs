@@ -59,9 +59,10 @@ pub(crate) struct TermTable {
 }
 
 impl TermTable {
-    /// Records the lookup in front of the trunk, of which it needs nothing. `folder` is the table's own.
-    pub fn new(route: &TableRoute, folder: &Folder, program: &mut Program) -> Result<Self> {
-        let limit = folder.model_max_length()?.unwrap_or(usize::MAX);
+    /// Records the lookup in front of the trunk, of which it needs nothing. `folder` is the table's own. Batches are the encoder's, so
+    /// texts have no more tokens than the `longest` of it.
+    pub fn new(route: &TableRoute, folder: &Folder, longest: usize, program: &mut Program) -> Result<Self> {
+        let limit = folder.model_max_length()?.map_or(longest, |limit| limit.min(longest));
         let mut tokens = Tokens::new(folder.tokenizer()?, limit, &folder.beside_tokenizer(false)?)?;
         tokens.bare();
         tokens.without_types();

@@ -40,6 +40,8 @@ pub struct Added {
     normalized: Matcher,
     /// Contents by id, and whether it is special.
     listed: BTreeMap<u32, (String, bool)>,
+    /// Ids by content.
+    ids: BTreeMap<String, u32>,
     /// Whether special tokens are text where a text has them.
     splits_special: bool,
 }
@@ -70,9 +72,9 @@ impl Added {
             }
             listed.insert(id, AddedToken { id, ..token });
         }
-        let contents =
-            listed.iter().map(|(id, token): (&u32, &AddedToken)| (*id, (token.content.clone(), token.special)));
-        let contents = contents.collect();
+        let entries = || listed.iter().map(|(id, token): (&u32, &AddedToken)| (*id, token));
+        let ids = entries().map(|(id, token)| (token.content.clone(), id)).collect();
+        let contents = entries().map(|(id, token)| (id, (token.content.clone(), token.special))).collect();
         let (mut raw, mut normalized) = (Vec::new(), Vec::new());
         for token in listed.into_values() {
             if token.normalized {
@@ -83,7 +85,8 @@ impl Added {
                 raw.push((token.content.clone(), token));
             }
         }
-        Ok(Self { raw: Matcher::new(raw)?, normalized: Matcher::new(normalized)?, listed: contents, splits_special })
+        let (raw, normalized) = (Matcher::new(raw)?, Matcher::new(normalized)?);
+        Ok(Self { raw, normalized, listed: contents, ids, splits_special })
     }
 
     /// Adds a token that is taken out of a text as it came.
@@ -95,6 +98,7 @@ impl Added {
         tokens.push((content.clone(), token));
         self.raw = Matcher::new(tokens)?;
         self.normalized.tokens.retain(|(_, token)| token.id != id);
+        self.ids.insert(content.clone(), id);
         self.listed.insert(id, (content, true));
         Ok(())
     }
@@ -117,7 +121,7 @@ impl Added {
 
     /// The id of an added token.
     pub fn id(&self, content: &str) -> Option<u32> {
-        self.listed.iter().find(|(_, (known, _))| known == content).map(|(id, _)| *id)
+        self.ids.get(content).copied()
     }
 
     /// Whether an id is that of a special token.

@@ -80,14 +80,15 @@ impl Folder {
             // Their class reads `tokenizer.json` alone.
             return Ok(beside);
         }
-        let (class, names_class) = Class::of(&config, &self.config()?, self.tokenizer()?)?;
+        let of_model = self.optional(&self.of_encoder("config.json")?)?.unwrap_or_default();
+        let (class, names_class) = Class::of(&config, &of_model, self.tokenizer()?)?;
         let older = |name| self.optional(&self.of_encoder(name)?);
         let (special_tokens, added) = (older(OLDER[0])?, older(OLDER[1])?);
         Ok(Beside { class, names_class, config, special_tokens, added, ..beside })
     }
 
     /// The files that are read where the `tokenizer_config.json` of this folder below does not list what was added to the vocabulary.
-    pub(crate) fn special_tokens(&self, folder: &str) -> Result<Vec<String>> {
+    pub(crate) fn special_token_files(&self, folder: &str) -> Result<Vec<String>> {
         let config = self.optional(&join(folder, "tokenizer_config.json"))?;
         if config.is_some_and(|config| config.has("added_tokens_decoder")) || self.is_table()? {
             return Ok(Vec::new());

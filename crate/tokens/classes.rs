@@ -16,6 +16,7 @@ use super::named::{KEYS, Named};
 use super::parts::{Frame, Normalizer, Post, PreTokenizer, Special};
 use super::pattern::Pattern;
 use super::read::{File, Made};
+use crate::arch;
 use crate::config::Config;
 use crate::error::Result;
 
@@ -90,27 +91,7 @@ impl Class {
     pub(super) fn of(tokenizer_config: &Config, config: &Config, tokenizer: &[u8]) -> Result<(Self, bool)> {
         let model_type = config.text_or("model_type", "")?;
         let named = tokenizer_config.text_or("tokenizer_class", config.text_or("tokenizer_class", "")?)?;
-        let of_model = match model_type {
-            "albert" => Self::Albert,
-            "bert" | "convbert" | "distilbert" | "electra" | "ernie" | "megatron-bert" | "mobilebert"
-            | "nomic_bert" => Self::Bert,
-            "big_bird" => Self::BigBird,
-            "camembert" => Self::Camembert,
-            "clip" => Self::Clip,
-            "deberta" => Self::Deberta,
-            "deberta-v2" => Self::DebertaV2,
-            "fnet" => Self::FNet,
-            "gemma3_text" => Self::Gemma,
-            "longformer" | "roberta" | "roberta-prelayernorm" => Self::Roberta,
-            "mamba" => Self::GptNeoX,
-            "mpnet" => Self::MpNet,
-            "qwen2" | "qwen3" => Self::Qwen2,
-            "t5" => Self::T5,
-            "gte" | "jina_embeddings_v3" | "xlm-roberta" | "xmod" => Self::XlmRoberta,
-            _ => Self::File,
-        };
-        // Many folders of these models name a class that is not theirs.
-        let overrules = matches!(model_type, "mistral" | "modernbert" | "phi3" | "qwen2" | "umt5");
+        let (of_model, overrules) = arch::tokenizer(model_type);
         if named.is_empty() || overrules && tokenizer_config.get("auto_map").is_none() {
             return Ok((of_model, false));
         }

@@ -31,6 +31,7 @@ use self::named::Named;
 use self::parts::{Model, Normalizer, Piece, Post, PreTokenizer};
 use crate::batch::Sequence;
 use crate::error::{Error, Result};
+use crate::sort::sort_by;
 
 /// Largest accepted text, in bytes of UTF-8.
 pub const TEXT_BYTES: usize = 1 << 20;
@@ -45,6 +46,8 @@ pub struct Tokens {
     /// What makes a text of tokens, or why nothing does.
     decoder: Result<Option<Decoder>>,
     named: Named,
+    /// Ids of the special tokens that have a name, in order.
+    special: Vec<u32>,
     max_tokens: usize,
     cut: TruncationDirection,
 }
@@ -113,8 +116,10 @@ impl Tokens {
             let reason = format!("it adds {special_tokens} special tokens where the model takes {max_tokens} in all");
             return Err(Error::InvalidTokenizer { reason });
         }
+        let mut special: Vec<u32> = named.special().filter_map(id).collect();
+        sort_by(&mut special, |a, b| a.cmp(b));
         let cut = if left { TruncationDirection::Left } else { TruncationDirection::Right };
-        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, named, max_tokens, cut })
+        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, named, special, max_tokens, cut })
     }
 
     /// Tokenizes a text, cut to the limit.
@@ -227,8 +232,7 @@ impl Tokens {
     /// alone, less the last where that is a special token with a name.
     pub fn prompt_tokens(&self, prompt: &str) -> Result<usize> {
         let encoding = self.encode(prompt)?;
-        let last = encoding.ids.last().copied();
-        let closed = last.is_some() && self.named.special().any(|token| self.id(token) == last);
+        let closed = encoding.ids.last().is_some_and(|last| self.special.binary_search(last).is_ok());
         Ok(encoding.ids.len() - usize::from(closed))
     }
 

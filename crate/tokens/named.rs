@@ -2,6 +2,8 @@
 //! that does not list what was added, in `special_tokens_map.json` and `added_tokens.json`. Source: transformers 5,
 //! `tokenization_utils_base.py` and `tokenization_utils_tokenizers.py`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::added::AddedToken;
@@ -75,13 +77,13 @@ impl Named {
             }
         }
         let listed = listed.map(|listed| AddedToken::listed(&listed)).transpose()?;
-        let special =
-            |token: &str| named.iter().map(|(_, token)| token).chain(&extra).any(|known| known.content == token);
+        let special: BTreeSet<&str> =
+            contents(&named).chain(extra.iter().map(|token| token.content.as_str())).collect();
         let mut added = Vec::new();
         for (content, id) in beside.added.iter().filter(|_| listed.is_none()).flat_map(Config::entries) {
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
             let id = id.ok_or_else(|| Error::file("added_tokens.json", "a token has no id"))?;
-            added.push(AddedToken { id, ..AddedToken::new(content, special(content)) });
+            added.push(AddedToken { id, ..AddedToken::new(content, special.contains(content)) });
         }
         Ok(Self { named, extra, listed, beside: added })
     }
@@ -94,7 +96,7 @@ impl Named {
 
     /// All special tokens.
     pub fn special(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().map(|(_, token)| token).chain(&self.extra).map(|token| token.content.as_str())
+        contents(&self.named).chain(self.extra.iter().map(|token| token.content.as_str()))
     }
 
     /// All tokens to add, where `tokenizer.json` adds these; `anew`: to a tokenizer that does not have them yet.
@@ -111,17 +113,21 @@ impl Named {
             None => again.extend_from_slice(&file),
         }
         sort_by(&mut again, |a, b| a.id.cmp(&b.id));
+        let named: BTreeSet<&str> = contents(&self.named).collect();
         for token in &mut again {
-            token.special |= self.named.iter().any(|(_, named)| named.content == token.content);
+            token.special |= named.contains(token.content.as_str());
         }
         file.append(&mut again);
-        for token in self.named.iter().map(|(_, token)| token).chain(&self.extra) {
-            if file.iter().all(|known| known.content != token.content) {
-                file.push(token.clone());
-            }
-        }
+        let mut known: BTreeSet<&str> = file.iter().map(|token| token.content.as_str()).collect();
+        let tokens = self.named.iter().map(|(_, token)| token).chain(&self.extra);
+        let new: Vec<AddedToken> = tokens.filter(|token| known.insert(&token.content)).cloned().collect();
+        file.extend(new);
         file
     }
+}
+
+fn contents(named: &[(String, AddedToken)]) -> impl Iterator<Item = &str> {
+    named.iter().map(|(_, token)| token.content.as_str())
 }
 
 impl AddedToken {

@@ -3,7 +3,7 @@
 
 import { EmbedletError, textOf } from "./errors.js";
 import { joined } from "./joined.js";
-import { COMMIT, type OpenFile, type Source } from "./source.js";
+import { COMMIT, PerhapsAbsent, type OpenFile, type Source } from "./source.js";
 import type { Store } from "./stores.js";
 import { Xxh32 } from "./xxh32.js";
 
@@ -121,7 +121,8 @@ export class KeptSource implements Source {
   readonly #written = new Map<string, Promise<void>>();
   /** Bytes that the store has not taken yet. */
   #waiting = 0;
-  #changed = false;
+  /** Whether something is known of the folder that is not kept yet. */
+  changed = false;
   /** When the manifest that it wrote says it was kept. */
   #saving: string | undefined;
   #commit: string | undefined;
@@ -169,15 +170,31 @@ export class KeptSource implements Source {
     }
     await this.#pin(this.remote, signal);
     // The browser would keep it a second time, and take its time for that.
-    const file = await this.remote.open(path, signal, this.failure === undefined ? "no-store" : "default");
+    const file = await this.remote.open(path, signal, this.failure === undefined ? "no-store" : "default").catch(async (error: unknown) => {
+      // A sign-in in front of the whole folder looks as if the host answered so for what it does not have.
+      throw error instanceof PerhapsAbsent && !(await this.#answers(signal)) ? new EmbedletError(error.code, error.message) : error;
+    });
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
     this.lacks(path);
     return undefined;
   }
 
+  /** Whether a file that the folder has, where that is known, comes from the network. */
+  async #answers(signal: AbortSignal | undefined): Promise<boolean> {
+    const known = [...(this.#manifest?.files ?? [])].find(([path, kept]) => kept && path.endsWith(".json"))?.[0];
+    if (known === undefined) return true;
+    try {
+      const file = await this.remote?.open(known, signal, "no-store");
+      for await (const _ of file?.chunks ?? []) break;
+      return file !== undefined;
+    } catch {
+      return false;
+    }
+  }
+
   lacks(path: string): void {
     this.#files.set(path, null);
-    this.#changed = true;
+    this.changed = true;
   }
 
   async size(path: string, signal: AbortSignal | undefined): Promise<number | undefined> {
@@ -204,7 +221,7 @@ export class KeptSource implements Source {
 
   /** The model works: from now on the folder is kept. Never fails; `failure` says why it is not. */
   async commit(): Promise<void> {
-    if (!this.#changed) return;
+    if (!this.changed) return;
     await Promise.all(this.#written.values());
     try {
       if (this.failure !== undefined) throw this.failure;
@@ -306,7 +323,7 @@ export class KeptSource implements Source {
       }
     }
     this.#files.set(path, { bytes: sum.bytes, xxh32: sum.digest() });
-    this.#changed = true;
+    this.changed = true;
   }
 }
 

@@ -126,7 +126,9 @@ async function remoteOf(worker: Worker, isShared = false): Promise<Remote> {
   const advice = "its script must be embedlet/worker, or import it before all that takes its time";
   const silent = () => remote.fail(new EmbedletError("wasm-load", `The worker did not answer for ${greeting.ms / 1000} seconds: ${advice}.`));
   const timer = setTimeout(silent, greeting.ms);
-  await greet(remote, "worker.js").finally(() => clearTimeout(timer));
-  greeted.abort();
+  await greet(remote, "worker.js").finally(() => {
+    clearTimeout(timer);
+    greeted.abort();
+  });
   return remote;
 }

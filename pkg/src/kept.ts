@@ -39,7 +39,7 @@ export async function loadKept<T>(
     return { made: await load(openSource(source)), cache: { used: "none", reason: cache ? "this context keeps no files: pages need https" : null } };
   }
   const address = source.url;
-  const attempt = async (found?: Unusable): Promise<Made<T> | Unusable> => {
+  const attempt = async (isAlone: boolean, found?: Unusable): Promise<Made<T> | Unusable> => {
     const kept = await KeptSource.open(store, address, allowRemote ? openSource(source) : undefined, found?.saved);
     // What a load left behind that was cut short may be of another commit, and would lie there for ever.
     if (!kept.saved && kept.remote) {
@@ -49,7 +49,8 @@ export async function loadKept<T>(
     }
     try {
       const made = await load(kept);
-      await kept.commit();
+      // Whoever finds the manifest half written, and is alone, takes all of it for what a load left behind.
+      await (isAlone || !kept.changed ? kept.commit() : alone(address, undefined, () => kept.commit()));
       void sweep(store).catch(() => {}); // nobody waits for it
       const used = kept.used ? "read" : kept.failure === undefined ? "written" : "none";
       const reason = kept.failure ?? (found && !kept.used ? `the cache was damaged or stale: ${found.error.message}` : null);
@@ -64,11 +65,11 @@ export async function loadKept<T>(
       return { error, saved: isSound ? undefined : kept.saved, isIntact };
     }
   };
-  const first = (await has(store, address)) ? await attempt() : await alone(address, signal, attempt);
+  const first = (await has(store, address)) ? await attempt(false) : await alone(address, signal, () => attempt(true));
   if ("made" in first) return first;
   signal?.throwIfAborted();
   // Another tab may have mended it by then.
-  const second = await alone(address, signal, () => attempt(first));
+  const second = await alone(address, signal, () => attempt(true, first));
   if ("made" in second) return second;
   throw second.error;
 }

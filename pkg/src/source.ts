@@ -117,7 +117,11 @@ export const COMMIT = /^[0-9a-f]{40}$/;
 
 /** The commit that a branch or tag of the hub names now; none where what answers has the hub's files but not its API. */
 async function commitAt(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<string | undefined> {
-  const response = await get(url, { headers, signal: signal ?? null });
+  // Here nothing is absent: what refuses is the hub, and not one of its files.
+  const refused = (error: unknown) => {
+    throw error instanceof PerhapsAbsent ? new EmbedletError(error.code, error.message) : error;
+  };
+  const response = await get(url, { headers, signal: signal ?? null }).catch(refused);
   if (!response) return undefined;
   const { sha } = await response.json().catch(() => ({})) as { sha?: unknown };
   signal?.throwIfAborted();

@@ -289,7 +289,7 @@ export interface EncoderInfo {
   precision: StoredPrecision;
   /** Bytes of weights held on the device. */
   weightBytes: number;
-  /** Compute dispatches for one short text; 0 on the CPU. On a GPU that is hardware a batch of many tokens takes two more a layer. */
+  /** Compute dispatches for one short text; 0 on the CPU. On a GPU that is hardware a batch of many tokens may take two more a layer. */
   dispatches: number;
   /** What the model was loaded for beside vectors. */
   task: Task;

@@ -23,6 +23,8 @@ let asked = [];
 let onWeights = () => {};
 /** How the server answers for a file that is not there. */
 let onAbsent = (response) => response.writeHead(404).end();
+/** What stands in front of all of its files. */
+let inFront;
 
 before(async () => {
   server = createServer((request, response) => {
@@ -33,6 +35,7 @@ before(async () => {
     const path = inCommit ?? pathname.slice(isSharded ? "/sharded/".length : "/model/".length);
     asked.push(commit === undefined ? path : `${commit[0]} ${path}`);
     if (path.endsWith(".safetensors")) onWeights();
+    if (inFront) return inFront(response);
     const found = (isSharded ? sharded : content)[path];
     const bytes = found && commit !== undefined && path.endsWith(".safetensors") ? atCommit(found, commit) : found;
     if (!bytes) return onAbsent(response, path);
@@ -154,6 +157,27 @@ test("a page that stands once in the place of one file is no reason to go on wit
     assert.equal((await load(store)).used, "written");
     assert.equal(asked.filter((path) => path === "embedlet-no-such-file.json").length, 1);
   }
+});
+
+test("a sign-in that has come to stand in front of a kept folder is no absence of what was not asked for before", async (t) => {
+  t.after(() => void (inFront = undefined));
+  const store = memory();
+  assert.equal((await load(store)).used, "written");
+  const manifest = JSON.parse(new TextDecoder().decode(store.held.get(MANIFEST())));
+  manifest.files = manifest.files.filter(([path]) => path !== "prompts.json");
+  const before = new TextEncoder().encode(JSON.stringify(manifest));
+  store.held.set(MANIFEST(), before);
+  const page = (response) => response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html>");
+  for (const [answer, code] of [[page, "html-instead-of-file"], [(response) => response.writeHead(403).end(), "network"]]) {
+    inFront = answer;
+    await assert.rejects(load(store), { code });
+    assert.deepEqual(store.held.get(MANIFEST()), before);
+  }
+  inFront = undefined;
+  assert.deepEqual(await load(store), { used: "read", reason: null });
+  assert.deepEqual(asked, ["prompts.json"]);
+  assert.deepEqual(await load(store), { used: "read", reason: null });
+  assert.deepEqual(asked, []);
 });
 
 /** Locks as a browser has them, but that nobody waits for one: those whose names are in `taken` are not available. */

@@ -273,11 +273,11 @@ test("embedlet/inline runs on this thread where the policy refuses workers from 
   await page.close();
 });
 
-test("what a page downloads before the model stays within 570 KB", (t) => {
+test("what a page downloads before the model stays within 600 kB", (t) => {
   const sizes = ["index.js", "worker.js", "embedlet_relaxed_bg.wasm"].map((name) => {
     const file = readFileSync(join(DIST, name));
     return [name, brotliCompressSync(file, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: file.length } }).length];
   });
   for (const [name, size] of sizes) t.diagnostic(`${name}: ${size} bytes`);
-  assert.ok(sizes.reduce((sum, [, size]) => sum + size, 0) <= 570_000);
+  assert.ok(sizes.reduce((sum, [, size]) => sum + size, 0) <= 600_000);
 });

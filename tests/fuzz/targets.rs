@@ -40,6 +40,33 @@ pub fn tokenizer(data: &[u8]) {
     }
 }
 
+/// What stands beside `config.json` in a folder, a file after another in this order; one of no bytes is not there.
+const FILES: [&str; 10] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "router_config.json",
+    "artifact.metadata",
+    "tokenizer.json",
+];
+
+/// A folder's small files, to a plan and the tokens of a text.
+pub fn beside(data: &[u8]) {
+    let given = FILES.into_iter().zip(data.split(|byte| *byte == BETWEEN)).filter(|(_, bytes)| !bytes.is_empty());
+    let files: Vec<(&str, &[u8])> = given.chain([("config.json", CONFIG)]).collect();
+    let Ok(folder) = folder(&files) else { return };
+    let _ = Loader::new(&folder, Device::Cpu(None), None, None);
+    let tokens = || Tokens::new(folder.tokenizer()?, 64, &folder.beside_tokenizer(false)?);
+    if let Ok(tokens) = tokens() {
+        let _ = tokens.encode("A [MASK] text, <s> it is.");
+        let _ = tokens.prompt_tokens("A query: ");
+    }
+}
+
 /// A `model.safetensors` in chunks of odd sizes, to a vector.
 pub fn weights(data: &[u8]) {
     load(&[("config.json", CONFIG)], data);
@@ -67,7 +94,11 @@ fn folder(files: &[(&str, &[u8])]) -> embedlet::Result<Folder> {
             return Ok(folder);
         }
         for path in wanted {
-            let known = files.iter().chain([&("tokenizer.json", TOKENIZER)]).find(|(name, _)| *name == path);
+            // Routes have their own.
+            let below = |end: &str| path.ends_with(end) && path.contains('_');
+            let usual = [("tokenizer.json", TOKENIZER), ("config.json", CONFIG)];
+            let known = files.iter().chain(&usual[..1]).find(|(name, _)| *name == path);
+            let known = known.or_else(|| usual.iter().find(|(name, _)| below(&format!("/{name}"))));
             folder.put(&path, known.map(|(_, bytes)| bytes.to_vec()))?;
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Of the crate, by cargo-fuzz: what is in a model's folder.
-const CRATE: [&str; 4] = ["config", "tokenizer", "weights", "packed"];
+const CRATE: [&str; 5] = ["config", "tokenizer", "weights", "packed", "beside"];
 /// Of the package, by Jazzer.js: what a browser has kept.
 const PACKAGE: [&str; 2] = ["manifest", "index"];
 

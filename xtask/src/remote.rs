@@ -21,9 +21,8 @@ pub fn download(base: &str, pointers: Option<&str>, folder: &Path) -> Result<()>
     };
     let mut files = vec![("modules.json".to_owned(), modules.len() > 1)];
     if modules[0].routes {
-        let path = modules[0].file("router_config.json");
-        let routes = fetch::text(&agent, &format!("{base}{path}"), CONFIG_LIMIT)?;
-        modules = routed(&modules[0], &routes.ok_or(format!("{base}{path}: not found, and a router needs it"))?)?;
+        let (path, routes) = routes(&agent, base, &modules[0])?;
+        modules = routed(&modules[0], &routes)?;
         files.push((path, true));
     }
     files.extend(wanted(&modules));
@@ -39,6 +38,16 @@ pub fn download(base: &str, pointers: Option<&str>, folder: &Path) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// Where a router says what its routes are, and what it says; the older name is for where the other is not there.
+fn routes(agent: &Agent, base: &str, router: &Module) -> Result<(String, String)> {
+    for path in ["router_config.json", "config.json"].map(|name| router.file(name)) {
+        if let Some(text) = fetch::text(agent, &format!("{base}{path}"), CONFIG_LIMIT)? {
+            return Ok((path, text));
+        }
+    }
+    Err(format!("{base}{}: not found, and a router needs it", router.file("router_config.json")))
 }
 
 /// A module's folder.
@@ -61,7 +70,8 @@ impl Module {
 fn listed(modules: &str) -> Result<Vec<Module>> {
     let value: Value = serde_json::from_str(modules).map_err(|error| format!("modules.json is not JSON: {error}"))?;
     let module = |(at, module): (usize, &Value)| {
-        let routes = module.get("type")?.as_str()?.ends_with("Router");
+        let kind = module.get("type")?.as_str()?;
+        let routes = ["Router", "Asym"].iter().any(|router| kind.ends_with(router));
         Some(Module { path: module.get("path")?.as_str()?.trim_matches('/').to_owned(), reads: at == 0, routes })
     };
     let modules: Option<Vec<_>> = value.as_array().and_then(|all| all.iter().enumerate().map(module).collect());
