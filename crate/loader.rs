@@ -71,19 +71,8 @@ impl Loader {
         }
     }
 
-    /// The hash of a weight file that a packed folder has of it, in 64 hex digits.
-    pub fn sha256(&self, path: &str) -> Result<Option<String>> {
-        match &self.stage {
-            Stage::Planned(plan) => Ok(plan.sha256(path).map(str::to_owned)),
-            Stage::Waiting(waiting) => {
-                let packed = waiting.folder.packed()?;
-                Ok(packed.and_then(|mut packed| packed.files.remove(path)).map(|sum| sum.sha256))
-            }
-        }
-    }
-
     /// Starts a weight file; see [`Reader::begin`](crate::reader::Reader::begin). The hash that a packed folder has of it must be right,
-    /// unless it is `checked`: the caller sees to it that it is that file.
+    /// unless it is `checked`: the caller sees to it that it is the same file that was right before.
     pub fn begin(&mut self, path: &str, sha256: Option<&str>, checked: bool) -> Result<()> {
         match &mut self.stage {
             Stage::Planned(plan) => plan.begin(path, sha256, checked),

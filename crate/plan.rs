@@ -63,8 +63,8 @@ impl Plan {
         let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
         // Queries and documents may have limits of their own, beyond that of the tokenizer.
         let own = sentence.multi.as_ref().and_then(MultiVector::longest).unwrap_or(max_tokens);
-        let most = spec.is_limited().then_some(spec.tables.positions).into_iter().chain(ours).min();
-        let longest = most.map_or(own.max(max_tokens), |most| own.max(max_tokens).min(most));
+        let most = [spec.is_limited().then_some(spec.tables.positions), ours].into_iter().flatten().min();
+        let longest = own.max(max_tokens).min(most.unwrap_or(usize::MAX));
         let head = head(folder, &spec, &sentence, wanted, task.is_some())?;
         let task = head.as_ref().map_or(Task::Embed, |head| head.task);
         let uni_encoder = task == Task::UniEncoder;
@@ -74,7 +74,7 @@ impl Plan {
             tokens.bare();
         }
         // Where there is one type, a second could not be meant.
-        if !folder.token_types()?.unwrap_or(!spec.tables.untyped) || spec.tables.types == 1 {
+        if !tokens.gives_types().unwrap_or(!spec.tables.untyped) || spec.tables.types == 1 {
             tokens.without_types();
         }
         spec.tables.leading = spec.steps.leading(task);
@@ -142,15 +142,10 @@ impl Plan {
         self.reader.files()
     }
 
-    /// The hash of a weight file that the packed folder has of it.
-    pub fn sha256(&self, path: &str) -> Option<&str> {
-        Some(self.packed.as_ref()?.files.get(path)?.sha256.as_str())
-    }
-
     /// Starts a weight file; see [`Loader::begin`](crate::loader::Loader::begin).
     pub fn begin(&mut self, path: &str, sha256: Option<&str>, checked: bool) -> Result<()> {
-        let known = if checked { None } else { self.sha256(path).map(str::to_owned) };
-        self.reader.begin(path, sha256.or(known.as_deref()))
+        let known = self.packed.as_ref().filter(|_| !checked).and_then(|packed| packed.files.get(path));
+        self.reader.begin(path, sha256.or(known.map(|sum| sum.sha256.as_str())))
     }
 
     /// Takes the next bytes of a weight file, in chunks of any size.

@@ -146,12 +146,7 @@ impl Loader {
         self.0.files().to_vec()
     }
 
-    /// The hash that a packed folder has of a weight file.
-    pub fn sha256(&self, path: &str) -> Result<Option<String>, JsValue> {
-        self.0.sha256(path).map_err(thrown)
-    }
-
-    /// Starts a weight file, which must have this hash where there is one, and that of a packed folder unless the caller checks it.
+    /// Starts a weight file, which must have this hash where there is one, and that of a packed folder unless it was checked before.
     pub fn begin(&mut self, path: &str, sha256: Option<String>, checked: bool) -> Result<(), JsValue> {
         self.0.begin(path, sha256.as_deref(), checked).map_err(thrown)
     }

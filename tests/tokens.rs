@@ -113,6 +113,7 @@ fn classes_make_what_is_not_in_the_file() {
             folder.put(path, Some(serde_json::to_vec(file).unwrap())).unwrap();
         }
         let tokens = Tokens::new(&json, UNCUT, &folder.beside_tokenizer(false).unwrap()).unwrap();
+        assert_eq!(json!(tokens.gives_types().unwrap_or(false)), line["types"], "{name}");
         let rows = line["texts"].as_array().unwrap();
         let text = |row: &Value| row[0].as_str().unwrap().to_owned();
         for (row, next) in rows.iter().zip(rows.iter().cycle().skip(1)) {

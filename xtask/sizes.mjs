@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import { LATER } from "../web/later.mjs";
 
-const BUDGET_BYTES = 600_000; // brotli; what transformers.js needs for the same page is 4.0 MB
+const BUDGET_BYTES = 610_000; // brotli; what transformers.js needs for the same page is 4.0 MB
 
 const dist = fileURLToPath(new URL("../web/dist/", import.meta.url));
 const rows = readdirSync(dist, { recursive: true, withFileTypes: true })

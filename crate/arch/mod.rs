@@ -123,6 +123,7 @@ pub fn tokenizer(model_type: &str) -> (Class, bool) {
         "mamba" => Class::GptNeoX,
         "mpnet" => Class::MpNet,
         "qwen2" | "qwen3" => Class::Qwen2,
+        "roformer" => Class::RoFormer,
         "t5" => Class::T5,
         "gte" | "jina_embeddings_v3" | "xlm-roberta" | "xmod" => Class::XlmRoberta,
         _ => Class::File,

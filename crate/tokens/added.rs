@@ -73,7 +73,10 @@ impl Added {
             listed.insert(id, AddedToken { id, ..token });
         }
         let entries = || listed.iter().map(|(id, token): (&u32, &AddedToken)| (*id, token));
-        let ids = entries().map(|(id, token)| (token.content.clone(), id)).collect();
+        let mut ids = BTreeMap::new();
+        for (id, token) in entries() {
+            ids.insert(token.content.clone(), id);
+        }
         let contents = entries().map(|(id, token)| (id, (token.content.clone(), token.special))).collect();
         let (mut raw, mut normalized) = (Vec::new(), Vec::new());
         for token in listed.into_values() {

@@ -21,6 +21,8 @@ pub struct Beside {
     pub class: Class,
     /// Whether a file names it; otherwise it is what is usual for the model's type, and stands where the file has what it takes.
     pub names_class: bool,
+    /// Whether token types are given: as the files list the model's inputs, else as the class does that they name.
+    pub types: Option<bool>,
     /// `tokenizer_config.json`.
     pub config: Config,
     /// `special_tokens_map.json`, which is read where `tokenizer_config.json` has no `added_tokens_decoder`.
@@ -52,20 +54,6 @@ impl Folder {
         truncation.map(|truncation| truncation.size("max_length", limit::SEQUENCE)).transpose()
     }
 
-    /// Whether the tokenizer gives token types: as `tokenizer_config.json` lists the model's inputs or, where it does not list
-    /// them, as its class does in transformers 5. None where it names no class: as the encoder's own does. Where it does not
-    /// give them, they are zero.
-    pub fn token_types(&self) -> Result<Option<bool>> {
-        let Some(config) = self.tokenizer_config()? else { return Ok(None) };
-        if let Some(inputs) = config.texts("model_input_names")? {
-            return Ok(Some(inputs.contains(&"token_type_ids")));
-        }
-        match config.text_or("tokenizer_class", "")? {
-            "" => Ok(None),
-            class => Ok(Some(classes::give_types(class))),
-        }
-    }
-
     /// What other files say beside `tokenizer.json`; `lowercase` puts a lowercasing in front.
     pub fn beside_tokenizer(&self, lowercase: bool) -> Result<Beside> {
         let config = self.tokenizer_config()?.unwrap_or_default();
@@ -82,9 +70,14 @@ impl Folder {
         }
         let of_model = self.optional(&self.of_encoder("config.json")?)?.unwrap_or_default();
         let (class, names_class) = Class::of(&config, &of_model, self.tokenizer()?)?;
+        let types = match config.texts("model_input_names")? {
+            Some(inputs) => Some(inputs.contains(&"token_type_ids")),
+            None if names_class => classes::named(&config, &of_model)?.map(classes::give_types),
+            None => None,
+        };
         let older = |name| self.optional(&self.of_encoder(name)?);
         let (special_tokens, added) = (older(OLDER[0])?, older(OLDER[1])?);
-        Ok(Beside { class, names_class, config, special_tokens, added, ..beside })
+        Ok(Beside { class, names_class, types, config, special_tokens, added, ..beside })
     }
 
     /// The files that are read where the `tokenizer_config.json` of this folder below does not list what was added to the vocabulary.

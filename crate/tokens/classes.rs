@@ -2,6 +2,7 @@
 //! `tokenizer.json` than the vocabulary, the merges and the added tokens, and make the rest themselves, by options of
 //! `tokenizer_config.json`: here is what each of them makes. Source: `models/*/tokenization_*.py`, `models/auto/tokenization_auto.py`.
 
+use serde_json::Value;
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
@@ -17,8 +18,8 @@ use super::parts::{Frame, Normalizer, Post, PreTokenizer, Special};
 use super::pattern::Pattern;
 use super::read::{File, Made};
 use crate::arch;
-use crate::config::Config;
-use crate::error::Result;
+use crate::config::{Config, limit};
+use crate::error::{Error, Result};
 
 /// Those that list token types among a model's inputs.
 const TYPES: [&str; 12] = [
@@ -35,6 +36,12 @@ const TYPES: [&str; 12] = [
     "MobileBert",
     "SqueezeBert",
 ];
+
+/// The class that the files name.
+pub(super) fn named<'a>(tokenizer_config: &'a Config, config: &'a Config) -> Result<Option<&'a str>> {
+    let named = tokenizer_config.text_or("tokenizer_class", config.text_or("tokenizer_class", "")?)?;
+    Ok(Some(named).filter(|named| !named.is_empty()))
+}
 
 /// Whether a class gives token types.
 pub(super) fn give_types(class: &str) -> bool {
@@ -74,6 +81,8 @@ pub enum Class {
     MpNet,
     Qwen2,
     Roberta,
+    /// The file's, of which it cuts Chinese into words by a dictionary of its own.
+    RoFormer,
     T5,
     XlmRoberta,
 }
@@ -90,11 +99,10 @@ impl Class {
     /// name it.
     pub(super) fn of(tokenizer_config: &Config, config: &Config, tokenizer: &[u8]) -> Result<(Self, bool)> {
         let model_type = config.text_or("model_type", "")?;
-        let named = tokenizer_config.text_or("tokenizer_class", config.text_or("tokenizer_class", "")?)?;
         let (of_model, overrules) = arch::tokenizer(model_type);
-        if named.is_empty() || overrules && tokenizer_config.get("auto_map").is_none() {
-            return Ok((of_model, false));
-        }
+        let has_code = |map: &Value| map.is_array() || map.get("AutoTokenizer").is_some_and(|class| !class.is_null());
+        let overrules = overrules && !tokenizer_config.get("auto_map").is_some_and(has_code);
+        let Some(named) = named(tokenizer_config, config)?.filter(|_| !overrules) else { return Ok((of_model, false)) };
         let class = match short(named) {
             "Albert" => Self::Albert,
             "Bert" | "DistilBert" | "Electra" | "LayoutLM" | "Lxmert" | "MobileBert" | "SqueezeBert" => Self::Bert,
@@ -111,10 +119,11 @@ impl Class {
             "GPTNeoX" => Self::GptNeoX,
             // Those of later models are named so too.
             "Llama" if tokenizer.windows(11).any(|bytes| bytes == b"\"ByteLevel\"") => Self::File,
-            "Llama" => Self::Llama,
+            "Llama" | "Phi3" => Self::Llama,
             "MPNet" => Self::MpNet,
             "Qwen2" => Self::Qwen2,
             "Bart" | "LED" | "Longformer" | "Mvp" | "Roberta" => Self::Roberta,
+            "RoFormer" => Self::RoFormer,
             "T5" => Self::T5,
             "XLMRoberta" => Self::XlmRoberta,
             _ => Self::File,
@@ -124,13 +133,28 @@ impl Class {
 
     /// Whether no more is taken from `tokenizer.json` than the vocabulary, the added tokens and, in some, the post-processor.
     pub(super) fn rebuilds(self) -> bool {
-        !matches!(self, Self::File | Self::ConvBert | Self::FNet)
+        !matches!(self, Self::File | Self::ConvBert | Self::FNet | Self::RoFormer)
+    }
+
+    /// Whether it lists token types among a model's inputs, where the model's type alone names it.
+    pub(super) fn gives_types(self) -> bool {
+        matches!(self, Self::Bert | Self::Deberta | Self::DebertaV2 | Self::FNet)
+    }
+
+    /// Refuses a vocabulary that it cuts texts for by what is not in the folder.
+    pub(super) fn check(self, file: &File) -> Result<()> {
+        match self == Self::RoFormer && file.has_chinese_words() {
+            true => {
+                Err(Error::option("tokenizer_class", "RoFormerTokenizer for Chinese, which cuts words by a dictionary"))
+            }
+            false => Ok(()),
+        }
     }
 
     /// The special tokens that it has where nothing else is named: begin, end, unknown, separator, padding, class, mask.
     pub(super) fn tokens(self) -> &'static str {
         match self {
-            Self::File => "",
+            Self::File | Self::RoFormer => "",
             Self::Bert | Self::ConvBert | Self::Dpr => "- - [UNK] [SEP] [PAD] [CLS] [MASK]",
             Self::MpNet => "<s> </s> [UNK] </s> <pad> <s> <mask>",
             Self::Roberta | Self::XlmRoberta | Self::Camembert => "<s> </s> <unk> </s> <pad> <s> <mask>",
@@ -153,12 +177,15 @@ impl Class {
     }
 
     /// Other special tokens that it has where none are named.
-    pub(super) fn extra(self) -> Vec<String> {
-        match self {
+    pub(super) fn extra(self, options: &Config) -> Result<Vec<String>> {
+        Ok(match self {
             Self::Camembert => ["<s>", "</s>", "<unk>"].map(|token| format!("{token}NOTUSED")).into(),
-            Self::T5 => (0..100).map(|id| format!("<extra_id_{id}>")).collect(),
+            Self::T5 => {
+                let count = options.index_or("extra_ids", 100, limit::VOCAB)?;
+                (0..count).map(|id| format!("<extra_id_{id}>")).collect()
+            }
             _ => Vec::new(),
-        }
+        })
     }
 
     /// What it makes of the vocabulary.
@@ -167,7 +194,7 @@ impl Class {
         let bpe = |unk, bytes, suffix| Made::Bpe { unk, bytes, suffix };
         let unigram = |unk, scored, or| Made::Unigram { unk, scored, or };
         Ok(Some(match self {
-            Self::File | Self::ConvBert | Self::FNet => return Ok(None),
+            Self::File | Self::ConvBert | Self::FNet | Self::RoFormer => return Ok(None),
             Self::Bert | Self::Dpr | Self::MpNet => Made::WordPiece { unk: unk().unwrap_or_default() },
             Self::Deberta | Self::Gpt2 | Self::GptNeoX | Self::Qwen2 | Self::Roberta => bpe(None, false, ""),
             Self::Clip => bpe(unk(), false, "</w>"),
@@ -203,7 +230,7 @@ impl Class {
             Ok(Steps { normalizer, pre_tokenizer, decoder: Decoder::Metaspace(marked) })
         };
         let steps = match self {
-            Self::File | Self::ConvBert | Self::FNet => return Ok(None),
+            Self::File | Self::ConvBert | Self::FNet | Self::RoFormer => return Ok(None),
             Self::Bert | Self::Dpr | Self::MpNet => {
                 let accents = options.get("strip_accents").map(|_| flag("strip_accents", false)).transpose()?;
                 let lowercase = flag("do_lower_case", true)? || self == Self::Dpr;
@@ -335,7 +362,9 @@ impl Class {
             Self::Camembert | Self::Clip | Self::XlmRoberta => ("bos_token", "eos_token", true, 0, None),
             Self::T5 => ("", "eos_token", false, 0, None),
             Self::GptNeoX => ("", "", false, 1, None),
-            Self::File | Self::FNet | Self::Gemma | Self::Gpt2 | Self::Llama | Self::Qwen2 => return Ok(None),
+            Self::File | Self::FNet | Self::Gemma | Self::Gpt2 | Self::Llama | Self::Qwen2 | Self::RoFormer => {
+                return Ok(None);
+            }
         };
         let special = |key| {
             let token = named.get(key)?;

@@ -45,6 +45,7 @@ pub struct Tokens {
     post: Post,
     /// What makes a text of tokens, or why nothing does.
     decoder: Result<Option<Decoder>>,
+    types: Option<bool>,
     named: Named,
     /// Ids of the special tokens that have a name, in order.
     special: Vec<u32>,
@@ -89,10 +90,11 @@ impl Tokens {
     pub fn new(json: &[u8], max_tokens: usize, beside: &Beside) -> Result<Self> {
         let mut file = read::File::new(json)?;
         let (mut class, config) = (beside.class, &beside.config);
-        let mut named = Named::read(beside, class)?;
+        let pad = file.pad_token();
+        let mut named = Named::read(beside, class, pad.as_deref())?;
         if !beside.names_class && !class.fits(config, &file, &named)? {
             class = Class::File;
-            named = Named::read(beside, class)?;
+            named = Named::read(beside, class, pad.as_deref())?;
         }
         let (mut normalizer, pre_tokenizer, decoder) = match class.steps(config, &file)? {
             Some(steps) => (steps.normalizer, Some(steps.pre_tokenizer), Ok(Some(steps.decoder))),
@@ -102,8 +104,9 @@ impl Tokens {
             let steps = [Some(Normalizer::Lowercase(Lowercase)), normalizer];
             normalizer = Some(Normalizer::Sequence(steps.into_iter().flatten().collect()));
         }
+        class.check(&file)?;
         let left = beside.cut_left.map_or_else(|| file.cuts_left(), Ok)?;
-        let added = named.added(file.added_tokens.take().unwrap_or_default(), class.rebuilds());
+        let added = named.added(file.added_tokens.take().unwrap_or_default(), class);
         let made = class.made(config, &named)?;
         made.map_or(Ok(()), |made| file.rebuild(made))?;
         let (has_post, post) = (file.has_post(), file.post());
@@ -118,8 +121,9 @@ impl Tokens {
         }
         let mut special: Vec<u32> = named.special().filter_map(id).collect();
         sort_by(&mut special, |a, b| a.cmp(b));
+        let types = beside.types.or_else(|| (class != Class::File).then(|| class.gives_types()));
         let cut = if left { TruncationDirection::Left } else { TruncationDirection::Right };
-        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, named, special, max_tokens, cut })
+        Ok(Self { added, normalizer, pre_tokenizer, model, post, decoder, types, named, special, max_tokens, cut })
     }
 
     /// Tokenizes a text, cut to the limit.
@@ -280,6 +284,12 @@ impl Tokens {
     /// The id that stands for what the vocabulary does not have.
     pub fn unknown(&self) -> Option<u32> {
         self.model.unknown()
+    }
+
+    /// Whether a model takes the token types of texts, none where the files do not tell: as the encoder's own tokenizer gives them. Where it
+    /// takes none, they are zero.
+    pub fn gives_types(&self) -> Option<bool> {
+        self.types
     }
 
     /// The special token of this name, such as `mask_token`, as the folder's files or the tokenizer's class name it.

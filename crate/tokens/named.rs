@@ -2,8 +2,6 @@
 //! that does not list what was added, in `special_tokens_map.json` and `added_tokens.json`. Source: transformers 5,
 //! `tokenization_utils_base.py` and `tokenization_utils_tokenizers.py`.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::added::AddedToken;
@@ -27,8 +25,8 @@ pub struct Named {
 }
 
 impl Named {
-    /// Reads what the files say, and what a class has of its own.
-    pub fn read(beside: &Beside, class: Class) -> Result<Self> {
+    /// Reads what the files say, and what a class has of its own. `pad` is what `tokenizer.json` fills texts with.
+    pub fn read(beside: &Beside, class: Class, pad: Option<&str>) -> Result<Self> {
         let config = &beside.config;
         let listed = config.object("added_tokens_decoder")?;
         let map = beside.special_tokens.as_ref().filter(|_| listed.is_none());
@@ -39,7 +37,8 @@ impl Named {
         for key in KEYS {
             let usual = usual.next().filter(|token| *token != "-" && !known(key));
             let mut token = get(key).map(|value| AddedToken::named(config, key, value)).transpose()?;
-            if let Some(usual) = usual {
+            let filling = pad.filter(|_| key == "pad_token" && !class.rebuilds() && !known(key));
+            if let Some(usual) = usual.or(filling) {
                 token = Some(AddedToken::new(usual, true));
             }
             if let Some(token) = &mut token
@@ -50,16 +49,22 @@ impl Named {
             }
             named.extend(token.map(|token| (key.to_owned(), token)));
         }
-        for (key, value) in config.entries().filter(|(key, value)| key.ends_with("_token") && value.is_string()) {
-            if !KEYS.contains(&key) {
+        // Objects that are meant as tokens are marked there.
+        let marked = |value: &Value| value.get("__type").and_then(Value::as_str) == Some("AddedToken");
+        let of_config = config.entries().filter(|(_, value)| value.is_string() || marked(value));
+        let of_map =
+            map.into_iter().flat_map(Config::entries).filter(|(_, value)| value.is_string() || value.is_object());
+        for (key, value) in of_config.chain(of_map) {
+            if key.ends_with("_token") && !KEYS.contains(&key) {
                 named.push((key.to_owned(), AddedToken::named(config, key, value)?));
             }
         }
         let keys = ["extra_special_tokens", "additional_special_tokens"];
         let mut extra = Vec::new();
         if !keys.into_iter().any(known) {
-            extra.extend(class.extra().iter().map(|token| AddedToken::new(token, true)));
+            extra.extend(class.extra(config)?.iter().map(|token| AddedToken::new(token, true)));
         }
+        let map = map.filter(|_| !keys.into_iter().any(|key| config.has(key)));
         for (file, key) in [Some(config), map].into_iter().flatten().flat_map(|file| keys.map(|key| (file, key))) {
             match file.get(key) {
                 Some(Value::Object(tokens)) => {
@@ -77,13 +82,12 @@ impl Named {
             }
         }
         let listed = listed.map(|listed| AddedToken::listed(&listed)).transpose()?;
-        let special: BTreeSet<&str> =
-            contents(&named).chain(extra.iter().map(|token| token.content.as_str())).collect();
+        let special = sorted(contents(&named).chain(extra.iter().map(|token| token.content.as_str())));
         let mut added = Vec::new();
         for (content, id) in beside.added.iter().filter(|_| listed.is_none()).flat_map(Config::entries) {
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
             let id = id.ok_or_else(|| Error::file("added_tokens.json", "a token has no id"))?;
-            added.push(AddedToken { id, ..AddedToken::new(content, special.contains(content)) });
+            added.push(AddedToken { id, ..AddedToken::new(content, special.binary_search(&content).is_ok()) });
         }
         Ok(Self { named, extra, listed, beside: added })
     }
@@ -99,8 +103,9 @@ impl Named {
         contents(&self.named).chain(self.extra.iter().map(|token| token.content.as_str()))
     }
 
-    /// All tokens to add, where `tokenizer.json` adds these; `anew`: to a tokenizer that does not have them yet.
-    pub fn added(&self, mut file: Vec<AddedToken>, anew: bool) -> Vec<AddedToken> {
+    /// All tokens to add, where `tokenizer.json` adds these. A class that makes the tokenizer anew does not have them yet.
+    pub fn added(&self, mut file: Vec<AddedToken>, class: Class) -> Vec<AddedToken> {
+        let anew = class.rebuilds();
         let mut again = self.beside.clone();
         match &self.listed {
             Some(listed) => {
@@ -113,17 +118,28 @@ impl Named {
             None => again.extend_from_slice(&file),
         }
         sort_by(&mut again, |a, b| a.id.cmp(&b.id));
-        let named: BTreeSet<&str> = contents(&self.named).collect();
+        let named = sorted(contents(&self.named));
         for token in &mut again {
-            token.special |= named.contains(token.content.as_str());
+            token.special |= named.binary_search(&token.content.as_str()).is_ok();
         }
         file.append(&mut again);
-        let mut known: BTreeSet<&str> = file.iter().map(|token| token.content.as_str()).collect();
+        let known = sorted(file.iter().map(|token| token.content.as_str()));
         let tokens = self.named.iter().map(|(_, token)| token).chain(&self.extra);
-        let new: Vec<AddedToken> = tokens.filter(|token| known.insert(&token.content)).cloned().collect();
+        let new = tokens.clone().filter(|token| known.binary_search(&token.content.as_str()).is_err()).cloned();
+        let mut new: Vec<AddedToken> = new.collect();
+        if class == Class::Qwen2 {
+            // It adds them once more, by their contents.
+            new.extend(tokens.map(|token| AddedToken::new(&token.content, true)));
+        }
         file.extend(new);
         file
     }
+}
+
+fn sorted<'a>(contents: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = contents.collect();
+    sort_by(&mut all, |a, b| a.cmp(b));
+    all
 }
 
 fn contents(named: &[(String, AddedToken)]) -> impl Iterator<Item = &str> {

@@ -25,11 +25,15 @@ pub struct File {
     version: Option<String>,
     pub added_tokens: Option<Vec<AddedToken>>,
     truncation: Option<TruncationFile>,
+    padding: Option<Value>,
     normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
     post_processor: Option<Value>,
     decoder: Option<Value>,
     model: ModelFile,
+    /// Whether a class has taken the vocabulary out of it, and made a model of that.
+    #[serde(skip)]
+    is_rebuilt: bool,
 }
 
 /// Which end of a long text is cut off.
@@ -141,6 +145,23 @@ impl File {
         step.map(|step| normalizer(step, &mut 0)).transpose()
     }
 
+    /// What texts are filled up with.
+    pub fn pad_token(&self) -> Option<String> {
+        Some(self.padding.as_ref()?.get("pad_token")?.as_str()?.to_owned())
+    }
+
+    /// Whether the vocabulary has words of several Chinese characters.
+    pub fn has_chinese_words(&self) -> bool {
+        let is_word = |token: &String| {
+            let token = token.strip_prefix("##").unwrap_or(token);
+            token.chars().nth(1).is_some() && token.chars().all(|c| matches!(c, '\u{4e00}'..='\u{9fff}'))
+        };
+        match &self.model.vocab {
+            Vocab::Ids(ids) => ids.keys().any(is_word),
+            Vocab::Scores(_) => false,
+        }
+    }
+
     /// Whether the vocabulary or what is added to it has a token.
     pub fn has(&self, token: &str) -> bool {
         let is_known = match &self.model.vocab {
@@ -168,6 +189,7 @@ impl File {
             let found = format!("{}, of which the folder's class of tokenizers makes another", self.kind());
             return Err(Error::option("tokenizer.json model", found));
         }
+        self.is_rebuilt = true;
         let model = &mut self.model;
         match made {
             Made::WordPiece { unk } => {
@@ -184,8 +206,9 @@ impl File {
             }
             Made::Unigram { unk, scored, or } => {
                 let scores = if let Vocab::Scores(scores) = &model.vocab { scores.as_slice() } else { &[] };
-                let place =
-                    scores.iter().position(|(token, score)| Some(token) == unk.as_ref() && (scored || *score == 0.0));
+                let place = scores
+                    .iter()
+                    .position(|(token, score)| Some(token) == unk.as_ref() && (scored || score.exact == 0.0));
                 model.unk_id = Some(place.unwrap_or(or as usize));
                 model.byte_fallback = None;
             }
@@ -254,6 +277,8 @@ impl File {
             }
             ("Unigram", Vocab::Scores(scores)) => {
                 let unknown = model.unk_id.and_then(|id| u32::try_from(id).ok());
+                let value = |score: Score| if self.is_rebuilt { score.exact } else { score.rough };
+                let scores = scores.into_iter().map(|(token, score)| (token, value(score))).collect();
                 let model = Unigram::from(scores, model.unk_id, model.byte_fallback.unwrap_or_default());
                 Ok(Model::Unigram(Box::new(model.map_err(invalid)?), unknown))
             }
@@ -275,7 +300,7 @@ fn within(what: &str, found: usize, limit: usize) -> Result<()> {
 /// Ids by token, or for Unigram tokens with scores.
 enum Vocab {
     Ids(Ids),
-    Scores(Vec<(String, f64)>),
+    Scores(Vec<(String, Score)>),
 }
 
 impl<'de> Deserialize<'de> for Vocab {
@@ -299,7 +324,7 @@ impl<'de> Deserialize<'de> for Vocab {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vocab, A::Error> {
                 let mut scores = Vec::new();
                 while let Some((token, score)) = seq.next_element::<(String, Score)>()? {
-                    scores.push((token, score.0));
+                    scores.push((token, score));
                 }
                 Ok(Vocab::Scores(scores))
             }
@@ -308,32 +333,39 @@ impl<'de> Deserialize<'de> for Vocab {
     }
 }
 
-/// The score of a token, rounded as `tokenizers` rounds it, which is not always to the nearest: of several ways to cut a text that would
-/// have one score, the rounding of the scores alone decides.
-struct Score(f64);
-
-#[cfg(target_arch = "wasm32")]
-impl<'de> Deserialize<'de> for Score {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Compiled as it is there.
-        f64::deserialize(deserializer).map(Self)
-    }
+/// The score of a token, as Python reads it and as `tokenizers` does, which does not always round to the nearest: of several ways to cut a
+/// text that would have one score, the rounding of the scores alone decides.
+#[derive(Clone, Copy)]
+struct Score {
+    exact: f64,
+    rough: f64,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 impl<'de> Deserialize<'de> for Score {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
-        let exact: f64 = serde_json::from_str(text).map_err(serde::de::Error::custom)?;
-        Ok(Self(roughly(text).unwrap_or(exact)))
+        let read: f64 = serde_json::from_str(text).map_err(serde::de::Error::custom)?;
+        // In a browser it is compiled as it is there.
+        #[cfg(target_arch = "wasm32")]
+        let rough = read;
+        #[cfg(not(target_arch = "wasm32"))]
+        let rough = decimal(text).and_then(roughly).unwrap_or(read);
+        Ok(Self { exact: decimal(text).and_then(exactly).unwrap_or(rough), rough })
     }
 }
 
-/// A number of JSON as serde_json reads it without its feature `float_roundtrip`: as many digits as fit 64 bits, times or over a power
-/// of ten. None where that power is larger than the largest number.
-#[cfg(not(target_arch = "wasm32"))]
-fn roughly(text: &str) -> Option<f64> {
-    let (sign, digits) = text.strip_prefix('-').map_or((1.0, text), |digits| (-1.0, digits));
+/// A number of JSON: whether it is negative, as many of its digits as fit 64 bits, and the power of ten that they are to be taken times.
+#[derive(Clone, Copy)]
+struct Decimal {
+    negative: bool,
+    significand: u64,
+    exponent: i32,
+    /// Whether these are all of its digits.
+    whole: bool,
+}
+
+fn decimal(text: &str) -> Option<Decimal> {
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (digits, exponent) = digits.split_once(['e', 'E']).unwrap_or((digits, "0"));
     let (mut significand, mut exponent, mut fits) = (0_u64, exponent.parse::<i32>().ok()?, true);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -345,6 +377,31 @@ fn roughly(text: &str) -> Option<f64> {
             exponent = exponent.checked_add(if fits { kept } else { dropped })?;
         }
     }
+    Some(Decimal { negative, significand, exponent, whole: fits })
+}
+
+/// The nearest number, of numbers that have about the size and the digits of scores.
+fn exactly(Decimal { negative, significand, exponent, whole }: Decimal) -> Option<f64> {
+    let power = 10_u128.pow((-exponent).try_into().ok().filter(|digits| *digits <= 22 && whole)?);
+    // 55 bits of the quotient at least, and below them whether something is left, round as all of them would.
+    let shift = significand.leading_zeros() + 64;
+    let dividend = u128::from(significand) << (shift % 128);
+    let quotient = (dividend / power) | u128::from(dividend % power != 0);
+    let value = quotient as f64 / 2_f64.powi(shift as i32);
+    Some(if significand == 0 {
+        0.0
+    } else if negative {
+        -value
+    } else {
+        value
+    })
+}
+
+/// A number as serde_json reads it without its feature `float_roundtrip`: its digits times or over a power of ten. None where that power
+/// is larger than the largest number.
+#[cfg(not(target_arch = "wasm32"))]
+fn roughly(Decimal { negative, significand, exponent, .. }: Decimal) -> Option<f64> {
+    let sign = if negative { -1.0 } else { 1.0 };
     let power = |exponent: i32| format!("1e{exponent}").parse::<f64>().ok();
     match exponent {
         0..=308 => Some(sign * (significand as f64 * power(exponent)?)).filter(|value| value.is_finite()),
@@ -394,6 +451,7 @@ mod tests {
 
     #[test]
     fn scores_are_rounded_as_tokenizers_rounds_them() {
+        let rough = |text: &str| decimal(text).and_then(roughly);
         // What serde_json gives without the feature.
         for (text, expected) in [
             ("0", 0.0),
@@ -405,12 +463,26 @@ mod tests {
             ("184467440737095516159", 184_467_440_737_095_500_000.0),
             ("-0.00000000000000000001", -1e-20),
         ] {
-            assert_eq!(roughly(text), Some(expected), "{text}");
+            assert_eq!(rough(text), Some(expected), "{text}");
         }
-        let off = |text: &str| roughly(text).unwrap().to_bits().abs_diff(text.parse::<f64>().unwrap().to_bits());
+        let off = |text: &str| rough(text).unwrap().to_bits().abs_diff(text.parse::<f64>().unwrap().to_bits());
         let texts: Vec<String> = (1..2000).map(|n| format!("-{}", f64::from(n).sqrt() * 0.317)).collect();
         let most = texts.iter().map(|text| off(text)).max().unwrap();
         assert!(most == 1, "some are off by one bit, and none by more");
-        assert_eq!(roughly("1e400"), None);
+        assert_eq!(rough("1e400"), None);
+        for text in texts.iter().map(String::as_str).chain([
+            "0.0",
+            "-0.5",
+            "1e-22",
+            "9007199254740993e-1",
+            "18446744073709551615",
+            "0.1",
+        ]) {
+            assert_eq!(exactly(decimal(text).unwrap()), Some(text.parse().unwrap()), "{text}");
+        }
+        // More digits than are looked at, or a size that no score has.
+        for text in ["0.12345678901234567890123", "1e-23", "1e3"] {
+            assert_eq!(exactly(decimal(text).unwrap()), None, "{text}");
+        }
     }
 }

@@ -29,9 +29,7 @@ export interface DeviceOptions {
 /** A model being loaded: planned, its device open, its buffers allocated; takes the weights as they come. */
 export interface Loader {
   files(): string[];
-  /** The hash that a packed folder has of a weight file. */
-  sha256(path: string): string | undefined;
-  /** `sha256` is what the file must hash to; `checked`: that it has the hash of its packed folder is seen to here. */
+  /** `sha256` is what the file must hash to; `checked`: it is the file that had the hash of its packed folder. */
   begin(path: string, sha256: string | undefined, checked: boolean): void;
   /** The bytes of several files may come in turn. */
   push(path: string, chunk: Uint8Array): void;

@@ -20,9 +20,6 @@ const PAUSE_EVERY = 4 << 20;
 /** Weight files that are read at once; of some servers each comes no faster than what it is given. */
 const AT_ONCE = 4;
 
-/** The longest weight file that is gathered for the browser to hash: it does so many times faster than wasm, but not in parts. */
-const GATHERED = 32 << 20;
-
 /** What can show only when the weights are on their way to the GPU, and need not be a fault of the model's; as `Error::is_of_gpu`. */
 const GPU_FAULTS: ReadonlySet<ErrorCode> = new Set(["self-check-failed", "shader", "device-lost", "out-of-memory", "limit-exceeded"]);
 
@@ -60,10 +57,6 @@ function sizesIn(bytes: Uint8Array<ArrayBuffer>): Map<string, number> {
   } catch {
     return new Map();
   }
-}
-
-function wrongHash(path: string, found: string, expected: string): EmbedletError {
-  return new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
 }
 
 class Load {
@@ -168,7 +161,7 @@ class Load {
       throw new EmbedletError("unsupported-option", `integrity of ${path} can only be checked on https or localhost.`);
     }
     const found = await sha256(bytes);
-    if (found !== expected) throw wrongHash(path, found, expected);
+    if (found !== expected) throw new EmbedletError("wrong-hash", `${path} has SHA-256 ${found}, expected ${expected}: another version, or damaged.`);
   }
 
   /** Streams the weight files into the device. */
@@ -206,26 +199,15 @@ class Load {
   async #stream(loader: Loader, path: string): Promise<void> {
     const file = await (this.#opened.get(path) ?? this.#open(path));
     if (!file) throw new EmbedletError("missing-file", `The model folder has no ${path}.`);
-    const { instance, integrity } = this.context;
-    const asked = integrity.get(path);
-    const expected = asked ?? (file.isKept ? undefined : await instance.run(() => loader.sha256(path)));
-    const isGathered = expected !== undefined && file.size !== undefined && file.size <= GATHERED && !!globalThis.crypto?.subtle;
-    const gathered = isGathered ? new Uint8Array(file.size as number) : undefined;
-    await instance.run(() => loader.begin(path, gathered ? undefined : asked, gathered !== undefined || file.isKept === true));
+    await this.context.instance.run(() => loader.begin(path, this.context.integrity.get(path), file.isKept === true));
     let since = 0;
-    let length = 0;
     for await (const chunk of this.#chunks(path, file)) {
-      gathered?.set(chunk.subarray(0, Math.max(0, gathered.length - length)), Math.min(length, gathered.length));
-      length += chunk.length;
-      await instance.run(() => loader.push(path, chunk));
+      await this.context.instance.run(() => loader.push(path, chunk));
       if ((since += chunk.length) < PAUSE_EVERY) continue;
       since = 0;
       await pause();
     }
-    await instance.run(() => loader.end(path));
-    if (!gathered) return;
-    const found = await sha256(gathered);
-    if (found !== expected || length !== gathered.length) throw wrongHash(path, found, expected as string);
+    await this.context.instance.run(() => loader.end(path));
   }
 
   async #open(path: string): Promise<OpenFile | undefined> {

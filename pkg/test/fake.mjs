@@ -33,8 +33,6 @@ export function fakeCrate() {
     device: "wasm",
     /** Whether files must have the hashes that are asked for. */
     hashes: false,
-    /** The hashes that a packed folder has of its weights, by path. */
-    packed: {},
     /** Which files of weights a load has a use for. */
     wants: () => true,
     /** The texts of the last call of `embed`. */
@@ -98,9 +96,6 @@ function glueOf(crate) {
     }
     files() {
       return Object.keys(this.config.weights).filter(crate.wants);
-    }
-    sha256(path) {
-      return crate.packed[path];
     }
     begin(path, sha256, checked) {
       this.#alive();

@@ -177,37 +177,6 @@ test("a connection that breaks, a refusal and a wrong length are errors, at once
   await rejects(load("http://127.0.0.1:1/model"), "network", /CORS/);
 });
 
-test("the browser hashes weights that it may hash at once, the crate all others, and either is obeyed", async (t) => {
-  const weights = Uint8Array.from({ length: 300_000 }, (_, index) => index % 251);
-  const content = { ...files({ weights: { "model.safetensors": weights.length } }), "model.safetensors": weights };
-  const right = createHash("sha256").update(weights).digest("hex");
-  const chunked = (_, response) => {
-    response.setHeader("transfer-encoding", "chunked");
-    response.end(weights);
-  };
-  const attempt = async (packed, options = {}, otherwise = {}) => {
-    const crate = Object.assign(fakeCrate(), { hashes: true, packed: { "model.safetensors": packed } });
-    const url = host(`hashed-${Object.keys(otherwise).length}`, content, otherwise);
-    const end = await load(url, { crate, ...options }).then(() => "loaded", (error) => error.code);
-    return [end, crate.begun[0].checked];
-  };
-  const unknown = { "model.safetensors": chunked };
-  const asked = (sum) => ({ integrity: new Map([["model.safetensors", sum]]) });
-  const wrong = right.replace(/^./, (digit) => (digit === "0" ? "1" : "0"));
-  assert.deepEqual(await attempt(right), ["loaded", true]);
-  assert.deepEqual(await attempt(wrong), ["wrong-hash", true]);
-  assert.deepEqual(await attempt(undefined, asked(right)), ["loaded", true]);
-  assert.deepEqual(await attempt(right, asked(wrong)), ["wrong-hash", true]);
-  assert.deepEqual(await attempt(undefined), ["loaded", false]);
-  assert.deepEqual(await attempt(right, asked(right), unknown), ["loaded", false]);
-  assert.deepEqual(await attempt(right, asked(wrong), unknown), ["wrong-hash", false]);
-  // A page on http has no WebCrypto.
-  const { crypto } = globalThis;
-  t.after(() => Object.defineProperty(globalThis, "crypto", { value: crypto, configurable: true }));
-  Object.defineProperty(globalThis, "crypto", { value: {}, configurable: true });
-  assert.deepEqual(await attempt(right), ["loaded", false]);
-});
-
 test("an unknown length is no error and gives no total", async () => {
   const events = [];
   const chunked = (_, response) => response.end(new Uint8Array(3_000_000));

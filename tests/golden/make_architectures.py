@@ -358,7 +358,7 @@ def prune(folder, pruned, heads):
 
 
 # Of those whose class would make other tokens of the file: another class, and whether it gives token types.
-AS_IT_STANDS = {"camembert": False, "deberta-v2": True, "gte": True, "jina_embeddings_v3": False, "t5": False, "xlm-roberta": False, "xmod": False}
+AS_IT_STANDS = {"camembert": False, "deberta-v2": True, "gte": True, "jina_embeddings_v3": False, "roformer": True, "t5": False, "xlm-roberta": False, "xmod": False}
 
 
 @torch.inference_mode()

@@ -199,6 +199,16 @@ CLASSES = {
     "listed too": ("roberta", "llama", {"added_tokens_decoder": {"300": WORD | {"content": "it", "lstrip": True}}}),
     "special_tokens_map.json": ("roberta", "llama", {}, {"special_tokens_map.json": {
         "cls_token": "it", "mask_token": WORD | {"content": "on"}, "additional_special_tokens": ["in"]}}),
+    "no list, but a map": ("xlmr", "xlm-roberta", {"additional_special_tokens": []}, {"special_tokens_map.json": {
+        "additional_special_tokens": ["<new>"], "image_token": "<image>"}}),
+    "marked": ("pieces", "bert", {"image_token": {"__type": "AddedToken", "content": "<image>", "rstrip": True}}),
+    "phi3": ("llama", "llama", {"tokenizer_class": "Phi3Tokenizer"}),
+    "auto_map": ("llama", "mistral", {"tokenizer_class": "LlamaTokenizer", "auto_map": {"AutoProcessor": "p.P"}, "additional_special_tokens": ["in"]}),
+    "qwen2, plain tokens": ("modern", "qwen3", {"tokenizer_class": "Qwen2Tokenizer", "unk_token": "[UNK]", "pad_token": "[PAD]",
+        "eos_token": "[SEP]", "added_tokens_decoder": {"3": WORD | {"content": "[SEP]", "lstrip": True, "special": True}}}),
+    "t5, no more tokens": ("xlmr", "t5", {"extra_ids": 0, "additional_special_tokens": ["<extra_id_3>"]}),
+    "twice": ("roberta", "roberta", {"tokenizer_class": "GPT2Tokenizer", "bos_token": "it", "eos_token": "<s>",
+        "unk_token": {"__type": "AddedToken", "content": "it", "lstrip": True}, "added_tokens_decoder": {}}),
     "added_tokens.json": ("roberta", "roberta", {"mask_token": "it"}, {"added_tokens.json": {"it": 300, "on": 301}}),
 }
 
@@ -228,7 +238,7 @@ def classes(texts):
             length = len(ids) - (bool(ids) and ids[-1] in tokenizer.all_special_ids)
             rows.append([text, length, *made(it, text, pair)])
         assert any(made(alone.encode, row[0], pair) != row[2:] for row, pair in zip(rows, texts[1:] + texts[:1])), name
-        yield {"name": name, "file": file, "files": files, "texts": rows}
+        yield {"name": name, "file": file, "files": files, "types": "token_type_ids" in tokenizer("a"), "texts": rows}
 
 
 def main():
