@@ -144,6 +144,16 @@ fn classed(mut config: Value, changes: Value) -> Result<Tokens, Error> {
     Tokens::new(&json, 8, &folder.beside_tokenizer(false)?)
 }
 
+/// To the classes of transformers, but not where the file is read alone.
+#[test]
+fn what_fills_texts_is_special() {
+    let any = classed(json!({"tokenizer_class": "PreTrainedTokenizerFast"}), json!({})).unwrap();
+    assert_eq!(any.encode("a[PAD]").unwrap().ids, [0, 3, 7, 1]);
+    let named = json!({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": null});
+    assert_eq!(classed(named, json!({})).unwrap().encode("a[PAD]").unwrap().ids, [0, 2, 1]);
+    assert_eq!(ids(json!({}), "a[PAD]"), [0, 2, 1]);
+}
+
 /// As many as a file has room for, in no more than its length times a little.
 #[test]
 fn hundreds_of_thousands_of_special_tokens() {
@@ -173,6 +183,10 @@ fn classes_refuse_what_they_cannot_read() {
     for class in ["XLMRobertaTokenizer", "RobertaTokenizer", "LlamaTokenizerFast"] {
         assert_eq!(code(json!({"tokenizer_class": class}), json!({})), Some("unsupported-option"), "{class}");
     }
+    let roformer = json!({"tokenizer_class": "RoFormerTokenizer"});
+    let words = |word: &str| json!({"vocab": {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "北": 3, word: 4}, "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9});
+    let code_of = |word| code(roformer.clone(), json!({"added_tokens": [], "model": words(word)}));
+    assert_eq!((code_of("北京"), code_of("##京")), (Some("unsupported-option"), None));
     let xlmr = json!({"tokenizer_class": "XLMRobertaTokenizer"});
     // What it takes for unknown is a place in the vocabulary, which may not be there.
     let short = json!({"added_tokens": [], "model": {"vocab": [["a", 0.0]], "unk_id": 0}});

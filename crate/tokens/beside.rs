@@ -23,6 +23,8 @@ pub struct Beside {
     pub names_class: bool,
     /// Whether token types are given: as the files list the model's inputs, else as the class does that they name.
     pub types: Option<bool>,
+    /// Whether a class reads it at all: to it what texts are filled with is a special token.
+    pub has_class: bool,
     /// `tokenizer_config.json`.
     pub config: Config,
     /// `special_tokens_map.json`, which is read where `tokenizer_config.json` has no `added_tokens_decoder`.
@@ -77,7 +79,7 @@ impl Folder {
         };
         let older = |name| self.optional(&self.of_encoder(name)?);
         let (special_tokens, added) = (older(OLDER[0])?, older(OLDER[1])?);
-        Ok(Beside { class, names_class, types, config, special_tokens, added, ..beside })
+        Ok(Beside { has_class: true, class, names_class, types, config, special_tokens, added, ..beside })
     }
 
     /// The files that are read where the `tokenizer_config.json` of this folder below does not list what was added to the vocabulary.

@@ -90,7 +90,7 @@ impl Tokens {
     pub fn new(json: &[u8], max_tokens: usize, beside: &Beside) -> Result<Self> {
         let mut file = read::File::new(json)?;
         let (mut class, config) = (beside.class, &beside.config);
-        let pad = file.pad_token();
+        let pad = file.pad_token().filter(|_| beside.has_class);
         let mut named = Named::read(beside, class, pad.as_deref())?;
         if !beside.names_class && !class.fits(config, &file, &named)? {
             class = Class::File;
