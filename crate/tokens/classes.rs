@@ -106,6 +106,10 @@ impl Class {
         let class = match short(named) {
             "Albert" => Self::Albert,
             "Bert" | "DistilBert" | "Electra" | "LayoutLM" | "Lxmert" | "MobileBert" | "SqueezeBert" => Self::Bert,
+            // The fast ones are the file's, unless the model's type has no class: then they count as the others.
+            "DPRContextEncoder" | "DPRQuestionEncoder" if named.ends_with("Fast") && of_model != Self::File => {
+                Self::ConvBert
+            }
             "DPRContextEncoder" | "DPRQuestionEncoder" => Self::Dpr,
             "BigBird" => Self::BigBird,
             "Camembert" => Self::Camembert,

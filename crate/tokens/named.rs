@@ -64,7 +64,10 @@ impl Named {
         if !keys.into_iter().any(known) {
             extra.extend(class.extra(config)?.iter().map(|token| AddedToken::new(token, true)));
         }
-        let map = map.filter(|_| !keys.into_iter().any(|key| config.has(key)));
+        // A list of them there, or none where one could be, stands for that of the map.
+        let lists = |key: &&str| config.has(key) && !config.get(key).is_some_and(Value::is_object);
+        let map = map.filter(|_| !keys.iter().any(lists));
+        let mut are_special = true;
         for (file, key) in [Some(config), map].into_iter().flatten().flat_map(|file| keys.map(|key| (file, key))) {
             match file.get(key) {
                 Some(Value::Object(tokens)) => {
@@ -76,13 +79,15 @@ impl Named {
                 Some(Value::Array(list)) if extra.is_empty() => {
                     let tokens = list.iter().map(|value| AddedToken::named(file, key, value));
                     extra = tokens.collect::<Result<_>>()?;
+                    are_special = key == keys[0] || config.has(key);
                 }
                 None | Some(Value::Array(_)) => {}
                 Some(_) => return Err(file.unsupported(key)),
             }
         }
         let listed = listed.map(|listed| AddedToken::listed(&listed)).transpose()?;
-        let special = sorted(contents(&named).chain(extra.iter().map(|token| token.content.as_str())));
+        let extras = extra.iter().filter(|_| are_special).map(|token| token.content.as_str());
+        let special = sorted(contents(&named).chain(extras));
         let mut added = Vec::new();
         for (content, id) in beside.added.iter().filter(|_| listed.is_none()).flat_map(Config::entries) {
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());

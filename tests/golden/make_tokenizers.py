@@ -201,6 +201,11 @@ CLASSES = {
         "cls_token": "it", "mask_token": WORD | {"content": "on"}, "additional_special_tokens": ["in"]}}),
     "no list, but a map": ("xlmr", "xlm-roberta", {"additional_special_tokens": []}, {"special_tokens_map.json": {
         "additional_special_tokens": ["<new>"], "image_token": "<image>"}}),
+    "a map, but no list": ("llama", "gemma3_text", {"tokenizer_class": "GemmaTokenizer", "extra_special_tokens": {"image_token": "<image>"}}, {
+        "special_tokens_map.json": {"additional_special_tokens": ["<new>"]}}),
+    "dpr, fast": ("pieces", "bert", {"tokenizer_class": "DPRContextEncoderTokenizerFast", "sep_token": "[MASK]"}),
+    "added and listed": ("xlmr", "deberta-v2", {"tokenizer_class": "DebertaV2Tokenizer"}, {
+        "special_tokens_map.json": {"additional_special_tokens": ["in", "<new>"]}, "added_tokens.json": {"in": 905}}),
     "marked": ("pieces", "bert", {"image_token": {"__type": "AddedToken", "content": "<image>", "rstrip": True}}),
     "phi3": ("llama", "llama", {"tokenizer_class": "Phi3Tokenizer"}),
     "auto_map": ("llama", "mistral", {"tokenizer_class": "LlamaTokenizer", "auto_map": {"AutoProcessor": "p.P"}, "additional_special_tokens": ["in"]}),
