@@ -45,6 +45,7 @@ pub struct Tokens {
     post: Post,
     /// What makes a text of tokens, or why nothing does.
     decoder: Result<Option<Decoder>>,
+    /// See [`Tokens::gives_types`].
     types: Option<bool>,
     named: Named,
     /// Ids of the special tokens that have a name, in order.
