@@ -54,10 +54,13 @@ export class Embeddings {
   }
 }
 
+/** The name of a value's class. Other pages (a frame, an extension's background document) have typed arrays of their own. */
+export const classOf = (value: unknown): string => Object.prototype.toString.call(value).slice(8, -1);
+
 /** Another entry of the package has a class of its own, so it is not the class that tells. */
 export function isEmbeddings(value: unknown): value is Embeddings {
   const { data, count, dimensions, row } = (value ?? {}) as Partial<Embeddings>;
-  return data instanceof Float32Array && Number.isInteger(count) && Number.isInteger(dimensions) && data.length === count! * dimensions! && typeof row === "function";
+  return classOf(data) === "Float32Array" && Number.isInteger(count) && Number.isInteger(dimensions) && data!.length === count! * dimensions! && typeof row === "function";
 }
 
 /** Compares every row of `a` with every row of `b`: `a.count × b.count` numbers, higher is closer. Sums are taken in f64. */

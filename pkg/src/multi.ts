@@ -1,5 +1,6 @@
 // Results in which a text has several vectors, and how two of them are compared: on the caller's thread, or where the model is.
 
+import { classOf } from "./embeddings.js";
 import { EmbedletError } from "./errors.js";
 import type { MaxSimRequest } from "./engine.js";
 import type { Vectors } from "./glue.js";
@@ -91,8 +92,8 @@ export type Rows = Pick<MultiVectors, "data" | "dimensions" | "counts">;
 /** Another entry of the package has a class of its own, so it is not the class that tells. */
 export function isRows(value: unknown): value is Rows {
   const { data, dimensions, counts } = (value ?? {}) as Partial<Rows>;
-  if (!(data instanceof Float32Array) || !(counts instanceof Uint32Array) || !Number.isInteger(dimensions)) return false;
-  return data.length === dimensions! * counts.reduce((sum, count) => sum + count, 0);
+  if (classOf(data) !== "Float32Array" || classOf(counts) !== "Uint32Array" || !Number.isInteger(dimensions)) return false;
+  return data!.length === dimensions! * counts!.reduce((sum, count) => sum + count, 0);
 }
 
 /** For every vector of a query its best dot product with one of the document's, summed. `onDevice` does the same, a row a document. */

@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
+import { runInNewContext } from "node:vm";
 import { encoderOver, sources } from "./bundle.mjs";
 import { crateError, fakeCrate, files, WASM } from "./fake.mjs";
 
@@ -464,6 +465,9 @@ both("names wrong arguments", async (Encoder) => {
   // As another entry of the package has it, whose class is another.
   const theirs = { data: Float32Array.of(3, 4), count: 1, dimensions: 2, row: () => Float32Array.of(3, 4) };
   assert.deepEqual([...encoder.similarity(theirs, theirs)], [1]);
+  // And another page, which has arrays of its own too.
+  const elsewhere = { ...theirs, data: runInNewContext("Float32Array.of(3, 4)") };
+  assert.deepEqual([...encoder.similarity(elsewhere, theirs)], [1]);
   await rejects(encoder.zeroShot("text"), "invalid-argument");
 });
 
