@@ -156,9 +156,10 @@ impl Config {
         }
     }
 
-    /// The keys that have a value.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key.as_str())
+    /// A number of tokens. Absent, or the huge number that stands for "no limit": none.
+    pub fn length(&self, key: &str) -> Option<usize> {
+        let length = usize::try_from(self.get(key)?.as_u64()?).ok()?;
+        (length <= limit::POSITIONS).then_some(length)
     }
 
     /// A list of strings, or nothing where the key is absent.

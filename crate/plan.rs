@@ -51,20 +51,20 @@ impl Plan {
             Some(own) => folder.leave_vectors(own, &mut sentence)?,
             None => folder.require_states()?,
         }
-        // Where positions need no table the model has no limit of its own, or one that no buffer could hold.
-        let ours = spec.names.positions.is_none().then_some(MOST_TOKENS);
+        // No text goes beyond these, whatever a folder says. Where positions need no table the model has no limit of its own, or one that
+        // no buffer could hold.
+        let ours = if spec.names.positions.is_none() { MOST_TOKENS } else { usize::MAX };
+        let most = ours.min(if spec.is_limited() { spec.tables.positions } else { usize::MAX });
         // sentence-transformers' own limit replaces that of the tokenizer, and of the model's where that is a mere number.
         let said = match folder.is_table()? {
             true => folder.truncation()?,
             false => sentence.max_seq_length.or(folder.model_max_length()?),
         };
-        let own = (sentence.max_seq_length.is_none() || spec.is_limited()).then_some(spec.tables.positions);
-        let limits = [said, own, ours];
-        let max_tokens = limits.into_iter().flatten().min().unwrap_or(spec.tables.positions);
+        let own = sentence.max_seq_length.is_none().then_some(spec.tables.positions);
+        let max_tokens = said.into_iter().chain(own).fold(most, usize::min);
         // Queries and documents may have limits of their own, beyond that of the tokenizer.
-        let own = sentence.multi.as_ref().and_then(MultiVector::longest).unwrap_or(max_tokens);
-        let most = [spec.is_limited().then_some(spec.tables.positions), ours].into_iter().flatten().min();
-        let longest = own.max(max_tokens).min(most.unwrap_or(usize::MAX));
+        let longest = sentence.multi.as_ref().and_then(MultiVector::longest);
+        let longest = longest.map_or(max_tokens, |longest| longest.max(max_tokens).min(most));
         let head = head(folder, &spec, &sentence, wanted, task.is_some())?;
         let task = head.as_ref().map_or(Task::Embed, |head| head.task);
         let uni_encoder = task == Task::UniEncoder;

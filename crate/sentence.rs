@@ -86,13 +86,12 @@ impl Sentence {
         for (name, former, harmless) in ARGUMENTS {
             let former = config.object(former)?;
             for arguments in [former, config.object(name)?].into_iter().flatten() {
-                let changing = |key: &&str| !harmless.contains(key) && !EVERYWHERE.contains(key);
-                if let Some(key) = arguments.keys().find(changing) {
+                let mut given = arguments.entries().filter(|(_, value)| !value.is_null());
+                if let Some((key, _)) = given.find(|(key, _)| !harmless.contains(key) && !EVERYWHERE.contains(key)) {
                     return Err(arguments.unsupported(key));
                 }
-                if let Some(length) = arguments.get("model_max_length") {
-                    let length = length.as_u64().and_then(|length| usize::try_from(length).ok());
-                    self.max_seq_length = length.filter(|length| *length <= limit::POSITIONS);
+                if arguments.get("model_max_length").is_some() {
+                    self.max_seq_length = arguments.length("model_max_length");
                 }
             }
         }

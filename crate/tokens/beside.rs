@@ -1,7 +1,5 @@
 //! What other files of a folder say of its tokenizer.
 
-use serde_json::Value;
-
 use super::classes::{self, Class};
 use crate::config::{Config, limit};
 use crate::error::Result;
@@ -43,11 +41,9 @@ impl Folder {
         self.optional(&self.of_encoder("tokenizer_config.json")?)
     }
 
-    /// `model_max_length` of `tokenizer_config.json`. Absent, or the huge number that stands for "no limit": none.
+    /// `model_max_length` of `tokenizer_config.json`; see [`Config::length`].
     pub fn model_max_length(&self) -> Result<Option<usize>> {
-        let config = self.tokenizer_config()?;
-        let length = config.as_ref().and_then(|config| config.get("model_max_length")).and_then(Value::as_u64);
-        Ok(length.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= limit::POSITIONS))
+        Ok(self.tokenizer_config()?.and_then(|config| config.length("model_max_length")))
     }
 
     /// The length at which `tokenizer.json` cuts texts, which counts where sentence-transformers leaves that to it: in front of a table.
@@ -71,11 +67,11 @@ impl Folder {
             return Ok(beside);
         }
         let of_model = self.optional(&self.of_encoder("config.json")?)?.unwrap_or_default();
-        let (class, names_class) = Class::of(&config, &of_model, self.tokenizer()?)?;
+        let (class, named) = Class::of(&config, &of_model, self.tokenizer()?)?;
+        let names_class = named.is_some();
         let types = match config.texts("model_input_names")? {
             Some(inputs) => Some(inputs.contains(&"token_type_ids")),
-            None if names_class => classes::named(&config, &of_model)?.map(classes::give_types),
-            None => None,
+            None => named.map(classes::give_types),
         };
         let older = |name| self.optional(&self.of_encoder(name)?);
         let (special_tokens, added) = (older(OLDER[0])?, older(OLDER[1])?);

@@ -37,12 +37,6 @@ const TYPES: [&str; 12] = [
     "SqueezeBert",
 ];
 
-/// The class that the files name.
-pub(super) fn named<'a>(tokenizer_config: &'a Config, config: &'a Config) -> Result<Option<&'a str>> {
-    let named = tokenizer_config.text_or("tokenizer_class", config.text_or("tokenizer_class", "")?)?;
-    Ok(Some(named).filter(|named| !named.is_empty()))
-}
-
 /// Whether a class gives token types.
 pub(super) fn give_types(class: &str) -> bool {
     TYPES.contains(&short(class))
@@ -95,14 +89,21 @@ pub(super) struct Steps {
 }
 
 impl Class {
-    /// The class that transformers would take for a folder with this `tokenizer_config.json` and `config.json`, and whether they
-    /// name it.
-    pub(super) fn of(tokenizer_config: &Config, config: &Config, tokenizer: &[u8]) -> Result<(Self, bool)> {
+    /// The class that transformers would take for a folder with this `tokenizer_config.json` and `config.json`, and its name where it
+    /// is they that name it.
+    pub(super) fn of<'a>(
+        tokenizer_config: &'a Config,
+        config: &'a Config,
+        tokenizer: &[u8],
+    ) -> Result<(Self, Option<&'a str>)> {
         let model_type = config.text_or("model_type", "")?;
         let (of_model, overrules) = arch::tokenizer(model_type);
         let has_code = |map: &Value| map.is_array() || map.get("AutoTokenizer").is_some_and(|class| !class.is_null());
         let overrules = overrules && !tokenizer_config.get("auto_map").is_some_and(has_code);
-        let Some(named) = named(tokenizer_config, config)?.filter(|_| !overrules) else { return Ok((of_model, false)) };
+        let named = tokenizer_config.text_or("tokenizer_class", config.text_or("tokenizer_class", "")?)?;
+        if named.is_empty() || overrules {
+            return Ok((of_model, None));
+        }
         let class = match short(named) {
             "Albert" => Self::Albert,
             "Bert" | "DistilBert" | "Electra" | "LayoutLM" | "Lxmert" | "MobileBert" | "SqueezeBert" => Self::Bert,
@@ -132,7 +133,7 @@ impl Class {
             "XLMRoberta" => Self::XlmRoberta,
             _ => Self::File,
         };
-        Ok((class, true))
+        Ok((class, Some(named)))
     }
 
     /// Whether no more is taken from `tokenizer.json` than the vocabulary, the added tokens and, in some, the post-processor.

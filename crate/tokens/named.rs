@@ -67,6 +67,7 @@ impl Named {
         // A list of them there, or none where one could be, stands for that of the map.
         let lists = |key: &&str| config.has(key) && !config.get(key).is_some_and(Value::is_object);
         let map = map.filter(|_| !keys.iter().any(lists));
+        // What is added before those of a map's older key are known is not special by them.
         let mut are_special = true;
         for (file, key) in [Some(config), map].into_iter().flatten().flat_map(|file| keys.map(|key| (file, key))) {
             match file.get(key) {

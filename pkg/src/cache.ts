@@ -3,7 +3,7 @@
 
 import { EmbedletError, textOf } from "./errors.js";
 import { joined } from "./joined.js";
-import { COMMIT, PerhapsAbsent, type OpenFile, type Source } from "./source.js";
+import { COMMIT, PerhapsAbsent, refusalOf, type OpenFile, type Source } from "./source.js";
 import type { Store } from "./stores.js";
 import { Xxh32 } from "./xxh32.js";
 
@@ -172,7 +172,7 @@ export class KeptSource implements Source {
     // The browser would keep it a second time, and take its time for that.
     const file = await this.remote.open(path, signal, this.failure === undefined ? "no-store" : "default").catch(async (error: unknown) => {
       // A sign-in in front of the whole folder looks as if the host answered so for what it does not have.
-      throw error instanceof PerhapsAbsent && !(await this.#answers(signal)) ? new EmbedletError(error.code, error.message) : error;
+      throw error instanceof PerhapsAbsent && !(await this.#answers(signal)) ? refusalOf(error) : error;
     });
     if (file) return { size: file.size, chunks: this.#keeping(path, file) };
     this.lacks(path);

@@ -27,6 +27,9 @@ export interface OpenFile {
  */
 export class PerhapsAbsent extends EmbedletError {}
 
+/** What was {@link PerhapsAbsent} where it is known to be no absence. */
+export const refusalOf = (answer: EmbedletError): EmbedletError => new EmbedletError(answer.code, answer.message);
+
 /** A model folder. `undefined` means that there is no such file. */
 export interface Source {
   /** Whether a file comes from the network. */
@@ -119,7 +122,7 @@ export const COMMIT = /^[0-9a-f]{40}$/;
 async function commitAt(url: string, headers: Record<string, string>, signal: AbortSignal | undefined): Promise<string | undefined> {
   // Here nothing is absent: what refuses is the hub, and not one of its files.
   const refused = (error: unknown) => {
-    throw error instanceof PerhapsAbsent ? new EmbedletError(error.code, error.message) : error;
+    throw error instanceof PerhapsAbsent ? refusalOf(error) : error;
   };
   const response = await get(url, { headers, signal: signal ?? null }).catch(refused);
   if (!response) return undefined;
@@ -143,7 +146,7 @@ function urlSource(address: string, headers: Record<string, string>, newest: str
     const init: RequestInit = { headers, cache: "no-store", signal: signal ?? null };
     const found = await (nowhere ??= get(addressOf(folder, NOWHERE), init).catch((error: unknown) => error));
     signal?.throwIfAborted();
-    return found instanceof PerhapsAbsent && found.code === answer.code ? answer : new EmbedletError(answer.code, answer.message);
+    return found instanceof PerhapsAbsent && found.code === answer.code ? answer : refusalOf(answer);
   };
   return {
     fetches: () => true,
