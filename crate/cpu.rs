@@ -1,9 +1,10 @@
 //! Runs a program on the host, operation after operation.
 //!
-//! In the browser this is the path for machines without a usable GPU (wasm SIMD, one thread); natively it
-//! is the reference that kernels are compared with, and it uses all cores.
+//! In the browser this is the path for machines without a usable GPU (wasm SIMD, one thread, or several where a page may share
+//! memory); natively it is the reference that kernels are compared with, and it uses all cores.
 
 use embedlet_host::{Int8Matrix, Matrix, extend_with_zeros};
+use rayon::prelude::*;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -208,16 +209,16 @@ fn out_of_memory(doing: &str) -> Error {
     Error::OutOfMemory { doing: doing.into() }
 }
 
+/// Whether there can be several threads: natively, and in the build of wasm whose memory is shared. What is written for them is left
+/// out of the other build.
+pub const THREADS: bool = cfg!(any(not(target_arch = "wasm32"), target_feature = "atomics"));
+
 /// Calls `work(first_row, rows)` for blocks of whole rows of `out`, on all cores where there are threads.
 pub fn for_row_blocks<T: Send>(out: &mut [T], stride: usize, block: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     let size = block * stride;
-    #[cfg(not(target_arch = "wasm32"))]
-    {
-        use rayon::prelude::*;
+    if THREADS {
         out.par_chunks_mut(size).enumerate().for_each(|(index, rows)| work(index * block, rows));
-    }
-    #[cfg(target_arch = "wasm32")]
-    for (index, rows) in out.chunks_mut(size).enumerate() {
-        work(index * block, rows);
+    } else {
+        out.chunks_mut(size).enumerate().for_each(|(index, rows)| work(index * block, rows));
     }
 }

@@ -3,6 +3,8 @@
 //! Errors are JavaScript `Error`s with the `code` of [`Error::code`]. One device is kept for all models.
 
 mod collection;
+#[cfg(target_feature = "atomics")]
+mod threads;
 
 use std::cell::RefCell;
 use std::rc::Rc;

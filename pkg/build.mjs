@@ -26,7 +26,8 @@ const virtual = {
   name: "virtual",
   setup({ onResolve, onLoad }) {
     onResolve({ filter: /^embedlet:/ }, ({ path }) => ({ path, namespace: "embedlet" }));
-    onLoad({ filter: /:glue$/, namespace: "embedlet" }, async () => ({ contents: await glueFactory(), loader: "js" }));
+    onLoad({ filter: /:glue$/, namespace: "embedlet" }, async () => ({ contents: await glueFactory("embedlet"), loader: "js" }));
+    onLoad({ filter: /:glue-of-threads$/, namespace: "embedlet" }, async () => ({ contents: await glueFactory("embedlet_threads"), loader: "js" }));
     onLoad({ filter: /:wasm$/, namespace: "embedlet" }, async () => ({ contents: await readFile(wasm), loader: "base64" }));
     onLoad({ filter: /:worker$/, namespace: "embedlet" }, async () => ({ contents: await readFile(`${dist}worker.js`), loader: "text" }));
   },
@@ -36,10 +37,10 @@ const virtual = {
  * The generated module keeps its one instance in module variables, so a crashed instance could never be replaced.
  * Wrapped in a function, each call gives the module anew, and its tasks go the caller's way.
  */
-async function glueFactory() {
+async function glueFactory(name) {
   const { outputFiles } = await build({
     ...common,
-    entryPoints: [`${src}wasm/embedlet.js`],
+    entryPoints: [`${src}wasm/${name}.js`],
     format: "iife",
     globalName: "glue",
     write: false,
@@ -55,11 +56,11 @@ function bundle(entry, outfile, options) {
 
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist);
-for (const name of ["embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"]) await copyFile(`${src}wasm/${name}`, `${dist}${name}`);
+for (const name of ["embedlet_bg.wasm", "embedlet_relaxed_bg.wasm", "embedlet_threads_bg.wasm"]) await copyFile(`${src}wasm/${name}`, `${dist}${name}`);
 // The tarball carries the licences of the repository.
 for (const name of ["LICENSE-MIT", "LICENSE-APACHE"]) await copyFile(`${here}../${name}`, `${here}${name}`);
 // Not a module, so that it starts as either kind of worker and from a blob.
-await bundle("worker.ts", "worker.js", { format: "iife" });
+for (const name of ["worker", "threads"]) await bundle(`${name}.ts`, `${name}.js`, { format: "iife" });
 await bundle("index.ts", "index.js", { format: "esm" });
 await bundle("index.node.ts", "index.node.js", { format: "esm", platform: "node" });
 await bundle("inline.ts", "inline.js", { format: "esm" });

@@ -2,10 +2,11 @@
 //! and arXiv 2002.05202; the activations are those that `config.json` names, each by its exact formula.
 
 use embedlet_host::{Matrix, PANEL, add_scaled, product, zip};
+use rayon::prelude::*;
 
 use super::Normed;
 use crate::batch::Batch;
-use crate::cpu::{Memory, for_row_blocks};
+use crate::cpu::{Memory, THREADS, for_row_blocks};
 use crate::fragment;
 use crate::program::{Buf, Form, Large, Op, Operand, Program, WeightId};
 use crate::shader::{Const, Fragment, Grid, Kernel};
@@ -199,8 +200,7 @@ impl Op for Linear {
             let (x, bias) = (memory.read(self.x), memory.weight(self.bias));
             let weight = memory.matrix(self.weight, 0, 1);
             let count = self.x.rows.of(batch);
-            #[cfg(not(target_arch = "wasm32"))]
-            if count <= BLOCK && !self.gated {
+            if THREADS && count <= BLOCK && !self.gated {
                 product_by_columns(&x[..count * inputs], inputs, weight, bias, &mut out[..count * width], width);
                 return self.epilogue.apply(&mut out[..count * width], 0, width, memory);
             }
@@ -245,9 +245,7 @@ impl Linear {
 }
 
 /// A product whose few rows would leave cores idle: each of them makes some of the columns.
-#[cfg(not(target_arch = "wasm32"))]
 fn product_by_columns(x: &[f32], inputs: usize, weight: Matrix, bias: &[f32], out: &mut [f32], width: usize) {
-    use rayon::prelude::*;
     let columns = width.div_ceil(rayon::current_num_threads()).next_multiple_of(2 * PANEL);
     let parts: Vec<Vec<f32>> = (0..width.div_ceil(columns))
         .into_par_iter()

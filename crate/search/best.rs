@@ -41,7 +41,6 @@ impl Best {
     }
 
     /// The best of two.
-    #[cfg(not(target_arch = "wasm32"))]
     pub fn merged(mut self, other: Self) -> Self {
         other.heap.into_iter().for_each(|hit| self.offer(hit));
         self

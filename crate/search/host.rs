@@ -2,9 +2,11 @@
 //! place for what it had.
 
 use embedlet_host::{scan_bits, scan_f32, scan_int8};
+use rayon::prelude::*;
 
 use super::best::{Best, Hit};
 use super::shape::{Query, Shape};
+use crate::cpu::THREADS;
 use crate::error::{Error, Result};
 
 /// Bytes of a chunk, unless [`BLOCK`] rows are more.
@@ -103,23 +105,18 @@ impl HostRows {
             let first = (index * self.rows_per_chunk) as u32;
             self.chunks[index].search(shape, query, allowed, first, best);
         };
-        #[cfg(not(target_arch = "wasm32"))]
-        {
-            use rayon::prelude::*;
-            let best_of = |(index, allowed): (usize, &[u32])| {
-                let mut best = Best::new(most);
-                search(&mut best, index, allowed);
-                best
-            };
-            let all = allowed.par_chunks(words).enumerate().map(best_of).reduce_with(Best::merged);
-            all.map_or_else(Vec::new, Best::into_sorted)
-        }
-        #[cfg(target_arch = "wasm32")]
-        {
+        if !THREADS {
             let mut best = Best::new(most);
             allowed.chunks(words).enumerate().for_each(|(index, allowed)| search(&mut best, index, allowed));
-            best.into_sorted()
+            return best.into_sorted();
         }
+        let best_of = |(index, allowed): (usize, &[u32])| {
+            let mut best = Best::new(most);
+            search(&mut best, index, allowed);
+            best
+        };
+        let all = allowed.par_chunks(words).enumerate().map(best_of).reduce_with(Best::merged);
+        all.map_or_else(Vec::new, Best::into_sorted)
     }
 }
 

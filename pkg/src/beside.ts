@@ -11,4 +11,9 @@ export const beside: Entry = {
   workers: () =>
     workersAt(absolute(new URL("./worker.js", import.meta.url).href), () => new Worker(new URL("./worker.js", import.meta.url), { type: "module" })),
   elseInline: false,
+  team: {
+    wasm: () => absolute(new URL("./embedlet_threads_bg.wasm", import.meta.url).href),
+    workers: () =>
+      workersAt(absolute(new URL("./threads.js", import.meta.url).href), () => new Worker(new URL("./threads.js", import.meta.url), { type: "module" })),
+  },
 };

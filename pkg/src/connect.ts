@@ -7,6 +7,7 @@ import { Engine, type Host } from "./engine.js";
 import { EmbedletError, textOf } from "./errors.js";
 import { compile, VITE_7, type WasmInput } from "./instance.js";
 import { greet, Remote } from "./rpc.js";
+import { canTeam, startTeam, type TeamFiles } from "./team.js";
 import type { LoadOptions } from "./types.js";
 import { watchCrashes } from "./watch.js";
 
@@ -17,6 +18,8 @@ export interface Entry {
   workers(): (() => Worker)[];
   /** Whether to run on this thread where none of them works. */
   elseInline: boolean;
+  /** The other files, for workers that share memory. */
+  team?: TeamFiles;
 }
 
 /** An engine for one encoder. */
@@ -25,6 +28,8 @@ export interface Connection {
   wasm: WasmInput;
   /** There where a worker was started for it. */
   worker?: true;
+  /** There where that is the first of several that share memory. */
+  team?: true;
   /** There where the other end restarts engines itself: only to lose it is a loss. */
   supervised?: true;
   /** Frees what the encoder holds: its model, and the worker if that was started for it. */
@@ -32,7 +37,14 @@ export interface Connection {
 }
 
 export async function connect(entry: Entry, options: LoadOptions): Promise<Connection> {
-  const { worker = true, workerUrl, wasmUrl, wasmModule } = options;
+  const { worker = true, threads = 1, workerUrl, wasmUrl, wasmModule } = options;
+  if (entry.team && canTeam(options)) {
+    try {
+      return await startTeam(entry.team, threads, start);
+    } catch {
+      // As on a page that is not isolated: others get a model each.
+    }
+  }
   const wasm = wasmModule ?? (wasmUrl === undefined ? await entry.wasm() : absolute(wasmUrl));
   if (typeof worker === "object") return { host: await borrow(worker), wasm, end: release };
   if (!worker || typeof Worker === "undefined") return { host: onThisThread(), wasm, end: release };
@@ -87,7 +99,7 @@ function release(this: Connection, _reason: EmbedletError, model: number | undef
   if (model !== undefined) this.host.dispose(model).catch(() => {});
 }
 
-async function start(ways: (() => Worker)[]): Promise<Pick<Connection, "host" | "end">> {
+async function start(ways: (() => Worker)[]): Promise<{ host: Remote; end(reason: EmbedletError): void }> {
   let cause: unknown;
   for (const way of ways) {
     let worker: Worker | undefined;

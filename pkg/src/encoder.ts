@@ -321,7 +321,7 @@ export async function open<E>(
     try {
       loading = connection.host.load({ ...request, wasm, device: cpu ? "wasm" : device }, call);
       const { model, info } = await abortable(loading, signal);
-      const pool = threads > 1 && connection.worker && info.device === "wasm";
+      const pool = threads > 1 && connection.worker && !connection.team && info.device === "wasm";
       const compiled = wasm instanceof WebAssembly.Module ? { wasmModule: wasm } : {};
       const another = () => connect({ ...options, ...compiled });
       const engine = pool ? pooled(connection, threads - 1, another, { ...request, wasm, device: "wasm" }) : connection;

@@ -101,7 +101,12 @@ export type CreateGlue = (queueMicrotask: (task: () => void) => void) => Glue;
 
 /** The generated module. */
 export interface Glue {
-  default(input: { module_or_path: WebAssembly.Module }): Promise<unknown>;
+  /** `memory` is for the build that shares it. */
+  default(input: { module_or_path: WebAssembly.Module; memory?: WebAssembly.Memory }): Promise<unknown>;
+  /** Of the build that shares memory. Makes the calling worker the first of so many threads. */
+  lead?(threads: number): void;
+  /** Of the build that shares memory. Makes the calling worker one of the others, and does not return. */
+  follow?(): void;
   Folder: new () => Folder;
   Collection: new (model: Model, dimensions: number, precision: string, similarity: string) => Collection;
   Loader: {

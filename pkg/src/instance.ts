@@ -5,8 +5,15 @@ import { EmbedletError, fromCrate, textOf } from "./errors.js";
 import type { CreateGlue, Glue } from "./glue.js";
 import { get } from "./source.js";
 
-/** embedlet_bg.wasm: its address, its bytes, or compiled. */
-export type WasmInput = string | Uint8Array<ArrayBuffer> | WebAssembly.Module;
+/** embedlet_threads_bg.wasm, compiled, and the memory that the workers of a team share. */
+export interface SharedWasm {
+  module: WebAssembly.Module;
+  memory: WebAssembly.Memory;
+  threads: number;
+}
+
+/** embedlet_bg.wasm: its address, its bytes, or compiled; or the wasm of a team. */
+export type WasmInput = string | Uint8Array<ArrayBuffer> | WebAssembly.Module | SharedWasm;
 
 export class Instance {
   /** Set once the instance has crashed; every call rejects with it from then on. */
@@ -20,7 +27,7 @@ export class Instance {
 
   /** Compiles `wasm` and starts it. */
   static async start(createGlue: CreateGlue, wasm: WasmInput): Promise<Instance> {
-    const module = await compile(wasm);
+    const { module, memory, threads } = isShared(wasm) ? wasm : { module: await compile(wasm) };
     // A trap in one of the crate's own tasks would come out of the event loop, which in Node ends the process.
     const glue = createGlue((task) => queueMicrotask(() => {
       try {
@@ -31,7 +38,8 @@ export class Instance {
     }));
     const instance = new Instance(glue);
     try {
-      await glue.default({ module_or_path: module });
+      await glue.default({ module_or_path: module, ...(memory && { memory }) });
+      if (threads) glue.lead?.(threads);
     } catch (error) {
       throw new EmbedletError("wasm-load", `embedlet_bg.wasm does not start (${textOf(error)}): use the file of the same release.`, { cause: error });
     }
@@ -90,8 +98,12 @@ export function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(new Uint8Array(RELAXED));
 }
 
+function isShared(wasm: WasmInput): wasm is SharedWasm {
+  return typeof wasm === "object" && "memory" in wasm;
+}
+
 /** Compiles here rather than in the generated code, so that the usual mistakes of set-up can be named. */
-export async function compile(wasm: WasmInput): Promise<WebAssembly.Module> {
+export async function compile(wasm: Exclude<WasmInput, SharedWasm>): Promise<WebAssembly.Module> {
   if (wasm instanceof WebAssembly.Module) return wasm;
   try {
     if (typeof wasm !== "string") return await WebAssembly.compile(wasm);

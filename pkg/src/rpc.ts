@@ -4,6 +4,7 @@
 import type { AskRequest, Call, CollectionAnswers, CollectionCall, CollectionRequest, EmbedRequest, Host, Loaded, LoadRequest, MaxSimRequest } from "./engine.js";
 import { EmbedletError, fromCrate, textOf } from "./errors.js";
 import type { Made, Vectors } from "./glue.js";
+import type { SharedWasm } from "./instance.js";
 import { isReply, isRequest, TAG, type Failure, type Reply, type Request } from "./messages.js";
 import type { EmbedProgress, LoadProgress, Tokens } from "./types.js";
 
@@ -14,9 +15,9 @@ export interface Port {
 }
 
 const METHODS = ["load", "embed", "ask", "maxSim", "collect", "vocabulary", "tokenize", "dispose"] as const satisfies (keyof Host)[];
-type Method = "hello" | (typeof METHODS)[number];
+type Method = (typeof METHODS)[number];
 
-const isMethod = (method: string): method is Method => method === "hello" || (METHODS as readonly string[]).includes(method);
+const isMethod = (method: string): method is Method => (METHODS as readonly string[]).includes(method);
 
 interface Pending {
   resolve: (result: never) => void;
@@ -24,8 +25,8 @@ interface Pending {
   onEvent: ((event: never) => void) | undefined;
 }
 
-/** Answers the requests that arrive at `port` with `host`. Gives a function that aborts those that run. */
-export function serve(port: Port, host: Host): () => void {
+/** Answers the requests that arrive at `port` with `host`, or follows where it can. Gives a function that aborts those that run. */
+export function serve(port: Port, host: Host, follow?: (wasm: SharedWasm) => Promise<void>): () => void {
   const running = new Map<number, AbortController>();
   port.addEventListener("message", async ({ data }: MessageEvent<unknown>) => {
     if (!isRequest(data)) return;
@@ -35,9 +36,11 @@ export function serve(port: Port, host: Host): () => void {
     running.set(id, abort);
     const call = { signal: abort.signal, onEvent: (event: unknown) => port.postMessage({ ...TAG, id, event } satisfies Reply) };
     try {
+      let result: unknown = VERSION;
+      if (follow && method === "follow") await follow(argument as SharedWasm);
       // The other end is `Remote` of the same release: it says so in "hello".
-      if (!isMethod(method)) throw new EmbedletError("invalid-argument", `There is no request "${method}".`);
-      const result = method === "hello" ? VERSION : await host[method](argument as never, call);
+      else if (isMethod(method)) result = await host[method](argument as never, call);
+      else if (method !== "hello") throw new EmbedletError("invalid-argument", `There is no request "${method}".`);
       port.postMessage({ ...TAG, id, result } satisfies Reply, buffersOf(result));
     } catch (error) {
       port.postMessage({ ...TAG, id, error: failureOf(error, abort.signal) } satisfies Reply);
@@ -69,6 +72,11 @@ export class Remote implements Host {
   /** Resolves with the version at the other end, once it listens. */
   hello(): Promise<string> {
     return this.#request("hello", undefined, {});
+  }
+
+  /** Makes the worker at the other end a thread of a team. It answers nothing from then on, unless it fails. */
+  follow(wasm: SharedWasm): Promise<unknown> {
+    return this.#request("follow", wasm, {});
   }
 
   load(request: LoadRequest, call: Call<LoadProgress>): Promise<Loaded> {
@@ -110,7 +118,7 @@ export class Remote implements Host {
     this.#pending.clear();
   }
 
-  #request<Result, Event>(method: Method, argument: unknown, { signal, onEvent }: Call<Event>): Promise<Result> {
+  #request<Result, Event>(method: Method | "hello" | "follow", argument: unknown, { signal, onEvent }: Call<Event>): Promise<Result> {
     return new Promise((resolve, reject) => {
       if (this.#failed) throw this.#failed;
       signal?.throwIfAborted();

@@ -107,9 +107,9 @@ export interface LoadOptions {
    */
   worker?: boolean | Worker;
   /**
-   * Workers that share the texts of an `embed` call on the CPU, 1 to 16, each with the whole model in its memory; on a GPU there
-   * is one. Default 1. The others load when the first is ready, and take part as soon as they are; one that does not start, has no room
-   * for the model, or crashes, is done without. Needs `worker: true`.
+   * Workers on the CPU, 1 to 16; on a GPU there is one. Default 1. On a page that is cross-origin isolated, with `device: "wasm"` or without
+   * WebGPU, they share one memory and the work of every call; elsewhere the texts of an `embed` call, each with the whole model in its memory. The
+   * first does not wait for the others; one that does not start, or has no room for the model, is done without. Needs `worker: true`.
    */
   threads?: number;
   /** Address of `worker.js`, where the bundler or host moved it. */

@@ -5,6 +5,11 @@ declare module "embedlet:glue" {
   export const createGlue: import("./glue.js").CreateGlue;
 }
 
+declare module "embedlet:glue-of-threads" {
+  /** The same of the build that shares memory. */
+  export const createGlue: import("./glue.js").CreateGlue;
+}
+
 declare module "embedlet:wasm" {
   /** embedlet_bg.wasm in base64. */
   const base64: string;

@@ -31,9 +31,9 @@ export let browser;
 export let served;
 
 /** Starts them before the tests, for which `prepare` does the rest, and ends them afterwards. */
-export function start({ model = false, webgpu = true } = {}, prepare = async () => {}) {
+export function start({ model = false, webgpu = true, headers = {} } = {}, prepare = async () => {}) {
   before(async () => {
-    served = await site({ model });
+    served = await site({ model, headers });
     browser = await launch({ webgpu });
     await prepare();
   });
@@ -43,14 +43,14 @@ export function start({ model = false, webgpu = true } = {}, prepare = async () 
   });
 }
 
-/** A server with the package at /pkg/, the golden files at /golden/, MiniLM at /model/, and an empty page at /. */
-export async function site({ model = false } = {}) {
+/** A server with the package at /pkg/, the golden files at /golden/, MiniLM at /model/, and an empty page at /, with more `headers`. */
+export async function site({ model = false, headers = {} } = {}) {
   if (!existsSync(join(DIST, "index.js"))) throw new Error("pkg/dist is not built: run `cargo xtask build`.");
   const mounts = { "/pkg/": DIST, "/golden/": GOLDEN, "/tests/": at("tests/browser") };
   if (model) mounts["/model/"] = modelFolder();
-  const served = await serve(mounts);
+  const served = await serve(mounts, headers);
   served.routes.set("/", (_, response) => {
-    response.writeHead(200, { "content-type": "text/html" });
+    response.writeHead(200, { "content-type": "text/html", ...headers });
     response.end('<!doctype html><html lang="en"><title>test</title><link rel="icon" href="data:,">');
   });
   return served;

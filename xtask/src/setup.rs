@@ -52,6 +52,16 @@ pub fn wasm_target() -> Result<()> {
     run(command("rustup").args(["target", "add", TARGET])).map_err(|error| format!("{error}; {missing}"))
 }
 
+/// The sources of the compiler's standard library.
+pub fn standard_library() -> Result<()> {
+    const MISSING: &str = "get the sources of the standard library with `rustup component add rust-src`";
+    let sysroot = output(command("rustc").args(["--print", "sysroot"]));
+    if sysroot.is_some_and(|folder| Path::new(&folder).join("lib/rustlib/src/rust/library/std").is_dir()) {
+        return Ok(());
+    }
+    run(command("rustup").args(["component", "add", "rust-src"])).map_err(|error| format!("{error}; {MISSING}"))
+}
+
 pub fn python() -> Result<&'static str> {
     let works = |name: &&str| {
         let asked = output(command(name).args(["-c", "import sys; print(sys.version_info[0])"]));
