@@ -140,12 +140,14 @@ pub struct Form {
     pub most_tokens: usize,
     /// What it makes beside the operation's result. The step before makes nothing else, and is left out.
     pub makes: Option<Buf>,
+    /// Whether an invocation has more values than most GPUs have registers: it is left out where they are not known to have them.
+    pub many_registers: bool,
 }
 
 impl Form {
     /// Of an operation's result alone, for any number of tokens.
     pub fn new(kernel: Kernel, most_rows: usize) -> Self {
-        Self { kernel, most_rows, most_tokens: usize::MAX, makes: None }
+        Self { kernel, most_rows, most_tokens: usize::MAX, makes: None, many_registers: false }
     }
 }
 
@@ -153,8 +155,8 @@ impl Form {
 pub trait Op: Send + Sync {
     /// The kernel: source, constants, operands in binding order, and the grid.
     fn kernel(&self) -> Kernel;
-    /// What hardware takes in its place, where that is another: kernels with the same parameters, the one for the fewest rows first, the last
-    /// one for any number.
+    /// What hardware takes in its place, where that is another: kernels with the same parameters, the one for the fewest rows first. The last
+    /// that a device takes is for any number.
     fn forms(&self) -> Vec<Form> {
         vec![Form::new(self.kernel(), usize::MAX)]
     }

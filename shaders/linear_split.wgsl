@@ -7,13 +7,13 @@
 // Slices that an invocation could have, and one more, so that the values of a row begin in other banks.
 const STRIDE = 17u;
 
-var<workgroup> sums: array<vec4<f32>, 32u * STRIDE>;  // [16 rows, 2 halves of the panel, slices]
+var<workgroup> sums: array<vec4<f32>, 32u * STRIDE>;  // [4 of its rows, 2 halves of the panel, 4 invocations, slices]
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
-  let slice = index % 16u;
-  let rows = index / 16u * 4u;
-  let row = group.x * 16u + rows;
+  // Neighbours have the same inputs, so that as few weights as can be are asked for at once.
+  let slice = index / 4u;
+  let row = group.x * 16u + index % 4u * 4u;
   let panel = group.y * 8u + group.z;
   rows_begin(group.x * 16u, group.x * 16u + 16u, index);
   // Whoever has the first panel keeps them.
@@ -30,70 +30,78 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var high1 = vec4<f32>(0.0);
   var high2 = vec4<f32>(0.0);
   var high3 = vec4<f32>(0.0);
-  for (var k4 = slice * SLICE4; k4 < min((slice + 1u) * SLICE4, K4); k4++) {
-    let columns = columns_of(k4);
-    let x0 = row_four(row0, k4, columns);
-    let x1 = row_four(row1, k4, columns);
-    let x2 = row_four(row2, k4, columns);
-    let x3 = row_four(row3, k4, columns);
-    row_keep(row0, k4, x0);
-    row_keep(row1, k4, x1);
-    row_keep(row2, k4, x2);
-    row_keep(row3, k4, x3);
-    let block = weight_block(panel, k4);
-    var low = weight_quad(block, 0u);
-    var high = weight_quad(block, 1u);
-    low0 = fma(vec4<f32>(x0.x), low, low0);
-    high0 = fma(vec4<f32>(x0.x), high, high0);
-    low1 = fma(vec4<f32>(x1.x), low, low1);
-    high1 = fma(vec4<f32>(x1.x), high, high1);
-    low2 = fma(vec4<f32>(x2.x), low, low2);
-    high2 = fma(vec4<f32>(x2.x), high, high2);
-    low3 = fma(vec4<f32>(x3.x), low, low3);
-    high3 = fma(vec4<f32>(x3.x), high, high3);
-    low = weight_quad(block, 2u);
-    high = weight_quad(block, 3u);
-    low0 = fma(vec4<f32>(x0.y), low, low0);
-    high0 = fma(vec4<f32>(x0.y), high, high0);
-    low1 = fma(vec4<f32>(x1.y), low, low1);
-    high1 = fma(vec4<f32>(x1.y), high, high1);
-    low2 = fma(vec4<f32>(x2.y), low, low2);
-    high2 = fma(vec4<f32>(x2.y), high, high2);
-    low3 = fma(vec4<f32>(x3.y), low, low3);
-    high3 = fma(vec4<f32>(x3.y), high, high3);
-    low = weight_quad(block, 4u);
-    high = weight_quad(block, 5u);
-    low0 = fma(vec4<f32>(x0.z), low, low0);
-    high0 = fma(vec4<f32>(x0.z), high, high0);
-    low1 = fma(vec4<f32>(x1.z), low, low1);
-    high1 = fma(vec4<f32>(x1.z), high, high1);
-    low2 = fma(vec4<f32>(x2.z), low, low2);
-    high2 = fma(vec4<f32>(x2.z), high, high2);
-    low3 = fma(vec4<f32>(x3.z), low, low3);
-    high3 = fma(vec4<f32>(x3.z), high, high3);
-    low = weight_quad(block, 6u);
-    high = weight_quad(block, 7u);
-    low0 = fma(vec4<f32>(x0.w), low, low0);
-    high0 = fma(vec4<f32>(x0.w), high, high0);
-    low1 = fma(vec4<f32>(x1.w), low, low1);
-    high1 = fma(vec4<f32>(x1.w), high, high1);
-    low2 = fma(vec4<f32>(x2.w), low, low2);
-    high2 = fma(vec4<f32>(x2.w), high, high2);
-    low3 = fma(vec4<f32>(x3.w), low, low3);
-    high3 = fma(vec4<f32>(x3.w), high, high3);
+  for (var first = slice * SLICE4; first < min((slice + 1u) * SLICE4, K4); first += 4u) {
+    // As many as compilers unroll, so that values of several are on their way at once.
+    for (var i = 0u; i < 4u; i++) {
+      let k4 = first + i;
+      if K4 % 4u != 0u && k4 >= K4 {
+        break;
+      }
+      let columns = columns_of(k4);
+      let x0 = row_four(row0, k4, columns);
+      let x1 = row_four(row1, k4, columns);
+      let x2 = row_four(row2, k4, columns);
+      let x3 = row_four(row3, k4, columns);
+      row_keep(row0, k4, x0);
+      row_keep(row1, k4, x1);
+      row_keep(row2, k4, x2);
+      row_keep(row3, k4, x3);
+      let block = weight_block(panel, k4);
+      var low = weight_quad(block, 0u);
+      var high = weight_quad(block, 1u);
+      low0 = fma(vec4<f32>(x0.x), low, low0);
+      high0 = fma(vec4<f32>(x0.x), high, high0);
+      low1 = fma(vec4<f32>(x1.x), low, low1);
+      high1 = fma(vec4<f32>(x1.x), high, high1);
+      low2 = fma(vec4<f32>(x2.x), low, low2);
+      high2 = fma(vec4<f32>(x2.x), high, high2);
+      low3 = fma(vec4<f32>(x3.x), low, low3);
+      high3 = fma(vec4<f32>(x3.x), high, high3);
+      low = weight_quad(block, 2u);
+      high = weight_quad(block, 3u);
+      low0 = fma(vec4<f32>(x0.y), low, low0);
+      high0 = fma(vec4<f32>(x0.y), high, high0);
+      low1 = fma(vec4<f32>(x1.y), low, low1);
+      high1 = fma(vec4<f32>(x1.y), high, high1);
+      low2 = fma(vec4<f32>(x2.y), low, low2);
+      high2 = fma(vec4<f32>(x2.y), high, high2);
+      low3 = fma(vec4<f32>(x3.y), low, low3);
+      high3 = fma(vec4<f32>(x3.y), high, high3);
+      low = weight_quad(block, 4u);
+      high = weight_quad(block, 5u);
+      low0 = fma(vec4<f32>(x0.z), low, low0);
+      high0 = fma(vec4<f32>(x0.z), high, high0);
+      low1 = fma(vec4<f32>(x1.z), low, low1);
+      high1 = fma(vec4<f32>(x1.z), high, high1);
+      low2 = fma(vec4<f32>(x2.z), low, low2);
+      high2 = fma(vec4<f32>(x2.z), high, high2);
+      low3 = fma(vec4<f32>(x3.z), low, low3);
+      high3 = fma(vec4<f32>(x3.z), high, high3);
+      low = weight_quad(block, 6u);
+      high = weight_quad(block, 7u);
+      low0 = fma(vec4<f32>(x0.w), low, low0);
+      high0 = fma(vec4<f32>(x0.w), high, high0);
+      low1 = fma(vec4<f32>(x1.w), low, low1);
+      high1 = fma(vec4<f32>(x1.w), high, high1);
+      low2 = fma(vec4<f32>(x2.w), low, low2);
+      high2 = fma(vec4<f32>(x2.w), high, high2);
+      low3 = fma(vec4<f32>(x3.w), low, low3);
+      high3 = fma(vec4<f32>(x3.w), high, high3);
+    }
   }
-  let at = 2u * rows * STRIDE + slice;
+  let at = index % 4u * STRIDE + slice;
   sums[at] = low0;
-  sums[at + STRIDE] = high0;
-  sums[at + 2u * STRIDE] = low1;
-  sums[at + 3u * STRIDE] = high1;
-  sums[at + 4u * STRIDE] = low2;
-  sums[at + 5u * STRIDE] = high2;
-  sums[at + 6u * STRIDE] = low3;
-  sums[at + 7u * STRIDE] = high3;
+  sums[at + 4u * STRIDE] = high0;
+  sums[at + 8u * STRIDE] = low1;
+  sums[at + 12u * STRIDE] = high1;
+  sums[at + 16u * STRIDE] = low2;
+  sums[at + 20u * STRIDE] = high2;
+  sums[at + 24u * STRIDE] = low3;
+  sums[at + 28u * STRIDE] = high3;
   workgroupBarrier();
   if index < 16u {
-    product_write(group.x * 16u + index, panel, sum_of(2u * index), sum_of(2u * index + 1u));
+    let value = index % 4u * 8u + index / 4u;
+    product_write(group.x * 16u + index, panel, sum_of(value), sum_of(value + 4u));
   }
 }
 

@@ -50,36 +50,43 @@ fn bits(model: &Model) -> Vec<u32> {
 
 #[test]
 fn whatever_is_chosen_the_bits_are_the_same() {
-    same_bits(None, ["linear_split", "linear_tiled"]);
-    same_bits(Some(Precision::Int8), ["linear_int8_split", "linear_int8"]);
+    same_bits(None, &["linear_split", "linear_tiled", "linear_tiled_large"]);
+    same_bits(Some(Precision::Int8), &["linear_int8_split", "linear_int8"]);
 }
 
-fn same_bits(precision: Option<Precision>, [split, tiled]: [&str; 2]) {
+/// Of a product that has these kernels and, in f32 behind a norm, one more in front of them.
+fn same_bits(precision: Option<Precision>, forms: &[&str]) {
     let model = load(&fixtures().join("models/bert-mean"), On::Hardware, precision);
     let before = bits(&model);
     assert_eq!(taking(&model, &Entries::new()), Entries::new());
     // A budget that lets every product be compared: those of queries, keys and values, behind attention, and the two of a block. In f32
-    // there are three kernels of one behind a norm, and the first layer's queries are behind none.
+    // there is one more kernel of one behind a norm, and the first layer's queries are behind none.
     let chosen = tune(model.resident().unwrap(), Budget::NONE);
-    let edges = |count: usize| chosen.values().filter(|rows| rows.len() == count).count();
-    assert_eq!([edges(1), edges(2), chosen.len()], if precision.is_none() { [3, 2, 5] } else { [4, 0, 4] });
+    let having = |count: usize| chosen.values().filter(|rows| rows.len() + 1 == count).count();
+    let expected = if precision.is_none() { [3, 2, 5] } else { [4, 0, 4] };
+    assert_eq!([having(forms.len()), having(forms.len() + 1), chosen.len()], expected);
     assert_eq!(bits(&model), before);
     assert!(Tuner::new(model.resident().unwrap(), Budget::default()).is_none(), "everything is chosen");
 
     let next = load(&fixtures().join("models/bert-mean"), On::Hardware, precision);
     assert_eq!(taking(&next, &chosen), chosen);
     assert!(Tuner::new(next.resident().unwrap(), Budget::default()).is_none(), "everything was chosen before");
-    for (edges, taken, other) in [([0, 0], tiled, split), ([0, u32::MAX], split, tiled), ([u32::MAX; 2], split, tiled)]
-    {
-        let forced = chosen.iter().map(|(key, rows)| (key.clone(), edges[2 - rows.len()..].to_vec())).collect();
+    for (index, taken) in forms.iter().enumerate() {
+        // None of the forms in front of it, and the one behind a norm, for any rows, and it for all.
+        let edges: Vec<u32> = (0..forms.len()).map(|edge| if edge > index { u32::MAX } else { 0 }).collect();
+        let forced =
+            chosen.iter().map(|(key, rows)| (key.clone(), edges[edges.len() - rows.len()..].to_vec())).collect();
         assert_eq!(taking(&next, &forced), forced);
         assert_eq!(bits(&next), before, "{taken} everywhere");
         let report = bench::run(&next, 0.0, Some(&["one short".into()]), 1).unwrap();
         let kernels = &report.cells[0].kernels;
         let is = |name: &str, kernels: &Kernels| kernels.name.split(' ').next() == Some(name);
         assert!(kernels.is_empty() || kernels.iter().any(|kernels| is(taken, kernels)));
-        assert!(!kernels.iter().any(|kernels| is(other, kernels)));
+        assert!(!kernels.iter().any(|kernels| forms.iter().any(|form| form != taken && is(form, kernels))));
     }
+    let normed = chosen.iter().map(|(key, rows)| (key.clone(), vec![u32::MAX; rows.len()])).collect();
+    assert_eq!(taking(&next, &normed), normed);
+    assert_eq!(bits(&next), before, "the norm everywhere");
 }
 
 #[test]
@@ -103,7 +110,7 @@ fn what_is_no_tuning_of_these_kernels_changes_nothing() {
     let model = load(&fixtures().join("models/bert-mean"), On::Hardware, None);
     let unknown = |rows: &[u32]| chosen.keys().map(|key| (format!("{key}0"), rows.to_vec())).collect::<Entries>();
     let known = |rows: &[u32]| chosen.keys().map(|key| (key.clone(), rows.to_vec())).collect::<Entries>();
-    for entries in [unknown(&[0]), unknown(&[0, 0]), known(&[]), known(&[0, 0, 0])] {
+    for entries in [unknown(&[0]), unknown(&[0, 0]), known(&[]), known(&[0, 0, 0, 0])] {
         assert_eq!(taking(&model, &entries), Entries::new());
     }
     for text in ["", "a", "a b", "\u{0}", "{\"a\":[1]}"] {

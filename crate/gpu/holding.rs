@@ -47,7 +47,7 @@ impl Holding<'_> {
 
     /// The kernels of a form.
     pub fn variants(&self, form: Form) -> Result<Variants> {
-        let Form { kernel, most_rows, most_tokens, makes } = form;
+        let Form { kernel, most_rows, most_tokens, makes, many_registers: _ } = form;
         let stored = |id: WeightId| self.weights[id.0].stored(self.precision);
         let halves = kernel.operands.iter().filter_map(Operand::weight).any(|id| stored(id) == Precision::F16);
         let whole = Held { halves, ..Held::VALUES };

@@ -190,10 +190,22 @@ impl Gpu {
         if precision == Precision::Int8 && program.is_int8(op) {
             return op.int8_forms();
         }
-        if self.is_hardware() {
-            return op.forms();
+        if !self.is_hardware() {
+            return vec![Form::new(op.kernel(), usize::MAX)];
         }
-        vec![Form::new(op.kernel(), usize::MAX)]
+        let mut forms = op.forms();
+        forms.retain(|form| !form.many_registers || self.has_many_registers());
+        if let Some(last) = forms.last_mut() {
+            last.most_rows = usize::MAX;
+        }
+        forms
+    }
+
+    /// Whether an invocation may have some two hundred registers before values go to memory: NVIDIA has 255, AMD 256, and where software is
+    /// taken for hardware it is tested.
+    fn has_many_registers(&self) -> bool {
+        let Adapter { vendor, software, .. } = &self.adapter;
+        *software || ["nvidia", "0x10de", "amd", "0x1002"].contains(&vendor.as_str())
     }
 
     /// Refuses a program of which it cannot multiply all matrices in integers.
@@ -279,9 +291,7 @@ impl Gpu {
             return Ok(pipeline.clone());
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let source = wgpu::ShaderSource::Wgsl(text.into());
-        let module =
-            self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source });
+        let module = self.module(kernel.name, text);
         let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: Some(kernel.name),
             bind_group_layouts: &[Some(&self.layout(kernel))],
@@ -293,7 +303,11 @@ impl Gpu {
                 layout: Some(&layout),
                 module: &module,
                 entry_point: Some("main"),
-                compilation_options: Default::default(),
+                // No kernel reads what it has not written.
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
                 cache: None,
             })
         };
@@ -309,6 +323,21 @@ impl Gpu {
         }
         lock(&self.pipelines).insert(text.into(), pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// The module of a kernel, natively without the checks that wgpu else adds to every loop and index: with them drivers do not unroll
+    /// loops, and keep in memory what belongs in registers. Browsers have their own.
+    #[expect(
+        unsafe_code,
+        reason = "wgpu trusts the caller's word that a kernel neither runs on nor reads or writes elsewhere"
+    )]
+    fn module(&self, name: &str, text: &str) -> wgpu::ShaderModule {
+        let source = wgpu::ShaderSource::Wgsl(text.into());
+        let descriptor = wgpu::ShaderModuleDescriptor { label: Some(name), source };
+        // SAFETY: texts are this crate's own, linked from `shaders/` and numbers. Loops end by those and by counts of the frame, and indexes are
+        // made of them; of what a model or a text brings, only ids are an index, which the host checks before it writes a frame. Tests run
+        // every kernel with the checks of a browser as well.
+        unsafe { self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked()) }
     }
 
     fn bind(&self, kernel: &Kernel, pipeline: &wgpu::ComputePipeline, buffers: &[&wgpu::Buffer]) -> wgpu::BindGroup {

@@ -17,7 +17,7 @@ use crate::shader::Grid;
 
 /// Rows in whole tiles, so that kernels may read past the batch.
 pub(super) fn whole_tiles(rows: usize) -> u64 {
-    rows.next_multiple_of(64) as u64
+    rows.next_multiple_of(128) as u64
 }
 
 /// A kernel with everything that it binds.

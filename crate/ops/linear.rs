@@ -17,10 +17,12 @@ const BLOCK: usize = 32;
 
 /// Rows of a workgroup of `linear_split.wgsl`.
 const SPLIT_ROWS: usize = 16;
-/// Rows of a tile of `linear_tiled.wgsl`.
+/// Rows of a block of `linear_tiled.wgsl`.
 const ROWS: usize = 64;
 /// Tiles that a GPU should have to work on. Where rows make fewer, its cores share the inputs of a product rather than wait.
 const GROUPS: usize = 64;
+/// Tiles of two blocks that it should have, to take them: a large one has some hundred cores.
+const LARGE_GROUPS: usize = 256;
 /// The same of a matrix in bytes: a tile rounds its rows once for 64 columns, the other kernel for 8.
 const INT8_GROUPS: usize = 16;
 
@@ -161,10 +163,14 @@ impl Op for Linear {
     fn forms(&self) -> Vec<Form> {
         let mut split = self.kernel_of("linear_split", fragment!("linear_split.wgsl"), (SPLIT_ROWS, TILE / PANEL));
         let mut tiled = self.kernel_of("linear_tiled", fragment!("linear_tiled.wgsl"), (ROWS, 1));
+        let mut large = self.kernel_of("linear_tiled_large", fragment!("linear_tiled.wgsl"), (2 * ROWS, 1));
+        for (kernel, blocks) in [(&mut tiled, 1), (&mut large, 2)] {
+            kernel.consts.push(("BLOCKS", Const::Count(blocks)));
+        }
         // Sixteen slices at most, each of whole fetches of a tile.
         let k4 = self.x.stride / 4;
         let slice = k4.div_ceil(16).next_multiple_of(4);
-        for kernel in [&mut split, &mut tiled] {
+        for kernel in [&mut split, &mut tiled, &mut large] {
             let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
@@ -173,7 +179,9 @@ impl Op for Linear {
         if let Some(normed) = self.normed {
             forms.push(normed.fused("linear_split_normed", split.clone(), SPLIT_ROWS));
         }
-        forms.extend(self.by_rows(split, tiled, GROUPS));
+        forms.push(Form::new(split, self.rows_of_tiles(ROWS, GROUPS)));
+        forms.push(Form::new(tiled, self.rows_of_tiles(2 * ROWS, LARGE_GROUPS)));
+        forms.push(Form { many_registers: true, ..Form::new(large, usize::MAX) });
         forms
     }
 
@@ -191,7 +199,7 @@ impl Op for Linear {
             }
             kernel
         });
-        self.by_rows(split, tiled, INT8_GROUPS).into()
+        vec![Form::new(split, self.rows_of_tiles(ROWS, INT8_GROUPS)), Form::new(tiled, usize::MAX)]
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {
@@ -217,10 +225,9 @@ impl Op for Linear {
 }
 
 impl Linear {
-    /// The one for as few rows as make no more tiles than `groups`, else the other.
-    fn by_rows(&self, split: Kernel, tiled: Kernel, groups: usize) -> [Form; 2] {
-        let most_rows = ROWS * (groups / self.columns().div_ceil(TILE)).max(1);
-        [Form::new(split, most_rows), Form::new(tiled, usize::MAX)]
+    /// The most rows that make no more than `groups` tiles of so many rows.
+    fn rows_of_tiles(&self, rows: usize, groups: usize) -> usize {
+        rows * (groups / self.columns().div_ceil(TILE)).max(1)
     }
 
     /// Columns of the product.
