@@ -17,15 +17,16 @@ import { serve } from "../browser/server.mjs";
 import { app, INSTALL, page, PKG, project, run, SLOW, visit, visitFiles } from "./project.mjs";
 
 /** What is expected of entries: vectors, or an error. */
-const ALL = { embedlet: null, "embedlet/inline": null, "embedlet/worker": null };
+const ALL = { embedlet: null, "threads: 2": null, "embedlet/inline": null, "embedlet/worker": null };
 /** Where a worker of the application's own is not bundled. */
-const SCRIPTS = { embedlet: null, "embedlet/inline": null };
+const SCRIPTS = { embedlet: null, "threads: 2": null, "embedlet/inline": null };
 /** Where the files of the package do not come along. */
-const BARE = { embedlet: /^wasm-load: .*workerUrl.*embedlet\/inline/, "worker: false": /^wasm-load: .*wasmUrl/, "embedlet/inline": null };
+const MISSING = /^wasm-load: .*workerUrl.*embedlet\/inline/;
+const BARE = { embedlet: MISSING, "threads: 2": MISSING, "worker: false": /^wasm-load: .*wasmUrl/, "embedlet/inline": null };
 
 const DIST = "node_modules/embedlet/dist";
 /** What the package's scripts look for beside them. */
-const FILES = ["worker.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm"];
+const FILES = ["worker.js", "threads.js", "embedlet_bg.wasm", "embedlet_relaxed_bg.wasm", "embedlet_threads_bg.wasm"];
 
 // The package brings its own build tools.
 const esbuild = createRequire(join(PKG, "package.json"))("esbuild");

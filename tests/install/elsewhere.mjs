@@ -7,11 +7,11 @@ import { GOLDEN, compare, golden, mean, site, tensors } from "../browser/harness
 
 export const texts = golden("architectures/texts.json");
 
-/** A server whose page `/page` has the functions below. */
-export async function pageSite() {
-  const served = await site();
+/** A server whose page `/page` has the functions below, with more `headers`. */
+export async function pageSite(headers = {}) {
+  const served = await site({ headers });
   served.routes.set("/page", (_, response) => {
-    response.writeHead(200, { "content-type": "text/html" });
+    response.writeHead(200, { "content-type": "text/html", ...headers });
     response.end(`<!doctype html><html lang="en"><title>test</title><script>(${prepare})();</script>`);
   });
   return { ...served, page: (query = "") => new URL(`/page${query}`, served.url).href };
@@ -31,6 +31,24 @@ function prepare() {
     } finally {
       encoder.dispose();
     }
+  };
+
+  /** Whether so many threads share a memory, and have the bits of one. */
+  window.team = async (threads, texts) => {
+    const { Encoder } = await import("/pkg/index.js");
+    let shared = 0;
+    const { Memory } = WebAssembly;
+    WebAssembly.Memory = function (shape) {
+      if (shape.shared) shared += 1;
+      return new Memory(shape);
+    };
+    const bits = [];
+    for (const count of [1, threads]) {
+      const encoder = await Encoder.load(new URL("/golden/models/bert-mean", location.href), { device: "wasm", threads: count });
+      bits.push(String((await encoder.embed(JSON.parse(texts))).data));
+      encoder.dispose();
+    }
+    return JSON.stringify({ shared, same: bits[0] === bits[1] });
   };
 
   /** What became of a model's files, how an aborted call ends, and how many hits there are in an index, opened again where it stays. */
@@ -62,6 +80,9 @@ export const vectorsOf = async (browser, name, load, options = {}) =>
 
 /** Calls `visit` of the page. */
 export const visit = async (browser, device, storage) => JSON.parse(await browser.evaluate((...given) => window.visit(...given), device, storage));
+
+/** Calls `team` of the page. */
+export const team = async (browser, threads) => JSON.parse(await browser.evaluate((...given) => window.team(...given), threads, JSON.stringify(texts)));
 
 /** Every architecture against the reference; `check` is given the adapter of each. */
 export function everyArchitecture(title, open, device, check = () => {}) {

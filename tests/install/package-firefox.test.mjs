@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { compare } from "../browser/harness.mjs";
-import { everyArchitecture, pageSite, vectorsOf, visit } from "./elsewhere.mjs";
+import { everyArchitecture, pageSite, team, vectorsOf, visit } from "./elsewhere.mjs";
 import { WEBGPU, firefox } from "./firefox.mjs";
 
 let browser;
@@ -42,6 +42,18 @@ test("matrices in halves and in integers", { timeout: 300_000 }, async () => {
     const { minCosine } = compare(found.data, floats.data, floats.dimensions);
     assert.ok(minCosine > least, `${precision}: cosine ${minCosine}`);
   }
+});
+
+test("threads that share one memory, where a page is isolated", { timeout: 120_000 }, async () => {
+  const isolated = await pageSite({ "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" });
+  try {
+    await browser.goto(isolated.page());
+    assert.deepEqual(await team(browser, 2), { shared: 1, same: true });
+  } finally {
+    await isolated.close();
+  }
+  await open();
+  assert.deepEqual(await team(browser, 2), { shared: 0, same: true });
 });
 
 test("a model and an index that stay, on both devices", { timeout: 300_000 }, async () => {

@@ -15,6 +15,8 @@ export const INSTALL = fileURLToPath(new URL(".", import.meta.url));
 export const PKG = fileURLToPath(new URL("../../pkg", import.meta.url));
 export const MODELS = ["bert-mean", "bert-plain"];
 export const SLOW = { timeout: 300_000 };
+/** What a server sends with pages whose threads may share a memory. */
+const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 
 const TEXT = golden(`models/${MODELS[0]}.json`).texts[0];
 
@@ -51,6 +53,7 @@ const LOADS = {
   embedlet: "Encoder.load(source, options)",
   "embedlet/inline": "Inline.load(source, options)",
   "worker: false": "Encoder.load(source, { ...options, worker: false })",
+  "threads: 2": "Encoder.load(source, { ...options, threads: 2 })",
   "embedlet/worker": 'Encoder.load(source, { ...options, worker: new Worker(new URL("./own-worker.js", import.meta.url), { type: "module" }) })',
 };
 
@@ -128,9 +131,17 @@ export async function visit(url, expected) {
   tab.on("worker", () => workers++);
   // A development server may load the page once more when it has found out what a worker imports.
   tab.on("framenavigated", () => (workers = 0));
+  await tab.addInitScript(() => {
+    const { Memory } = WebAssembly;
+    globalThis.sharedMemories = 0;
+    WebAssembly.Memory = function (shape) {
+      if (shape.shared) globalThis.sharedMemories += 1;
+      return new Memory(shape);
+    };
+  });
   await tab.goto(url);
   await tab.waitForFunction(() => "finished" in globalThis, undefined, { timeout: 120_000 });
-  const results = await tab.evaluate(() => globalThis.finished);
+  const [results, shared, isolated] = await tab.evaluate(() => [globalThis.finished, globalThis.sharedMemories, globalThis.crossOriginIsolated]);
   await tab.close();
   assert.deepEqual(Object.keys(results), Object.keys(expected));
   for (const [entry, error] of Object.entries(expected)) {
@@ -139,14 +150,17 @@ export async function visit(url, expected) {
   }
   const working = Object.entries(expected).filter(([entry, error]) => !error && entry !== "worker: false").length;
   assert.ok(workers >= working * MODELS.length, `${workers} workers`);
+  assert.equal(shared, isolated && expected["threads: 2"] === null ? MODELS.length : 0, "memories that threads share");
 }
 
-/** The same of files, the first mount of which a path is in. */
-export async function visitFiles(mounts, expected, path = "/") {
-  const served = await serve(mounts);
-  try {
-    await visit(served.url + path, expected);
-  } finally {
-    await served.close();
+/** The same of files, the first mount of which a path is in, on a page that is not isolated and on one that is. */
+export async function visitFiles(mounts, expected) {
+  for (const headers of [{}, ISOLATED]) {
+    const served = await serve(mounts, headers);
+    try {
+      await visit(served.url, expected);
+    } finally {
+      await served.close();
+    }
   }
 }
