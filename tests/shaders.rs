@@ -198,6 +198,42 @@ fn every_kernel_is_valid_wgsl() {
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
+/// What wgpu hands to Vulkan, Metal and DX12. It tells whether a kernel can be said there, not what a driver makes of it.
+#[test]
+fn every_kernel_is_written_for_every_backend() {
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16_IN_FLOAT32);
+    let mut write = |kernel: &Kernel, held: &Held| -> Result<(), String> {
+        let module = naga::front::wgsl::parse_str(&kernel.wgsl(held)).unwrap();
+        let info = validator.validate(&module).unwrap();
+        naga::back::spv::write_vec(&module, &info, &Default::default(), None)
+            .map_err(|error| format!("SPIR-V: {error}"))?;
+        let options = naga::back::msl::Options { lang_version: (2, 4), ..Default::default() };
+        naga::back::msl::write_string(&module, &info, &options, &Default::default())
+            .map_err(|error| format!("MSL: {error}"))?;
+        let options =
+            naga::back::hlsl::Options { shader_model: naga::back::hlsl::ShaderModel::V6_0, ..Default::default() };
+        let (mut text, pipeline) = (String::new(), Default::default());
+        let written = naga::back::hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None);
+        let written = written.map_err(|error| format!("HLSL: {error}"))?;
+        written
+            .entry_point_names
+            .into_iter()
+            .try_for_each(|name| name.map(drop).map_err(|error| format!("HLSL: {error}")))
+    };
+    let mut failures = Vec::new();
+    for width in [37, 384] {
+        let operations = every_operation(width);
+        for kernel in operations.all_ops().flat_map(kernels_of).chain(every_scan(width)) {
+            for held in &every_holding() {
+                if let Err(error) = write(&kernel, held) {
+                    failures.push(format!("{} at {width}, {held:?}: {error}", kernel.name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 /// WebGPU promises eight storage buffers a stage and 16 KiB of workgroup memory on every device.
 #[test]
 fn kernels_stay_within_default_limits() {
