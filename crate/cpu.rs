@@ -3,26 +3,37 @@
 //! In the browser this is the path for machines without a usable GPU (wasm SIMD, one thread, or several where a page may share
 //! memory); natively it is the reference that kernels are compared with, and it uses all cores.
 
+use std::sync::Arc;
+
 use embedlet_host::{Int8Matrix, Matrix, extend_with_zeros};
 use rayon::prelude::*;
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::program::{Buf, Outcome, Plan, Precision, Program, Slot, TailId, WeightId};
+use crate::program::{Buf, Outcome, Plan, Precision, Program, Rows, Slot, TailId, WeightId};
 use crate::weights::{Layout, Sink, Weight};
 
 /// Activations, parameters and the output of a program on the host.
 pub struct Memory {
-    plan: Plan,
+    plan: Arc<Plan>,
     slots: Vec<Vec<f32>>,
-    weights: Vec<Stored>,
-    /// How many each parameter has.
+    output: Vec<f32>,
+    parameters: Arc<Parameters>,
+    /// The slots of batches that ran beside this one's.
+    beside: Vec<Vec<Vec<f32>>>,
+}
+
+/// What all batches read.
+#[derive(Clone)]
+struct Parameters {
+    stored: Vec<Stored>,
+    /// How many values each has.
     elements: Vec<usize>,
     precision: Precision,
-    output: Vec<f32>,
 }
 
 /// A parameter.
+#[derive(Clone)]
 enum Stored {
     /// Values, which may be those that halves can have.
     Floats { values: Vec<f32>, halves: bool },
@@ -40,23 +51,25 @@ impl Memory {
             Precision::Int8 => Stored::Int8 { matrix: Int8Matrix::default(), inputs: weight.layout.inputs() },
             stored => Stored::Floats { values: Vec::new(), halves: stored == Precision::F16 },
         };
-        let weights = program.weights.iter().map(stored).collect();
+        let stored = program.weights.iter().map(stored).collect();
         let elements = program.weights.iter().map(|weight| weight.layout.elements()).collect();
-        Self { slots: vec![Vec::new(); plan.slots.len()], plan, weights, elements, precision, output: Vec::new() }
+        Self::of(plan, Parameters { stored, elements, precision })
+    }
+
+    fn of(plan: Plan, parameters: Parameters) -> Self {
+        let slots = vec![Vec::new(); plan.slots.len()];
+        let (plan, parameters) = (Arc::new(plan), Arc::new(parameters));
+        Self { plan, slots, output: Vec::new(), parameters, beside: Vec::new() }
     }
 
     /// Memory in which every activation has its own place and nothing is allocated yet, for running single
     /// operations on given values.
     pub fn scratch(program: &Program) -> Self {
         let slots = program.bufs.iter().map(|buf| Slot { rows: buf.rows, stride: buf.stride }).collect();
-        Self {
-            plan: Plan { slots, slot_of: (0..program.bufs.len()).collect() },
-            slots: vec![Vec::new(); program.bufs.len()],
-            weights: program.weights.iter().map(|_| Stored::Floats { values: Vec::new(), halves: false }).collect(),
-            elements: vec![0; program.weights.len()],
-            precision: Precision::F32,
-            output: Vec::new(),
-        }
+        let stored = program.weights.iter().map(|_| Stored::Floats { values: Vec::new(), halves: false }).collect();
+        let elements = vec![0; program.weights.len()];
+        let plan = Plan { slots, slot_of: (0..program.bufs.len()).collect() };
+        Self::of(plan, Parameters { stored, elements, precision: Precision::F32 })
     }
 
     /// All activations, slot by slot, for who runs several batches in turn.
@@ -72,11 +85,16 @@ impl Memory {
 
     /// Gives a parameter of this layout its values, rounded as a device would store them.
     pub fn set_weight(&mut self, id: WeightId, values: Vec<f32>, stored: Precision, layout: Layout) {
-        self.weights[id.0] = match stored {
+        self.parameters().stored[id.0] = match stored {
             Precision::Int8 => Stored::Int8 { matrix: Int8Matrix::default(), inputs: layout.inputs() },
             _ => Stored::Floats { values: Vec::new(), halves: stored == Precision::F16 },
         };
         self.load(id, 0, &values);
+    }
+
+    /// The parameters, to change them. No other batch has them by now, so there is nothing to copy.
+    fn parameters(&mut self) -> &mut Parameters {
+        Arc::make_mut(&mut self.parameters)
     }
 
     /// The vectors that the last operation wrote.
@@ -86,11 +104,13 @@ impl Memory {
 
     /// Runs the set-up, once every parameter has its values.
     pub fn setup(&mut self, program: &Program) -> Result<()> {
-        for (stored, elements) in self.weights.iter_mut().zip(&self.elements) {
+        let Parameters { stored, elements, .. } = self.parameters();
+        for (stored, elements) in stored.iter_mut().zip(elements) {
             if let Stored::Floats { values, .. } = stored {
                 extend_with_zeros(values, *elements).map_err(|_| out_of_memory("loading the weights"))?;
             }
         }
+        self.beside.clear();
         let nothing = Batch::default();
         self.reserve(&nothing, "loading the weights")?;
         program.setup.iter().for_each(|op| op.run(&nothing, self));
@@ -109,6 +129,31 @@ impl Memory {
         }
     }
 
+    /// Runs several batches side by side: threads have one each, and take part in those of others when they have none.
+    pub fn run_all(&mut self, program: &Program, tail: TailId, batches: &[Batch]) -> Result<Vec<Vec<f32>>> {
+        let mut others: Vec<Self> = batches.iter().skip(1).map(|_| self.another()).collect();
+        let mut memories: Vec<&mut Self> = std::iter::once(&mut *self).chain(&mut others).collect();
+        let run = |(memory, batch): (&mut &mut Self, &Batch)| memory.run(program, tail, batch);
+        let results = match batches.len() {
+            0 | 1 => memories.iter_mut().zip(batches).map(run).collect(),
+            _ => memories.par_iter_mut().zip(batches).map(run).collect(),
+        };
+        self.beside.extend(others.into_iter().map(|memory| memory.slots));
+        results
+    }
+
+    /// Activations of another batch, with what the set-up has made, over the same parameters.
+    fn another(&mut self) -> Self {
+        let of_setup = |(slot, values): (&Slot, &Vec<f32>)| match slot.rows {
+            Rows::Fixed(_) => values.clone(),
+            Rows::Tokens | Rows::Texts | Rows::Picks => Vec::new(),
+        };
+        let kept = self.beside.pop();
+        let slots = kept.unwrap_or_else(|| self.plan.slots.iter().zip(&self.slots).map(of_setup).collect());
+        let (plan, parameters) = (self.plan.clone(), self.parameters.clone());
+        Self { plan, slots, output: Vec::new(), parameters, beside: Vec::new() }
+    }
+
     /// Makes the activations as large as a batch needs them.
     pub(crate) fn reserve(&mut self, batch: &Batch, doing: &str) -> Result<()> {
         for (slot, shape) in self.slots.iter_mut().zip(&self.plan.slots) {
@@ -125,7 +170,7 @@ impl Memory {
     /// A parameter as its [`Layout`] says. Of a matrix that is stored in integers there is nothing to see:
     /// products ask for a `matrix`.
     pub fn weight(&self, id: WeightId) -> &[f32] {
-        match &self.weights[id.0] {
+        match &self.parameters.stored[id.0] {
             Stored::Floats { values, .. } => values,
             Stored::Int8 { .. } => &[],
         }
@@ -133,7 +178,7 @@ impl Memory {
 
     /// A matrix, or one of `count` that lie below one another.
     pub(crate) fn matrix(&self, id: WeightId, index: usize, count: usize) -> Matrix<'_> {
-        match &self.weights[id.0] {
+        match &self.parameters.stored[id.0] {
             Stored::Floats { values, .. } => {
                 let size = values.len() / count;
                 Matrix::F32(&values[index * size..(index + 1) * size])
@@ -144,7 +189,7 @@ impl Memory {
 
     /// How its matrices lie: halves are only values that f32 holds here.
     pub fn precision(&self) -> Precision {
-        if self.precision == Precision::Int8 { Precision::Int8 } else { Precision::F32 }
+        if self.parameters.precision == Precision::Int8 { Precision::Int8 } else { Precision::F32 }
     }
 
     /// Lets `fill` write an activation while it reads others.
@@ -166,7 +211,7 @@ impl Memory {
 impl Memory {
     /// Stores `values` from element `at` of a parameter.
     pub fn load(&mut self, weight: WeightId, at: usize, values: &[f32]) {
-        match &mut self.weights[weight.0] {
+        match &mut self.parameters().stored[weight.0] {
             Stored::Floats { values: all, halves: false } => put(all, at, values),
             Stored::Floats { values: all, halves: true } => {
                 let rounded: Vec<f32> = values.iter().map(|value| half::f16::from_f32(*value).to_f32()).collect();
@@ -181,7 +226,8 @@ impl Memory {
 impl Sink for Memory {
     fn start(&mut self, _stored: safetensors::Dtype) -> Result<()> {
         // For every file: what has come of others stays where it is.
-        for (stored, elements) in self.weights.iter_mut().zip(&self.elements) {
+        let Parameters { stored, elements, .. } = self.parameters();
+        for (stored, elements) in stored.iter_mut().zip(elements) {
             if let Stored::Floats { values, .. } = stored {
                 values
                     .try_reserve_exact(elements.saturating_sub(values.len()))
@@ -212,6 +258,11 @@ fn out_of_memory(doing: &str) -> Error {
 /// Whether there can be several threads: natively, and in the build of wasm whose memory is shared. What is written for them is left
 /// out of the other build.
 pub const THREADS: bool = cfg!(any(not(target_arch = "wasm32"), target_feature = "atomics"));
+
+/// How many there are.
+pub fn threads() -> usize {
+    if THREADS { rayon::current_num_threads() } else { 1 }
+}
 
 /// Calls `work(first_row, rows)` for blocks of whole rows of `out`, on all cores where there are threads.
 pub fn for_row_blocks<T: Send>(out: &mut [T], stride: usize, block: usize, work: impl Fn(usize, &mut [T]) + Sync) {

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use crate::batch::{Batch, PoolingParams, Room, Sequence, fitting};
+use crate::cpu::threads;
 use crate::error::{Error, Result};
 use crate::gpu::{Resident, Running};
 use crate::model::Model;
@@ -251,13 +252,39 @@ impl Job {
         Ok(())
     }
 
-    /// As many of the texts from the `first` on as `tokens` have room for: how many, and packed.
-    fn pack(&self, model: &Model, first: usize, tokens: usize) -> (usize, Batch) {
+    /// As many of the texts from the `first` on as `tokens` have room for, but not fewer than `least` if a batch may have them.
+    fn fitting(&self, model: &Model, first: usize, tokens: usize, least: usize) -> &[usize] {
         let (rest, program) = (&self.order[first..], &model.parts.program);
-        let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
-        let count = fitting(rest.iter().map(|index| &self.sequences[*index]), room);
-        let sequences = rest[..count].iter().map(|index| &self.sequences[*index]);
-        (count, Batch::pack(sequences, &model.parts.spec.tables, &self.pooling))
+        let within = |tokens| {
+            let room = Room { tokens, texts: program.most(Rows::Texts), picks: program.most(Rows::Picks) };
+            fitting(rest.iter().map(|index| &self.sequences[*index]), room)
+        };
+        &rest[..within(tokens).max(least.min(within(model.parts.budget)))]
+    }
+
+    fn pack(&self, model: &Model, texts: &[usize]) -> Batch {
+        let sequences = texts.iter().map(|index| &self.sequences[*index]);
+        Batch::pack(sequences, &model.parts.spec.tables, &self.pooling)
+    }
+
+    /// In as many batches as there are threads, of about as many tokens each: those who share a batch wait for each other after every step.
+    fn share_out(&self, model: &Model, texts: &[usize]) -> Vec<Batch> {
+        let tokens = |text: &usize| self.sequences[*text].ids.len();
+        let all: usize = texts.iter().map(tokens).sum();
+        let parts = threads().min(all / LEAST_TOKENS).max(1);
+        // A text is in the part where its middle lies.
+        let mut before = 0;
+        let placed = texts.iter().map(|text| {
+            let middle = 2 * before + tokens(text);
+            before += tokens(text);
+            (middle * parts / (2 * all).max(1), *text)
+        });
+        let placed: Vec<(usize, usize)> = placed.collect();
+        let of_part = |placed: &[(usize, usize)]| {
+            let texts: Vec<usize> = placed.iter().map(|(_, text)| *text).collect();
+            self.pack(model, &texts)
+        };
+        placed.chunk_by(|a, b| a.0 == b.0).map(of_part).collect()
     }
 
     /// All texts in batches of so many tokens.
@@ -265,9 +292,9 @@ impl Job {
     pub(crate) fn batches(&self, model: &Model, tokens: usize) -> Vec<Batch> {
         let (mut batches, mut first) = (Vec::new(), 0);
         while first < self.order.len() {
-            let (count, batch) = self.pack(model, first, tokens);
-            batches.push(batch);
-            first += count;
+            let texts = self.fitting(model, first, tokens, 1);
+            batches.push(self.pack(model, texts));
+            first += texts.len();
         }
         batches
     }
@@ -275,6 +302,8 @@ impl Job {
     /// Runs as many of the next texts as there is room for. Returns how many, and their rows.
     async fn batch(&mut self, model: &Model) -> Result<(usize, Vec<f32>)> {
         let mut tokens = *model.budget.borrow();
+        // A text for every thread takes as long as one.
+        let mut least = threads();
         let (count, found, values, elapsed) = loop {
             let start = now_ms();
             let (count, found, outcome) = match &model.runner {
@@ -283,16 +312,18 @@ impl Job {
                     let handed = next.unwrap_or_else(|| self.hand_over(model, resident, self.done, tokens));
                     (handed.count, handed.tokens, self.finish_on(model, resident, handed).await)
                 }
-                Runner::Cpu(..) => {
-                    let (count, batch) = self.pack(model, self.done, tokens);
-                    let values = model.runner.run(&model.parts.program, self.tail, &batch, None).await;
-                    (count, batch.tokens(), values)
+                Runner::Cpu(memory, _) => {
+                    let texts = self.fitting(model, self.done, tokens, least);
+                    let batches = self.share_out(model, texts);
+                    let values = memory.borrow_mut().run_all(&model.parts.program, self.tail, &batches);
+                    let found = batches.iter().map(Batch::tokens).sum();
+                    (texts.len(), found, values.map(|values| values.concat()))
                 }
             };
             match outcome {
                 Ok(values) => break (count, found, values, (now_ms() - start).max(1.0)),
                 // There may be room for half of it.
-                Err(Error::OutOfMemory { .. }) if count > 1 => tokens = found / 2,
+                Err(Error::OutOfMemory { .. }) if count > 1 => (tokens, least) = (found / 2, 1),
                 Err(error) => return Err(error),
             }
         };
@@ -308,8 +339,9 @@ impl Job {
 
     /// Hands as many of the texts from the `first` on as `tokens` have room for over to a GPU.
     fn hand_over(&self, model: &Model, resident: &Resident, first: usize, tokens: usize) -> Handed {
-        let (count, batch) = self.pack(model, first, tokens);
-        Handed { count, tokens: batch.tokens(), running: resident.start(self.tail, &batch) }
+        let texts = self.fitting(model, first, tokens, 1);
+        let batch = self.pack(model, texts);
+        Handed { count: texts.len(), tokens: batch.tokens(), running: resident.start(self.tail, &batch) }
     }
 
     /// Waits for a batch. Meanwhile the GPU has the next one, once it is known how long they take.
