@@ -1,15 +1,16 @@
 // lib/product.wgsl, for few rows: weights are read once, by as many workgroups as there can be.
 //
-// A workgroup of 64 makes 16 rows x one panel of 8 columns. Its invocations share the inputs, a slice to each of 16; for each slice four
+// A workgroup of 4 SLOTS makes 16 rows x one panel of 8 columns. Its invocations share the inputs, a slice to each of SLOTS; for each slice four
 // invocations have 4 rows each. The sums of the slices are added in their order, so that the bits are those of linear_tiled.wgsl. Rows
 // past the batch are computed from whatever lies there and not written. A fragment says whether they are normalised first.
 
-// Slices that an invocation could have, and one more, so that the values of a row begin in other banks.
-const STRIDE = 17u;
+// Slices whose sums are in memory at once, and one more, so that the values of a row begin in other banks.
+const HELD = 16u;
+const STRIDE = HELD + 1u;
 
 var<workgroup> sums: array<vec4<f32>, 32u * STRIDE>;  // [4 of its rows, 2 halves of the panel, 4 invocations, slices]
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(4u * SLOTS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   // Neighbours have the same inputs, so that as few weights as can be are asked for at once.
   let slice = index / 4u;
@@ -89,26 +90,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       high3 = fma(vec4<f32>(x3.w), high, high3);
     }
   }
-  let at = index % 4u * STRIDE + slice;
-  sums[at] = low0;
-  sums[at + 4u * STRIDE] = high0;
-  sums[at + 8u * STRIDE] = low1;
-  sums[at + 12u * STRIDE] = high1;
-  sums[at + 16u * STRIDE] = low2;
-  sums[at + 20u * STRIDE] = high2;
-  sums[at + 24u * STRIDE] = low3;
-  sums[at + 28u * STRIDE] = high3;
-  workgroupBarrier();
+  let value = index % 4u * 8u + index / 4u;
+  var low_sum = vec4<f32>(0.0);
+  var high_sum = vec4<f32>(0.0);
+  for (var first = 0u; first < SLICES; first += HELD) {
+    if slice / HELD == first / HELD {
+      let at = index % 4u * STRIDE + slice % HELD;
+      sums[at] = low0;
+      sums[at + 4u * STRIDE] = high0;
+      sums[at + 8u * STRIDE] = low1;
+      sums[at + 12u * STRIDE] = high1;
+      sums[at + 16u * STRIDE] = low2;
+      sums[at + 20u * STRIDE] = high2;
+      sums[at + 24u * STRIDE] = low3;
+      sums[at + 28u * STRIDE] = high3;
+    }
+    workgroupBarrier();
+    if index < 16u {
+      for (var i = 0u; i < min(HELD, SLICES - first); i++) {
+        low_sum += sums[value * STRIDE + i];
+        high_sum += sums[(value + 4u) * STRIDE + i];
+      }
+    }
+    workgroupBarrier();
+  }
   if index < 16u {
-    let value = index % 4u * 8u + index / 4u;
-    product_write(group.x * 16u + index, panel, sum_of(value), sum_of(value + 4u));
+    product_write(group.x * 16u + index, panel, low_sum, high_sum);
   }
-}
-
-fn sum_of(value: u32) -> vec4<f32> {
-  var sum = vec4<f32>(0.0);
-  for (var slice = 0u; slice < SLICES; slice++) {
-    sum += sums[value * STRIDE + slice];
-  }
-  return sum;
 }

@@ -185,7 +185,8 @@ fn embed() {
 
 #[test]
 fn linear() {
-    let sizes = [(1, 1), (4, 31), (15, 32), (16, 33), (17, 64), (33, 97), (384, 384), (45, 135)];
+    // Of the last the inputs are shared by more invocations.
+    let sizes = [(1, 1), (4, 31), (15, 32), (16, 33), (17, 64), (33, 97), (384, 384), (45, 135), (1100, 40)];
     for (inputs, outputs) in sizes {
         let mut p = Program::default();
         let x = p.buf(Rows::Tokens, inputs);
@@ -206,8 +207,11 @@ fn linear() {
             (x, Epilogue::Activation(Activation::Silu)),
             (texts, Epilogue::Activation(Activation::Tanh)),
         ] {
-            // The errors of long sums are large beside a range of one.
-            if epilogue == Epilogue::Activation(Activation::Tanh) && inputs > 100 {
+            // What is done to each value does not depend on how many there are.
+            if let Epilogue::Activation(activation) = epilogue
+                && activation != Activation::Gelu
+                && inputs != 33
+            {
                 continue;
             }
             let (w, bias) = (weight(&mut p, layout), vector(&mut p, outputs));

@@ -57,16 +57,23 @@ impl Norm {
         ]
     }
 
-    /// What `lib/normed_rows.wgsl` wants to know for `rows` rows, of which `team` invocations share one, with the weight, the bias and the result
-    /// at these bindings.
-    fn rows_consts(&self, rows: usize, team: usize, [gain, bias, out]: [usize; 3]) -> [(&'static str, Const); 9] {
+    /// What `lib/normed_rows.wgsl` wants to know for `rows` rows and a workgroup of so many invocations, which have `at_once` rows, with the weight,
+    /// the bias and the result at these bindings.
+    fn rows_consts(
+        &self,
+        rows: usize,
+        invocations: usize,
+        at_once: usize,
+        [gain, bias, out]: [usize; 3],
+    ) -> [(&'static str, Const); 10] {
         let [eps, rms, plus] = self.consts();
         [
             ("GAIN_BINDING", Const::Count(gain)),
             ("BIAS_BINDING", Const::Count(bias)),
             ("NORMED_BINDING", Const::Count(out)),
             ("NORMED_ROWS", Const::Count(rows)),
-            ("TEAM", Const::Count(team)),
+            ("INVOCATIONS", Const::Count(invocations)),
+            ("TEAM", Const::Count(invocations / at_once)),
             ("AFFINE", Const::Flag(self.kind == NormKind::Affine)),
             eps,
             rms,
@@ -94,8 +101,9 @@ pub struct Normed {
 }
 
 impl Normed {
-    /// The same with a kernel that reads `out` through `lib/plain_rows.wgsl`, a workgroup at most `rows` rows: it reads `x` and makes `out` too.
-    pub(super) fn fused(self, name: &'static str, mut kernel: Kernel, rows: usize) -> Form {
+    /// The same with a kernel that reads `out` through `lib/plain_rows.wgsl`, a workgroup of so many invocations at most `rows` rows: it reads `x`
+    /// and makes `out` too.
+    pub(super) fn fused(self, name: &'static str, mut kernel: Kernel, invocations: usize, rows: usize) -> Form {
         let Self { x, out, norm } = self;
         kernel.name = name;
         for operand in &mut kernel.operands {
@@ -105,7 +113,7 @@ impl Normed {
         }
         let next = kernel.operands.len() + 1;
         kernel.operands.extend([Operand::Weight(norm.gain), Operand::Weight(norm.bias), Operand::Write(out)]);
-        kernel.consts.extend(norm.rows_consts(rows, 4, [next, next + 1, next + 2]));
+        kernel.consts.extend(norm.rows_consts(rows, invocations, 16, [next, next + 1, next + 2]));
         for fragment in &mut kernel.fragments {
             if *fragment == fragment!("lib/plain_rows.wgsl") {
                 *fragment = fragment!("lib/normed_rows.wgsl");
@@ -146,7 +154,7 @@ impl Op for LayerNorm {
             ("FIXED_ROWS", Const::Count(self.x.rows.fixed())),
             ("RESIDUAL", Const::Flag(self.residual.is_some())),
         ];
-        consts.extend(self.norm.rows_consts(GROUP_ROWS, 64 / GROUP_ROWS, [3, 4, 2]));
+        consts.extend(self.norm.rows_consts(GROUP_ROWS, 64, GROUP_ROWS, [3, 4, 2]));
         Kernel {
             name: "layer_norm",
             fragments: vec![fragment!("layer_norm.wgsl"), fragment!("lib/normed_rows.wgsl")],

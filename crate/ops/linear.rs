@@ -17,6 +17,8 @@ const BLOCK: usize = 32;
 
 /// Rows of a workgroup of `linear_split.wgsl`.
 const SPLIT_ROWS: usize = 16;
+/// Inputs that as many more invocations share, so that a short text does not wait for one long sum.
+const MANY_INPUTS: usize = 1024;
 /// Rows of a block of `linear_tiled.wgsl`.
 const ROWS: usize = 64;
 /// Tiles that a GPU should have to work on. Where rows make fewer, its cores share the inputs of a product rather than wait.
@@ -167,17 +169,19 @@ impl Op for Linear {
         for (kernel, blocks) in [(&mut tiled, 1), (&mut large, 2)] {
             kernel.consts.push(("BLOCKS", Const::Count(blocks)));
         }
-        // Sixteen slices at most, each of whole fetches of a tile.
+        // Slices are whole fetches of a tile, and no more than `linear_split.wgsl` has invocations for.
         let k4 = self.x.stride / 4;
-        let slice = k4.div_ceil(16).next_multiple_of(4);
+        let slots = if k4 < MANY_INPUTS / 4 { 16 } else { 32 };
+        let slice = k4.div_ceil(slots).next_multiple_of(4);
         for kernel in [&mut split, &mut tiled, &mut large] {
             let counts = [("SLICE4", slice), ("SLICES", k4.div_ceil(slice))];
             kernel.consts.extend(counts.map(|(name, count)| (name, Const::Count(count))));
         }
+        split.consts.push(("SLOTS", Const::Count(slots)));
         split.fragments.push(fragment!("lib/plain_rows.wgsl"));
         let mut forms = Vec::new();
         if let Some(normed) = self.normed {
-            forms.push(normed.fused("linear_split_normed", split.clone(), SPLIT_ROWS));
+            forms.push(normed.fused("linear_split_normed", split.clone(), 4 * slots, SPLIT_ROWS));
         }
         forms.push(Form::new(split, self.rows_of_tiles(ROWS, GROUPS)));
         forms.push(Form::new(tiled, self.rows_of_tiles(2 * ROWS, LARGE_GROUPS)));

@@ -69,7 +69,7 @@ impl Op for Pool {
         let mut forms = vec![Form::new(self.kernel(), usize::MAX)];
         if let Some(normed) = self.normed {
             // A workgroup looks at all rows of its text, and has room for so many.
-            let form = normed.fused("pool_normed", self.kernel(), FEW_ROWS);
+            let form = normed.fused("pool_normed", self.kernel(), GROUP, FEW_ROWS);
             forms.insert(0, Form { most_rows: usize::MAX, most_tokens: FEW_ROWS, ..form });
         }
         forms

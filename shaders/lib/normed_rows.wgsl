@@ -1,4 +1,4 @@
-// Layer normalisation of rows of x by a workgroup of 64. In the place of plain_rows.wgsl it is made while rows are fetched, which saves a step that
+// Layer normalisation of rows of x by a workgroup of INVOCATIONS. In the place of plain_rows.wgsl it is made while rows are fetched, which saves a step that
 // does nothing else:
 //   y = (x - mean) / sqrt(variance + EPS) * weight + bias, with a mean of zero where RMS,
 // GAIN added to the weight; and y = x * weight + bias where AFFINE
@@ -14,7 +14,9 @@
 const SHARE = 1.0 / f32(WIDTH);
 const STEPS = (K4 + 15u) / 16u;
 
-var<workgroup> row_parts: array<vec4<f32>, 1024u / TEAM>;  // [64 / TEAM rows, 16]
+const AT_ONCE = INVOCATIONS / TEAM;
+
+var<workgroup> row_parts: array<vec4<f32>, 16u * AT_ONCE>;  // [rows, 16]
 // Of a row, at its number modulo NORMED_ROWS.
 var<workgroup> row_sums: array<f32, NORMED_ROWS>;
 var<workgroup> row_scales: array<f32, NORMED_ROWS>;
@@ -37,11 +39,12 @@ fn rows_begin(first: u32, end: u32, index: u32) {
     return;
   }
   let own = index / TEAM;
-  for (var start = first; start < end; start += 64u / TEAM) {
+  for (var start = first; start < end; start += AT_ONCE) {
     let row = start + own;
     let place = row % NORMED_ROWS;
     if !RMS {
-      for (var i = index % TEAM; i < 16u; i += TEAM) {
+      for (var part = 0u; part < 16u / TEAM; part++) {
+        let i = index % TEAM + TEAM * part;
         var sum = vec4<f32>(0.0);
         for (var step = 0u; step < STEPS; step++) {
           let k4 = i + 16u * step;
@@ -58,7 +61,8 @@ fn rows_begin(first: u32, end: u32, index: u32) {
       workgroupBarrier();
     }
     let sum = row_sums[place];
-    for (var i = index % TEAM; i < 16u; i += TEAM) {
+    for (var part = 0u; part < 16u / TEAM; part++) {
+      let i = index % TEAM + TEAM * part;
       var squares = vec4<f32>(0.0);
       for (var step = 0u; step < STEPS; step++) {
         let k4 = i + 16u * step;
@@ -121,7 +125,7 @@ fn row_keep(row: Row, k4: u32, four: vec4<f32>) {
 
 // Keeps all of these rows.
 fn rows_keep(first: u32, end: u32, index: u32) {
-  for (var at = first * K4 + index; at < end * K4; at += 64u) {
+  for (var at = first * K4 + index; at < end * K4; at += INVOCATIONS) {
     normed[at] = row_four(row_of(at / K4, 0u), at % K4, columns_of(at % K4));
   }
 }
