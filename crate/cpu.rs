@@ -134,9 +134,10 @@ impl Memory {
         let mut others: Vec<Self> = batches.iter().skip(1).map(|_| self.another()).collect();
         let mut memories: Vec<&mut Self> = std::iter::once(&mut *self).chain(&mut others).collect();
         let run = |(memory, batch): (&mut &mut Self, &Batch)| memory.run(program, tail, batch);
-        let results = match batches.len() {
-            0 | 1 => memories.iter_mut().zip(batches).map(run).collect(),
-            _ => memories.par_iter_mut().zip(batches).map(run).collect(),
+        let results = if THREADS && batches.len() > 1 {
+            memories.par_iter_mut().zip(batches).map(run).collect()
+        } else {
+            memories.iter_mut().zip(batches).map(run).collect()
         };
         self.beside.extend(others.into_iter().map(|memory| memory.slots));
         results
