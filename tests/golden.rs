@@ -107,7 +107,7 @@ fn tiny_models_in_the_forms_of_hardware() {
 }
 
 /// The last hidden state of every token, against transformers, for the folders of tests/golden/architectures.
-fn check_architectures(on: On) {
+fn check_architectures(on: On, is_wanted: impl Fn(&str) -> bool) {
     let texts = strings(&json("architectures/texts.json"));
     let mut folders: Vec<PathBuf> =
         std::fs::read_dir(fixtures().join("architectures")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -117,6 +117,9 @@ fn check_architectures(on: On) {
     let mut failures = Vec::new();
     for folder in folders {
         let name = folder.file_name().unwrap().to_str().unwrap();
+        if !is_wanted(name) {
+            continue;
+        }
         let expected = tensors(&format!("architectures/{name}.safetensors"));
         let model = load(&folder, on, Some(Precision::F32));
         let options = EmbedOptions { tokens: true, ..EmbedOptions::default() };
@@ -471,12 +474,19 @@ fn rewrite(folder: &Path, value: impl Fn(&str, f32) -> f32) {
 
 #[test]
 fn architectures_on_the_cpu() {
-    check_architectures(On::Cpu);
+    check_architectures(On::Cpu, |_| true);
 }
 
 #[test]
 fn architectures_on_the_gpu() {
-    check_architectures(On::Gpu);
+    check_architectures(On::Gpu, |_| true);
+}
+
+/// Those that attend to windows, to blocks and to leading tokens; all of them where all is asked for.
+#[test]
+fn architectures_in_the_forms_of_hardware() {
+    let all = std::env::var_os("EMBEDLET_TEST_ALL").is_some();
+    check_architectures(On::Hardware, |name| all || ["modernbert-1", "big_bird-1", "longformer-1"].contains(&name));
 }
 
 /// Half the temperature is twice the queries.

@@ -31,9 +31,8 @@ fn check(name: &str, program: &Program) {
     check_as(name, program, &gpu(), &PRECISIONS);
 }
 
-/// An operation of which hardware takes other kernels.
+/// In the kernels that hardware takes. They are several each, which take seconds to compile: not everything is asked of every size.
 fn check_forms(name: &str, program: &Program) {
-    check(name, program);
     check_as(&format!("{name}, in the forms of hardware"), program, &hardware(), &PRECISIONS);
 }
 
@@ -95,7 +94,6 @@ fn normalising(p: &Program) -> usize {
 
 #[test]
 fn steps_that_normalise_what_they_read() {
-    let check = |name: &str, p: &Program| check_as(name, p, &hardware(), &PRECISIONS);
     for (width, outputs) in [(1, 1), (5, 31), (63, 33), (256, 64), (1030, 45)] {
         let mut p = Program::default();
         let kinds = if width == 63 { &[Rows::Tokens, Rows::Texts, Rows::Picks][..] } else { &[Rows::Tokens] };
@@ -107,13 +105,13 @@ fn steps_that_normalise_what_they_read() {
             p.pool(normed, 2);
         }
         assert_eq!(normalising(&p), kinds.len() * 3 * 2 + 2);
-        check(&format!("{width} to {outputs}"), &p);
+        check_forms(&format!("{width} to {outputs}"), &p);
         let mut p = Program::default();
         let (x, norm) = (p.buf(Rows::Tokens, width), norm(&mut p, width, 1e-12));
         let normed = p.layer_norm(x, norm);
         p.pool_and_normalize(normed);
         assert_eq!(normalising(&p), 1);
-        check(&format!("width {width}, last"), &p);
+        check_forms(&format!("width {width}, last"), &p);
     }
 }
 
@@ -196,9 +194,9 @@ fn linear() {
         let layout = Layout::Linear { inputs: Axis::plain(inputs), outputs: Axis::plain(outputs) };
         for (x, epilogue) in [
             (x, Epilogue::None),
+            (x, Epilogue::Residual(residual)),
             (texts, Epilogue::None),
             (fixed, Epilogue::None),
-            (x, Epilogue::Residual(residual)),
             (x, Epilogue::Product(residual)),
             (x, Epilogue::Activation(Activation::Gelu)),
             (x, Epilogue::Activation(Activation::GeluTanh)),
@@ -223,7 +221,12 @@ fn linear() {
                 p.gated_linear(x, w, bias, outputs, activation);
             }
         }
-        check_forms(&format!("{inputs} to {outputs}"), &p);
+        let name = format!("{inputs} to {outputs}");
+        check(&name, &p);
+        if inputs != 33 {
+            p.ops.truncate(2);
+        }
+        check_forms(&name, &p);
     }
 }
 
@@ -423,7 +426,7 @@ fn attention() {
         ];
         if head_dim % 2 == 0 {
             let rotations = rotations(&mut p, head_dim);
-            kinds.push(Heads { rotations: Some(rotations), ..plain });
+            kinds.insert(0, Heads { rotations: Some(rotations), ..plain });
             kinds.push(Heads { rotations: Some(rotations), sees: Sees::Both, kv: 1, ..plain });
             let values_too = Rotations { values: true, ..rotations };
             kinds.push(Heads { rotations: Some(values_too), kv: 1, ..plain });
@@ -434,11 +437,20 @@ fn attention() {
         for (size, first, dense) in [(4, 3, 20), (33, 2, 40)] {
             kinds.push(Heads { sees: Sees::Blocks(Blocks { size, first, dense }), ..plain });
         }
+        // Which rows are seen does not depend on the columns of a head.
+        if ![9, 10, 32].contains(&head_dim) {
+            kinds.truncate(4);
+        }
         for kind in kinds {
             let qkv = p.buf(Rows::Tokens, kind.axis(kind.qkv()).padded());
             p.attention(qkv, kind);
         }
-        check(&format!("{heads} heads of {head_dim}"), &p);
+        let name = format!("{heads} heads of {head_dim}");
+        check(&name, &p);
+        if head_dim != 10 {
+            p.ops.truncate(2);
+        }
+        check_forms(&name, &p);
     }
 }
 

@@ -9,7 +9,7 @@ use embedlet_host::{F32x8, add_products_with_eight, fours, products_with_eight, 
 use crate::batch::Batch;
 use crate::cpu::{Memory, for_row_blocks};
 use crate::fragment;
-use crate::program::{Buf, Op, Operand, Program, Rows, WeightId};
+use crate::program::{Buf, Form, Op, Operand, Program, Rows, WeightId};
 use crate::rotation::Turned;
 use crate::shader::{Const, Fragment, Grid, Kernel};
 use crate::weights::Axis;
@@ -192,15 +192,15 @@ impl Program {
     }
 }
 
-impl Op for Attention {
-    fn kernel(&self) -> Kernel {
+impl Attention {
+    fn kernel_of(&self, name: &'static str, fragment: Fragment, most_keys: usize) -> Kernel {
         let stride = self.heads.stride();
         let mut kernel = Kernel {
-            name: "attention",
-            fragments: vec![fragment!("attention.wgsl"), self.heads.fragment()],
+            name,
+            fragments: vec![fragment, self.heads.fragment()],
             consts: vec![
                 ("GROUP", Const::Count(QUERIES)),
-                ("KEYS", Const::Count((TILE_ELEMENTS / stride).clamp(1, 32))),
+                ("KEYS", Const::Count((TILE_ELEMENTS / stride).clamp(1, most_keys))),
                 ("HEADS", Const::Count(self.heads.count)),
                 ("KV_HEADS", Const::Count(self.heads.kv)),
                 ("HEAD4", Const::Count(stride / 4)),
@@ -245,6 +245,17 @@ impl Op for Attention {
             }
         }
         kernel
+    }
+}
+
+impl Op for Attention {
+    fn kernel(&self) -> Kernel {
+        self.kernel_of("attention", fragment!("attention.wgsl"), 32)
+    }
+
+    fn forms(&self) -> Vec<Form> {
+        let streams = self.kernel_of("attention_streams", fragment!("attention_streams.wgsl"), 64);
+        vec![Form::new(streams, usize::MAX)]
     }
 
     fn run(&self, batch: &Batch, memory: &mut Memory) {

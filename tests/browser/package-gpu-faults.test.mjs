@@ -33,8 +33,8 @@ const FAULTS = {
   "no adapter": ["GPU.prototype.requestAdapter = async () => null;", "no-adapter", /adapter/],
   "no device": ["GPUAdapter.prototype.requestDevice = async () => { throw new DOMException('used up', 'OperationError'); };", "no-adapter", /adapter/],
   "buffers that are too small": [limit(32_768), "limit-exceeded", /buffer/],
-  "a kernel that does not compile": [shader("attention", (code) => `${code}\nfn broken( {`), "shader", /attention/],
-  "a kernel that is off": [shader("attention", (code) => code.replace("exp(", "exp2(")), "self-check-failed", /attention/],
+  "a kernel that does not compile": [shader("attention_streams", (code) => `${code}\nfn broken( {`), "shader", /attention_streams/],
+  "a kernel that is off": [shader("attention_streams", (code) => code.replace("exp(", "exp2(")), "self-check-failed", /attention_streams/],
   ...Object.fromEntries(["linear_split", "linear_tiled"].map((name) => {
     const off = shader(name, (code) => code.replaceAll(/(out\[[^\]]+\] =) (.*);/g, "$1 1.001 * ($2);"));
     return [`a kernel that is a little off: ${name}`, [off, "self-check-failed", new RegExp(name)]];

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Result, model,
-    process::{cargo, command, io, run, target},
+    process::{cargo, command, embedlet, io, run, target},
     setup, wasm,
 };
 
@@ -37,8 +37,8 @@ fn in_bytes(model: &Path) -> Result<PathBuf> {
     if packed.exists() {
         fs::remove_dir_all(&packed).map_err(io("remove", &packed))?;
     }
-    let mut pack = cargo();
-    pack.args(["run", "--release", "--package", "embedlet", "--", "pack", "--dtype", "q8", "--model"]).arg(model);
+    let mut pack = embedlet();
+    pack.args(["pack", "--dtype", "q8", "--model"]).arg(model);
     run(pack.arg("--out").arg(&packed).stdout(Stdio::null()))?;
     Ok(packed)
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     Result, model,
-    process::{command, root, run},
+    process::{command, embedlet, root, run},
     serve::{self, Site},
     setup, wasm,
 };
@@ -12,7 +12,7 @@ pub fn demo(named: Option<&str>, port: Option<u16>, check: bool) -> Result<()> {
     // First, so that a mistyped model is not found out after minutes of building.
     let mut model = model::obtain(named)?;
     if model.is_default {
-        model.folder = model::packed(&model.folder)?;
+        model.folder = model::packed(&model.folder, embedlet())?;
     }
     let browser = if check { Some(setup::browser()?) } else { None };
     wasm::build()?;

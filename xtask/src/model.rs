@@ -5,13 +5,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     time::UNIX_EPOCH,
 };
 
 use crate::{
     Result, fetch,
-    process::{cargo, command, io, root, run, shown, target},
+    process::{command, io, root, run, shown, target},
     remote, setup,
 };
 
@@ -86,8 +86,8 @@ pub fn obtain(named: Option<&str>) -> Result<Model> {
 }
 
 /// The default as the page has it: packed as small as keeps 97 of 100 neighbours of the page's own 2,000 short texts. Packed again where
-/// what packs it has changed, or these have.
-pub fn packed(folder: &Path) -> Result<PathBuf> {
+/// what packs it has changed, or these have, by this command line.
+pub fn packed(folder: &Path, mut embedlet: Command) -> Result<PathBuf> {
     let packer = root().join("crate/pack");
     let texts = root().join("web/glosses.json");
     let mut sources = vec![root().join("crate/packed.rs"), texts.clone()];
@@ -104,19 +104,7 @@ pub fn packed(folder: &Path) -> Result<PathBuf> {
     let lines = target().join("calibration.txt");
     fs::write(&lines, glosses(&texts)?).map_err(io("write", &lines))?;
     complete(&packed, |part| {
-        let mut pack = cargo();
-        pack.args([
-            "run",
-            "--release",
-            "--package",
-            "embedlet",
-            "--",
-            "pack",
-            "--dtype",
-            "auto",
-            "--agreement",
-            "0.97",
-        ]);
+        let pack = embedlet.args(["pack", "--dtype", "auto", "--agreement", "0.97"]);
         pack.args(["--source", DEFAULT_ID, "--revision", DEFAULT_REVISION, "--calibration"]).arg(&lines);
         let folder = std::path::absolute(folder).map_err(io("find", folder))?;
         // It makes its folder itself.

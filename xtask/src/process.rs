@@ -23,6 +23,13 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// embedlet's command line, built first where it is not.
+pub fn embedlet() -> Command {
+    let mut run = cargo();
+    run.args(["run", "--release", "--package", "embedlet", "--"]);
+    run
+}
+
 /// The cargo that started xtask, so that one toolchain builds everything.
 pub fn cargo() -> Command {
     command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))

@@ -54,9 +54,11 @@ pub fn test(all: bool) -> Result<()> {
         }
         run(&mut test)
     })?;
+    // Built with the tests of the crate, which run it too.
+    let cli = target().join(format!("release/embedlet{}", std::env::consts::EXE_SUFFIX));
     let mut packed = PathBuf::new();
     step("pack", || {
-        packed = model::packed(&model)?;
+        packed = model::packed(&model, command(&cli))?;
         Ok(())
     })?;
     step("build", wasm::build)?;
@@ -82,8 +84,7 @@ pub fn test(all: bool) -> Result<()> {
             .env("CHROME", &browser)
             .env("EMBEDLET_MODEL", &model)
             .env("EMBEDLET_PAGE_MODEL", &packed)
-            // Built with the tests of the crate, which run it too.
-            .env("EMBEDLET_CLI", target().join(format!("release/embedlet{}", std::env::consts::EXE_SUFFIX))))
+            .env("EMBEDLET_CLI", &cli))
     };
     const ONE: &str = "--test-concurrency=1";
     // Each file has a browser and a server of its own, and waits for them half of the time.
