@@ -2,10 +2,13 @@
 // of in-page.mjs.
 
 let armed;
+/** Of what was asked for last: it may be said more than once. */
+let heard;
 const channel = new BroadcastChannel("embedlet faults");
 channel.onmessage = ({ data }) => {
   if (!data.place) return;
-  armed = data;
+  if (data.id !== heard) armed = data;
+  heard = data.id;
   channel.postMessage("armed");
 };
 

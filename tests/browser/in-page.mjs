@@ -96,11 +96,16 @@ export async function outcome(promise) {
 /** Asks whoever runs faults.mjs for a fault, and waits until one of them knows. */
 export function fault(place, name, after = 0) {
   const channel = new BroadcastChannel("embedlet faults");
+  const id = crypto.randomUUID();
   return new Promise((resolve) => {
+    const ask = () => channel.postMessage({ id, place, name, after });
+    // A worker may run for a moment before a browser lets it hear: what was said until then is lost.
+    const again = setInterval(ask, 100);
     channel.onmessage = () => {
+      clearInterval(again);
       channel.close();
       resolve();
     };
-    channel.postMessage({ place, name, after });
+    ask();
   });
 }
